@@ -1,0 +1,95 @@
+# Warren's habits, one command each; CI runs the same ones. `make help` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := build
+MAKEFLAGS += --no-print-directory
+
+GO       ?= go
+# The tools have a module of their own, so that go.mod holds only what the product uses.
+TOOL     := $(GO) tool -modfile=packaging/tools/go.mod
+FUZZTIME ?= 30s
+BENCH    ?= .
+# How often `make soak` repeats the end-to-end tests.
+SOAK     ?= 10
+
+# Each program that exists. A main package states `var version = "dev"` and, if it
+# shows it, `var date string`; the build stamps both from git: the nearest tag (or the
+# commit), "-dirty" for a tree with changes, and the commit's own date, never the clock,
+# so that one commit always gives the same bytes.
+PROGRAMS := $(sort $(dir $(wildcard $(addsuffix /*.go,app/warren daemon/warrend coord/warren-coord relay/warren-relay))))
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+DATE     := $(shell TZ=UTC git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ 2>/dev/null)
+LDFLAGS  := -s -w -buildid= -X main.version=$(VERSION) -X main.date=$(DATE)
+BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+
+# nft, ip and tcpdump are not in an ordinary user's PATH.
+export PATH := $(PATH):/usr/sbin:/sbin
+
+##@ Build
+.PHONY: build
+build: ## Build every program into bin/ (static, reproducible)
+	@mkdir -p bin
+	$(if $(PROGRAMS),$(BUILD) -o bin/ $(addprefix ./,$(PROGRAMS)),@echo "no programs yet")
+
+.PHONY: clean
+clean: ## Remove what make built (the Go caches stay)
+	rm -rf bin
+
+##@ Check
+.PHONY: test
+test: deps ## Install what is missing, then vet, lint and all tests with the race detector
+	$(GO) vet ./...
+	$(MAKE) lint
+	$(GO) test -race -p 2 -timeout 20m ./...
+
+.PHONY: lint
+lint: ## gofumpt and staticcheck, in the versions that packaging/tools pins
+	@unformatted=$$($(TOOL) gofumpt -l .); \
+	if [ -n "$$unformatted" ]; then \
+		echo "not formatted (run 'make fmt'):" >&2; echo "$$unformatted" >&2; exit 1; \
+	fi
+	$(TOOL) staticcheck ./...
+
+.PHONY: fmt
+fmt: ## Format the tree with gofumpt
+	$(TOOL) gofumpt -l -w .
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target of the tree for FUZZTIME (30s) each
+	@grep -rnoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sort | \
+	while IFS=: read -r file _ func; do \
+		name=$${func#func }; \
+		echo "== $$(dirname $$file) $$name"; \
+		$(GO) test -run='^$$' -fuzz="^$$name\$$" -fuzztime=$(FUZZTIME) "$$(dirname $$file)" </dev/null; \
+	done
+
+.PHONY: bench
+bench: build ## Run every benchmark (those of daemon/e2e need root)
+	@packaging/deps bench
+	@grep -rlE --include='*_test.go' '^func Benchmark' . | xargs -r -n1 dirname | sort -u | \
+	xargs -r $(GO) test -run='^$$' -bench='$(BENCH)' -benchmem -p 1 -timeout 60m
+
+.PHONY: soak
+soak: deps ## Run the end-to-end tests SOAK (10) times over, stopping at the first failure
+	$(GO) test -race -count=$(SOAK) -failfast -p 1 -timeout 12h ./daemon/e2e/...
+
+##@ See it
+.PHONY: demo
+demo: ## Two machines behind two NATs find each other (BROWSER=1: you log in yourself)
+	@packaging/deps demo
+	@$(MAKE) build
+	@$(BUILD) -o bin/demo ./daemon/e2e/demo
+	@if [ "$$(id -u)" -eq 0 ]; then BROWSER='$(BROWSER)' bin/demo; \
+	else sudo env BROWSER='$(BROWSER)' "PATH=$$PATH" bin/demo; fi
+
+##@ Other
+.PHONY: deps
+deps: ## Install the system packages that the tests need, if any is missing
+	@packaging/deps test
+
+.PHONY: help
+help: ## Show this
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
