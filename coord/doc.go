@@ -1,0 +1,49 @@
+// Package coord is the vocabulary between a machine and its coordination server: what a network is made of
+// (Node, Netmap, Relay), how it changes (Change, Diff, Apply), what the two say to each other, and the Client.
+//
+// A server is one network. A machine meets it over HTTPS, in ordinary requests with JSON bodies that any reverse
+// proxy passes on:
+//
+//	machine                                            coordination server
+//	   │  POST /v1/hello      {nonce}                          │
+//	   │ ────────────────────────────────────────────────────▶ │
+//	   │  Hello               {server, nonce, cert, …, sig}    │  proves the pinned identity, for this nonce,
+//	   │ ◀──────────────────────────────────────────────────── │  behind this TLS certificate
+//	   │  POST /v1/session    {machine, nonce, sig}            │
+//	   │ ────────────────────────────────────────────────────▶ │  proves the machine's key
+//	   │  Session             {token, expires}                 │
+//	   │ ◀──────────────────────────────────────────────────── │  every later request bears the token, and its
+//	   │                                                       │  body never says who asks
+//	   │  POST /v1/register   {node, proof, authKey | …}       │
+//	   │ ────────────────────────────────────────────────────▶ │  registered at once, or a login id;
+//	   │  GET  /v1/register/wait, POST /v1/register/code       │  then the login's end
+//	   │                                                       │
+//	   │  POST /v1/node       {disco, endpoints, relay, …}     │  what this machine says of itself
+//	   │ ────────────────────────────────────────────────────▶ │
+//	   │  GET  /v1/netmap?after=N                              │
+//	   │ ────────────────────────────────────────────────────▶ │
+//	   │  seq prev signature {"full":…}⏎                       │  one signed line for each change that
+//	   │  seq prev signature {"changes":[…]}⏎ …                │  concerns this machine; empty lines
+//	   │ ◀──────────────────────────────────────────────────── │  keep the connection alive
+//	   │  POST /v1/logout                                      │
+//
+// # Numbers
+//
+// The network's changes are numbered. The number is max(last+1, Unix milliseconds), so that it also rises over a
+// server restored from a backup. A line bears its own number (seq) and the number of the line that this machine had
+// before (prev): a machine that sees a prev other than its own asks again from its own number. A line with prev 0
+// is a whole netmap. A machine that reconnects names the last number it has and gets what came after; if the server
+// no longer knows what came after, it gets a whole netmap.
+//
+// # Signatures
+//
+// All are Ed25519 over key.Message with a context of their own (Context…). The server signs its hello together with
+// the SHA-256 of the TLS certificate it serves, so that a certificate from no public authority is as safe as the pin;
+// and it signs each line together with the session's nonce and the machine, so that no line serves another machine,
+// another session or another place in the stream.
+//
+// # Errors
+//
+// An error answers with its HTTP status and {"error":{"code":"key-used","message":"…"}}: Error, to be compared
+// by code with errors.Is.
+package coord

@@ -1,0 +1,152 @@
+package coord
+
+import (
+	"cmp"
+	"fmt"
+	"reflect"
+	"slices"
+)
+
+// Netmap is the network as one machine sees it.
+type Netmap struct {
+	Seq     uint64  `json:"seq"` // the number of the last change that is in it
+	Network Network `json:"network"`
+	Self    Node    `json:"self"`
+	Peers   []Node  `json:"peers"` // ordered by ID; never Self
+	Relays  []Relay `json:"relays,omitempty"`
+	Ticket  []byte  `json:"ticket,omitempty"` // to show to relays; they alone read it
+}
+
+// Change is one step from a netmap to the next. Exactly one field is set.
+type Change struct {
+	Network *Network `json:"network,omitempty"`
+	Self    *Node    `json:"self,omitempty"`
+	Upsert  *Node    `json:"upsert,omitempty"` // this peer is new, or is now so
+	Remove  NodeID   `json:"remove,omitempty"` // this peer is gone, or not to be seen any more
+	Relays  *[]Relay `json:"relays,omitempty"`
+	Ticket  []byte   `json:"ticket,omitempty"`
+}
+
+// Update is the body of one line of the stream: a whole netmap, or the changes since the line before.
+type Update struct {
+	Full    *Netmap  `json:"full,omitempty"`
+	Changes []Change `json:"changes,omitempty"`
+}
+
+// Peer finds a peer by its ID, or returns nil.
+func (m *Netmap) Peer(id NodeID) *Node {
+	if i, ok := m.find(id); ok {
+		return &m.Peers[i]
+	}
+	return nil
+}
+
+func (m *Netmap) find(id NodeID) (int, bool) {
+	return slices.BinarySearchFunc(m.Peers, id, func(n Node, id NodeID) int { return cmp.Compare(n.ID, id) })
+}
+
+// Validate holds the whole netmap against the bounds of its parts, and against two machines that claim one
+// identity: an ID, a key, a name or an address.
+func (m *Netmap) Validate() error {
+	if !m.Network.IPv4.IsValid() && !m.Network.IPv6.IsValid() {
+		return fmt.Errorf("%w network: it has no address range", ErrInvalid)
+	}
+	claimed := make(map[any]NodeID, 4*len(m.Peers)+4)
+	claim := func(n *Node, what any) error {
+		if other, taken := claimed[what]; taken {
+			return fmt.Errorf("%w netmap: nodes %d and %d both claim %v", ErrInvalid, other, n.ID, what)
+		}
+		claimed[what] = n.ID
+		return nil
+	}
+	check := func(n *Node) error {
+		if err := n.Validate(&m.Network); err != nil {
+			return err
+		}
+		claims := []any{n.ID, n.Key, n.Name}
+		for _, a := range n.Addrs {
+			claims = append(claims, a)
+		}
+		for _, c := range claims {
+			if err := claim(n, c); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := check(&m.Self); err != nil {
+		return err
+	}
+	for i := range m.Peers {
+		if i > 0 && m.Peers[i-1].ID >= m.Peers[i].ID {
+			return fmt.Errorf("%w netmap: its peers are not in order", ErrInvalid)
+		}
+		if err := check(&m.Peers[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Diff gives the changes that lead from old to new; Seq is no change of its own.
+// Apply(old, Diff(old, new)) equals new but for Seq.
+func Diff(old, new *Netmap) []Change {
+	var cs []Change
+	if old.Network != new.Network {
+		n := new.Network
+		cs = append(cs, Change{Network: &n})
+	}
+	if !reflect.DeepEqual(old.Self, new.Self) {
+		n := new.Self
+		cs = append(cs, Change{Self: &n})
+	}
+	if !slices.Equal(old.Ticket, new.Ticket) {
+		cs = append(cs, Change{Ticket: new.Ticket})
+	}
+	if !reflect.DeepEqual(old.Relays, new.Relays) {
+		rs := slices.Clone(new.Relays)
+		cs = append(cs, Change{Relays: &rs})
+	}
+	// Removals come first: a name or an address may pass from one peer to another.
+	for i := range old.Peers {
+		if new.Peer(old.Peers[i].ID) == nil {
+			cs = append(cs, Change{Remove: old.Peers[i].ID})
+		}
+	}
+	for i := range new.Peers {
+		n := new.Peers[i]
+		if was := old.Peer(n.ID); was == nil || !reflect.DeepEqual(*was, n) {
+			cs = append(cs, Change{Upsert: &n})
+		}
+	}
+	return cs
+}
+
+// Apply gives the netmap after the changes; m itself is left as it is. Applying a change twice is as once.
+func Apply(m *Netmap, cs []Change) *Netmap {
+	out := *m
+	out.Peers = slices.Clone(m.Peers)
+	for _, c := range cs {
+		switch {
+		case c.Network != nil:
+			out.Network = *c.Network
+		case c.Self != nil:
+			out.Self = *c.Self
+		case c.Upsert != nil:
+			if i, found := out.find(c.Upsert.ID); found {
+				out.Peers[i] = *c.Upsert
+			} else {
+				out.Peers = slices.Insert(out.Peers, i, *c.Upsert)
+			}
+		case c.Remove != 0:
+			if i, found := out.find(c.Remove); found {
+				out.Peers = slices.Delete(out.Peers, i, i+1)
+			}
+		case c.Relays != nil:
+			out.Relays = slices.Clone(*c.Relays)
+		case c.Ticket != nil:
+			out.Ticket = c.Ticket
+		}
+	}
+	return &out
+}

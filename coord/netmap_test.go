@@ -1,0 +1,194 @@
+package coord
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"testing"
+
+	"github.com/warren-mesh/warren/coord/key"
+	"pgregory.net/rapid"
+)
+
+var testNetwork = Network{
+	Name: "test", Suffix: "warren.internal",
+	IPv4: netip.MustParsePrefix("100.64.0.0/10"), IPv6: netip.MustParsePrefix("fd00:1:2::/48"),
+}
+
+func drawNode(t *rapid.T, id NodeID) Node {
+	n := Node{
+		ID: id, Name: fmt.Sprintf("m%d", id), Key: key.NodePublic{1, byte(id)},
+		Addrs:  []netip.Addr{netip.AddrFrom4([4]byte{100, 64, 1, byte(id)})},
+		Online: rapid.Bool().Draw(t, "online"), Relay: RelayID(rapid.IntRange(0, 2).Draw(t, "relay")),
+	}
+	for range rapid.IntRange(0, 2).Draw(t, "endpoints") {
+		n.Endpoints = append(n.Endpoints, Endpoint{
+			Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, rapid.Byte().Draw(t, "host")}), 1234),
+			Kind: EndpointLocal,
+		})
+	}
+	return n
+}
+
+func drawNetmap(t *rapid.T) *Netmap {
+	m := &Netmap{Network: testNetwork, Self: drawNode(t, 100), Ticket: []byte{rapid.Byte().Draw(t, "ticket")}}
+	m.Relays = make([]Relay, rapid.IntRange(0, 2).Draw(t, "relays"))
+	for id := range 12 {
+		if rapid.Bool().Draw(t, "there") {
+			m.Peers = append(m.Peers, drawNode(t, NodeID(id+1)))
+		}
+	}
+	return m
+}
+
+func same(t *rapid.T, got, want *Netmap) {
+	t.Helper()
+	g, _ := json.Marshal(got)
+	w, _ := json.Marshal(want)
+	if string(g) != string(w) {
+		t.Fatalf("got  %s\nwant %s", g, w)
+	}
+}
+
+func TestChangesLeadFromOneNetmapToTheOther(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		old, next := drawNetmap(t), drawNetmap(t)
+		before := fmt.Sprintf("%+v", old)
+		cs := Diff(old, next)
+		got := Apply(old, cs)
+		same(t, got, next)
+		same(t, Apply(got, cs), next) // twice is as once
+		if fmt.Sprintf("%+v", old) != before {
+			t.Fatal("Apply changed the old netmap")
+		}
+		if again := Diff(got, next); len(again) != 0 {
+			t.Fatalf("something is left: %+v", again)
+		}
+		if err := got.Validate(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestALineServesOneReaderAtOnePlace(t *testing.T) {
+	server, other := key.NewServer(), key.NewServer()
+	me := Stream{Machine: key.NewMachine().Public(), Nonce: []byte("session one")}
+	full, _ := json.Marshal(Update{Full: &Netmap{
+		Network: testNetwork,
+		Self:    Node{ID: 1, Name: "a", Key: key.NodePublic{1}, Addrs: []netip.Addr{netip.MustParseAddr("100.64.0.1")}},
+	}})
+	line := (&Line{Seq: 7, Body: full}).Append(nil, server, me)
+	l, err := ParseLine(line, server.Public(), me)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := l.Advance(nil)
+	if err != nil || m.Seq != 7 || m.Self.Name != "a" {
+		t.Fatalf("Advance = %+v, %v", m, err)
+	}
+
+	forgeries := map[string]func() ([]byte, key.ServerPublic, Stream){
+		"another server":  func() ([]byte, key.ServerPublic, Stream) { return line, other.Public(), me },
+		"another session": func() ([]byte, key.ServerPublic, Stream) { return line, server.Public(), Stream{me.Machine, []byte("two")} },
+		"another machine": func() ([]byte, key.ServerPublic, Stream) {
+			return line, server.Public(), Stream{key.NewMachine().Public(), me.Nonce}
+		},
+		"another number": func() ([]byte, key.ServerPublic, Stream) {
+			return append([]byte("8"), line[1:]...), server.Public(), me
+		},
+		"another body": func() ([]byte, key.ServerPublic, Stream) {
+			b := append([]byte{}, line...)
+			b[len(b)-3] ^= 1
+			return b, server.Public(), me
+		},
+	}
+	for name, forge := range forgeries {
+		b, k, s := forge()
+		if _, err := ParseLine(b, k, s); !errors.Is(err, ErrForged) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+
+	gone, _ := json.Marshal(Update{Changes: []Change{{Remove: 9}}})
+	if _, err := (&Line{Seq: 9, Prev: 8, Body: gone}).Advance(m); !errors.Is(err, ErrGap) {
+		t.Errorf("a gap went unseen: %v", err)
+	}
+	if next, err := (&Line{Seq: 9, Prev: 7, Body: gone}).Advance(m); err != nil || next.Seq != 9 {
+		t.Errorf("Advance = %+v, %v", next, err)
+	}
+	if _, err := (&Line{Seq: 9, Prev: 7, Body: full}).Advance(m); !errors.Is(err, ErrInvalid) {
+		t.Errorf("a whole netmap was taken as a change: %v", err)
+	}
+}
+
+func TestNobodyClaimsWhatIsAnothers(t *testing.T) {
+	base := func() *Netmap {
+		a := func(s string) []netip.Addr { return []netip.Addr{netip.MustParseAddr(s)} }
+		return &Netmap{
+			Network: testNetwork,
+			Self:    Node{ID: 1, Name: "self", Key: key.NodePublic{1}, Addrs: a("100.64.0.1")},
+			Peers: []Node{
+				{ID: 2, Name: "two", Key: key.NodePublic{2}, Addrs: a("100.64.0.2")},
+				{ID: 3, Name: "three", Key: key.NodePublic{3}, Addrs: a("100.64.0.3")},
+			},
+		}
+	}
+	if err := base().Validate(); err != nil {
+		t.Fatal(err)
+	}
+	for name, spoil := range map[string]func(*Netmap){
+		"key":               func(m *Netmap) { m.Peers[1].Key = m.Peers[0].Key },
+		"own key":           func(m *Netmap) { m.Peers[1].Key = m.Self.Key },
+		"name":              func(m *Netmap) { m.Peers[0].Name = "self" },
+		"address":           func(m *Netmap) { m.Peers[1].Addrs = m.Self.Addrs },
+		"foreign address":   func(m *Netmap) { m.Peers[1].Addrs = []netip.Addr{netip.MustParseAddr("8.8.8.8")} },
+		"order":             func(m *Netmap) { m.Peers[0], m.Peers[1] = m.Peers[1], m.Peers[0] },
+		"id twice":          func(m *Netmap) { m.Peers[1].ID = 2 },
+		"hostile name":      func(m *Netmap) { m.Peers[1].Name = "-oProxyCommand" },
+		"loopback endpoint": func(m *Netmap) { m.Peers[1].Endpoints = []Endpoint{{Addr: netip.MustParseAddrPort("127.0.0.1:1")}} },
+		"inner endpoint":    func(m *Netmap) { m.Peers[1].Endpoints = []Endpoint{{Addr: netip.MustParseAddrPort("100.64.0.9:1")}} },
+		"endpoints":         func(m *Netmap) { m.Peers[1].Endpoints = make([]Endpoint, MaxEndpoints+1) },
+	} {
+		m := base()
+		spoil(m)
+		if err := m.Validate(); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestCleanNames(t *testing.T) {
+	for in, want := range map[string]string{
+		"Alice's Laptop.lan": "alice-s-laptop", "-x-": "x", "": "machine", "日本": "machine", "web_1": "web-1",
+	} {
+		if got := CleanName(in); got != want {
+			t.Errorf("CleanName(%q) = %q, not %q", in, got, want)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		if n := CleanName(rapid.String().Draw(t, "host")); !ValidName(n) {
+			t.Fatalf("%q is not valid", n)
+		}
+	})
+}
+
+func FuzzLine(f *testing.F) {
+	server := key.NewServer()
+	s := Stream{Nonce: []byte("n")}
+	f.Add((&Line{Seq: 1, Body: []byte(`{"full":{"network":{"ipv4":"100.64.0.0/10"}}}`)}).Append(nil, server, s))
+	f.Add([]byte("1 2 3 4"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if l, err := ParseLine(b, server.Public(), s); err == nil && l.Body == nil {
+			t.Error("a line without a body")
+		}
+		base := &Netmap{Seq: 1, Network: testNetwork}
+		keep := *base
+		_, _ = (&Line{Seq: 2, Prev: 1, Body: b}).Advance(base)
+		_, _ = (&Line{Seq: 2, Body: b}).Advance(nil)
+		if !reflect.DeepEqual(*base, keep) {
+			t.Error("Advance changed the old netmap")
+		}
+	})
+}

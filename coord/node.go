@@ -1,0 +1,181 @@
+package coord
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/warren-mesh/warren/coord/key"
+)
+
+// Bounds on what a machine may say of itself and a server of a machine. Both ends hold them.
+const (
+	MaxNameLength = 63 // one DNS label (RFC 1035, section 2.3.4)
+	MaxEndpoints  = 16 // more candidates than that is no machine but a scan order
+	MaxVersion    = 64 // bytes of Node.Version and Node.OS
+	MaxAddrs      = 2  // one IPv4, one IPv6
+	MaxTags       = 32
+)
+
+// NodeID numbers a machine within its network. It is never used again.
+type NodeID int64
+
+// RelayID numbers a relay within its network. 0 is none.
+type RelayID int32
+
+// User is the account that a machine belongs to, as others see it.
+type User struct {
+	ID    int64  `json:"id"`
+	Login string `json:"login"`
+}
+
+// EndpointKind says how a machine learned of one of its endpoints.
+type EndpointKind string
+
+// The kinds of endpoints.
+const (
+	EndpointLocal EndpointKind = "local" // an address of one of its interfaces
+	EndpointSTUN  EndpointKind = "stun"  // as a STUN server saw it (RFC 8489)
+)
+
+// Endpoint is an address at which a machine may be reached.
+type Endpoint struct {
+	Addr netip.AddrPort `json:"addr"`
+	Kind EndpointKind   `json:"kind"`
+}
+
+// Node is a machine of the network, as the others see it.
+type Node struct {
+	ID    NodeID         `json:"id"`
+	Name  string         `json:"name"` // one DNS label, unique in the network
+	Key   key.NodePublic `json:"key"`
+	User  User           `json:"user,omitzero"`
+	Addrs []netip.Addr   `json:"addrs"` // its addresses in the network, IPv4 first
+	Tags  []string       `json:"tags,omitempty"`
+
+	OS      string    `json:"os,omitempty"`
+	Version string    `json:"version,omitempty"`
+	Created time.Time `json:"created,omitzero"`
+	Expires time.Time `json:"expires,omitzero"` // zero: never
+
+	// What the machine last said of itself, and what the server last saw of it.
+	Disco     key.DiscoPublic `json:"disco,omitzero"`
+	Endpoints []Endpoint      `json:"endpoints,omitempty"`
+	Relay     RelayID         `json:"relay,omitempty"` // its home relay, where others reach it
+	Online    bool            `json:"online,omitempty"`
+	LastSeen  time.Time       `json:"lastSeen,omitzero"` // zero while online
+}
+
+// Relay is a relay that the network's machines may use.
+type Relay struct {
+	ID   RelayID         `json:"id"`
+	Name string          `json:"name"`
+	Key  key.RelayPublic `json:"key"`
+	UDP  string          `json:"udp,omitempty"`  // "host:port" of relaying and STUN over UDP
+	URL  string          `json:"url,omitempty"`  // "https://host:port/…" of relaying over WebSocket
+	Cert []byte          `json:"cert,omitempty"` // SHA-256 of its TLS certificate, where no public authority vouches for it
+}
+
+// Network is what is common to all machines.
+type Network struct {
+	Name   string       `json:"name"`
+	Suffix string       `json:"suffix"` // machines answer as NAME.Suffix
+	IPv4   netip.Prefix `json:"ipv4"`
+	IPv6   netip.Prefix `json:"ipv6"`
+}
+
+// ErrInvalid is wrapped by every error of Validate.
+var ErrInvalid = errors.New("invalid")
+
+// ValidName reports whether s can name a machine: a lower-case DNS label of letters, digits and inner hyphens
+// (RFC 1123, section 2.1).
+func ValidName(s string) bool {
+	if s == "" || len(s) > MaxNameLength || s[0] == '-' || s[len(s)-1] == '-' {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+// CleanName makes a valid name of a host's name, and "machine" where nothing of it can serve.
+func CleanName(hostname string) string {
+	hostname, _, _ = strings.Cut(strings.ToLower(hostname), ".")
+	var b strings.Builder
+	for _, c := range []byte(hostname) {
+		if (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') {
+			b.WriteByte(c)
+		} else if b.Len() > 0 {
+			b.WriteByte('-')
+		}
+		if b.Len() == MaxNameLength {
+			break
+		}
+	}
+	if name := strings.TrimRight(b.String(), "-"); name != "" {
+		return name
+	}
+	return "machine"
+}
+
+// Validate holds a node against every bound that it must keep inside network n.
+func (nd *Node) Validate(n *Network) error {
+	switch {
+	case nd.ID <= 0:
+		return fmt.Errorf("%w node: its id is %d", ErrInvalid, nd.ID)
+	case !ValidName(nd.Name):
+		return fmt.Errorf("%w node %d: its name is no lower-case DNS label", ErrInvalid, nd.ID)
+	case nd.Key.IsZero():
+		return fmt.Errorf("%w node %s: it has no key", ErrInvalid, nd.Name)
+	case len(nd.Addrs) == 0 || len(nd.Addrs) > MaxAddrs:
+		return fmt.Errorf("%w node %s: it has %d addresses", ErrInvalid, nd.Name, len(nd.Addrs))
+	case len(nd.Tags) > MaxTags:
+		return fmt.Errorf("%w node %s: it has %d tags", ErrInvalid, nd.Name, len(nd.Tags))
+	case len(nd.OS) > MaxVersion || len(nd.Version) > MaxVersion:
+		return fmt.Errorf("%w node %s: its version is too long", ErrInvalid, nd.Name)
+	}
+	for _, a := range nd.Addrs {
+		if !n.IPv4.Contains(a) && !n.IPv6.Contains(a) {
+			return fmt.Errorf("%w node %s: its address %s is not of the network", ErrInvalid, nd.Name, a)
+		}
+	}
+	return ValidateEndpoints(nd.Endpoints, n)
+}
+
+// ValidateEndpoints refuses endpoints that no machine can have, or that would aim probes at what is not a machine:
+// more than MaxEndpoints, port 0, unspecified, loopback, multicast, broadcast, and the network's own addresses.
+// n may be nil where the network is not known yet.
+func ValidateEndpoints(eps []Endpoint, n *Network) error {
+	if len(eps) > MaxEndpoints {
+		return fmt.Errorf("%w endpoints: there are %d, %d at the most", ErrInvalid, len(eps), MaxEndpoints)
+	}
+	for _, e := range eps {
+		if !ValidEndpoint(e.Addr, n) {
+			return fmt.Errorf("%w endpoint: %s cannot be a machine's", ErrInvalid, e.Addr)
+		}
+	}
+	return nil
+}
+
+// ValidEndpoint reports whether probes may be sent to the address; see ValidateEndpoints.
+func ValidEndpoint(ap netip.AddrPort, n *Network) bool {
+	a := ap.Addr()
+	switch {
+	case !ap.IsValid() || ap.Port() == 0 || a.Is4In6() || a.IsUnspecified() || a.IsLoopback() || a.IsMulticast():
+		return false
+	case a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return false
+	case a.Is4() && a.As4()[0] == 0:
+		return false
+	case a.Is6() && a.IsLinkLocalUnicast(): // useless without the zone, which only its own machine knows
+		return false
+	case n != nil && (n.IPv4.Contains(a) || n.IPv6.Contains(a)):
+		return false
+	}
+	return true
+}
