@@ -1,0 +1,24 @@
+// Package ipc is the vocabulary between warrend and the programs of the people on its machine (warren, warren-tray):
+// what they can ask (Ops), who may ask it (Level), what they see (Status), the Client and the Handler.
+//
+// It is HTTP/1.1 with JSON bodies over the Unix socket at DefaultSocket, and never over TCP:
+//
+//	GET   /v1/status          read     Status
+//	GET   /v1/watch           read     one Status now and one after every change, a line each
+//	GET   /v1/prefs           read     Prefs
+//	POST  /v1/ping            read     PingRequest    -> PingReply
+//	PATCH /v1/prefs           operate  PrefsEdit      -> Prefs
+//	POST  /v1/up              operate  UpRequest      -> UpReply
+//	POST  /v1/down            operate
+//	POST  /v1/login/wait      operate  LoginWait      -> UpReply
+//	POST  /v1/login/finish    operate  LoginFinish    -> UpReply
+//	POST  /v1/logout          operate
+//	PATCH /v1/prefs (Port)    admin    a field of PrefsEdit may ask for more than the operation
+//
+// Who asks is told by the kernel (SO_PEERCRED and SO_PEERGROUPS), never by the request. Requests with an Origin or
+// a Referer, or another Host than "warrend", come from a web page and are refused.
+//
+// An error answers with its HTTP status and {"error":{"code":"…","message":"…","fix":"…"}}: Error.
+//
+// The JSON of Status is stable: fields are added, never renamed or removed.
+package ipc

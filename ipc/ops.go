@@ -1,0 +1,158 @@
+package ipc
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// DefaultSocket is where warrend listens.
+const DefaultSocket = "/run/warren/warrend.sock"
+
+// Host is the only Host header that the socket answers to.
+const Host = "warrend"
+
+// Group is the Unix group whose members may operate.
+const Group = "warren"
+
+// Level is what an operation asks of its caller.
+type Level int
+
+// The levels, each of which includes those before it. The zero value lets nobody pass.
+const (
+	_            Level = iota
+	LevelRead          // any local user
+	LevelOperate       // members of Group, and root
+	LevelAdmin         // root
+)
+
+// Prefs are what the people of this machine want, kept over restarts.
+type Prefs struct {
+	Server   string `json:"server,omitempty"`   // URL of the coordination server
+	Up       bool   `json:"up"`                 // whether the machine should be on its network
+	Hostname string `json:"hostname,omitempty"` // instead of the system's
+	Port     uint16 `json:"port,omitempty"`     // UDP port; 0: random, and remembered
+}
+
+// PrefsEdit names what to change; the rest stays as it is.
+type PrefsEdit struct {
+	Hostname *string `json:"hostname,omitempty"`
+	Port     *uint16 `json:"port,omitempty"` // admin
+}
+
+// Level is what the edit asks of its caller.
+func (e PrefsEdit) Level() Level {
+	if e.Port != nil {
+		return LevelAdmin
+	}
+	return LevelOperate
+}
+
+// UpRequest asks the daemon to be on its network, and to log in where it must. Empty fields leave things as they are.
+type UpRequest struct {
+	Server    string    `json:"server,omitempty"`    // URL, or an invite link
+	ServerKey string    `json:"serverKey,omitempty"` // the identity to pin, where the URL alone cannot be trusted
+	AuthKey   string    `json:"authKey,omitempty"`   // a pre-auth key
+	Challenge string    `json:"challenge,omitempty"` // PKCE S256 of the caller's verifier, for a login on this device
+	Reauth    bool      `json:"reauth,omitempty"`    // log in again even if the login still holds
+	Edit      PrefsEdit `json:"edit,omitzero"`
+}
+
+// UpReply says how far it came. A login's details go to the caller that asked for it, and to nobody else.
+type UpReply struct {
+	State State  `json:"state"`
+	Login *Login `json:"login,omitempty"` // a person has to log in
+}
+
+// Login is what the caller builds the page's URL of: server + "/login/" + ID.
+type Login struct {
+	Server  string    `json:"server"` // as configured, never as the server says
+	ID      string    `json:"id"`
+	Code    string    `json:"code"` // to type where the page is opened on another device
+	Expires time.Time `json:"expires"`
+}
+
+// LoginWait waits for the end of a login, for as long as the caller stays connected.
+type LoginWait struct {
+	ID string `json:"id"`
+}
+
+// LoginFinish ends a login on this device with what the browser brought.
+type LoginFinish struct {
+	ID       string `json:"id"`
+	Code     string `json:"code"`
+	Verifier string `json:"verifier"`
+}
+
+// PingRequest names a peer by name, DNS name or address.
+type PingRequest struct {
+	Peer    string       `json:"peer"`
+	Timeout Milliseconds `json:"timeout,omitempty"` // 5 s if 0, 30 s at the most
+}
+
+// PingReply is one answered ping.
+type PingReply struct {
+	Name    string       `json:"name"`
+	Addr    netip.Addr   `json:"addr"`
+	Latency Milliseconds `json:"latency"`
+	Path    Path         `json:"path"`
+}
+
+// Backend is what the Handler asks. Errors that are no *Error are internal: logged, and told without detail.
+// The Handler has checked the caller's level before every call.
+type Backend interface {
+	// Status gives a snapshot, which the caller must not change.
+	Status() *Status
+	// Watch calls f with a snapshot now and after every change, until ctx ends or f fails. Changes that come
+	// faster than f returns are told once.
+	Watch(ctx context.Context, f func(*Status) error) error
+	Prefs() Prefs
+	EditPrefs(ctx context.Context, e PrefsEdit) (Prefs, error)
+	Up(ctx context.Context, r UpRequest) (*UpReply, error)
+	Down(ctx context.Context) error
+	LoginWait(ctx context.Context, r LoginWait) (*UpReply, error)
+	LoginFinish(ctx context.Context, r LoginFinish) (*UpReply, error)
+	Logout(ctx context.Context) error
+	Ping(ctx context.Context, r PingRequest) (*PingReply, error)
+}
+
+// Error codes. They are stable; messages are for people and may change.
+const (
+	CodeBadRequest = "bad-request"
+	CodeDenied     = "denied"       // the caller's level does not allow it
+	CodeNoServer   = "no-server"    // name one
+	CodeNotUp      = "not-up"       //
+	CodeNeedsLogin = "needs-login"  //
+	CodeNoPeer     = "no-such-peer" //
+	CodeTimeout    = "timeout"
+	CodeCoord      = "coord"    // the coordination server refused, or cannot be reached
+	CodeIdentity   = "identity" // the server is not the one that was pinned
+	CodeKey        = "auth-key" // the pre-auth key was refused
+	CodeLogin      = "login"    // the login ended without success
+	CodeHost       = "host"     // the host refused (no TUN, no permission, disk full)
+	CodeBusy       = "busy"
+	CodeInternal   = "internal"
+)
+
+// Error is a refusal. errors.Is compares codes.
+type Error struct {
+	Status  int    `json:"-"` // HTTP
+	Code    string `json:"code"`
+	Message string `json:"message"`       // what happened
+	Fix     string `json:"fix,omitempty"` // what to do next; a command where there is one
+}
+
+// Error implements error.
+func (e *Error) Error() string {
+	if e.Fix == "" {
+		return e.Message
+	}
+	return fmt.Sprintf("%s\n%s", e.Message, e.Fix)
+}
+
+// Is makes errors.Is(err, &Error{Code: c}) compare codes.
+func (e *Error) Is(target error) bool {
+	t, ok := target.(*Error)
+	return ok && t.Code == e.Code
+}

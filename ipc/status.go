@@ -1,0 +1,138 @@
+package ipc
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/warren-mesh/warren/coord/key"
+)
+
+// State is what the daemon is up to, in one word.
+type State string
+
+// The states. Each names what a person would do next.
+const (
+	StateNoServer   State = "no-server"   // no coordination server was ever named: up with one
+	StateNeedsLogin State = "needs-login" // this machine is no node of its network, or its key expired: log in
+	StateDown       State = "down"        // logged in and switched off: up
+	StateStarting   State = "starting"    // on the way up, without a netmap yet
+	StateRunning    State = "running"     // packets flow
+)
+
+// Status is everything that people see of a machine: one consistent snapshot.
+type Status struct {
+	Version  string    `json:"version"` // of the daemon
+	State    State     `json:"state"`
+	Server   string    `json:"server,omitempty"`  // URL of the coordination server
+	Network  Network   `json:"network,omitzero"`  // zero before the first netmap
+	Self     Self      `json:"self"`              //
+	Peers    []Peer    `json:"peers"`             // ordered by name
+	Coord    Link      `json:"coord"`             // to the coordination server
+	Relays   []Relay   `json:"relays"`            // ordered by name
+	Problems []Problem `json:"problems"`          // what is wrong, worst first
+	Time     time.Time `json:"time"`              // of the snapshot
+	Seq      uint64    `json:"netmap,omitempty"`  // number of the netmap that it shows
+	Dropped  Drops     `json:"dropped,omitempty"` // packets dropped, by reason
+}
+
+// Drops counts packets by why they were dropped.
+type Drops map[string]uint64
+
+// Network is what is common to all machines.
+type Network struct {
+	Name   string       `json:"name"`
+	Suffix string       `json:"suffix"` // machines answer as NAME.suffix
+	IPv4   netip.Prefix `json:"ipv4,omitzero"`
+	IPv6   netip.Prefix `json:"ipv6,omitzero"`
+}
+
+// Self is this machine.
+type Self struct {
+	Name      string         `json:"name,omitempty"`
+	DNSName   string         `json:"dnsName,omitempty"`
+	Key       key.NodePublic `json:"key,omitzero"`
+	Addrs     []netip.Addr   `json:"addrs"` // IPv4 first
+	User      string         `json:"user,omitempty"`
+	Expires   time.Time      `json:"expires,omitzero"` // of its key; zero: never
+	Interface string         `json:"interface,omitempty"`
+	Port      uint16         `json:"port,omitempty"` // UDP, where peers and relays answer to
+	Endpoints []Endpoint     `json:"endpoints"`      // where it may be reached
+}
+
+// Endpoint is an address at which a machine may be reached.
+type Endpoint struct {
+	Addr netip.AddrPort `json:"addr"`
+	Kind string         `json:"kind"` // "local" or "stun"
+}
+
+// Peer is another machine.
+type Peer struct {
+	ID            int64          `json:"id"`
+	Name          string         `json:"name"`
+	DNSName       string         `json:"dnsName"`
+	Key           key.NodePublic `json:"key"`
+	Addrs         []netip.Addr   `json:"addrs"` // IPv4 first
+	User          string         `json:"user,omitempty"`
+	OS            string         `json:"os,omitempty"`
+	Online        bool           `json:"online"` // as the coordination server last said
+	LastSeen      time.Time      `json:"lastSeen,omitzero"`
+	Path          Path           `json:"path"`
+	LastHandshake time.Time      `json:"lastHandshake,omitzero"`
+	RxBytes       uint64         `json:"rxBytes"` // of tunnelled packets, since the daemon started
+	TxBytes       uint64         `json:"txBytes"`
+}
+
+// PathKind says how packets reach a peer.
+type PathKind string
+
+// The kinds of paths.
+const (
+	PathDirect PathKind = "direct"
+	PathRelay  PathKind = "relay"
+	PathNone   PathKind = "none" // no packets have been sent lately, or no way is known
+)
+
+// Path is how packets reach a peer now.
+type Path struct {
+	Kind     PathKind       `json:"kind"`
+	Endpoint netip.AddrPort `json:"endpoint,omitzero"`  // where direct
+	Relay    string         `json:"relay,omitempty"`    // its name, where relayed
+	Latency  Milliseconds   `json:"latency,omitempty"`  // round trip; 0: not measured
+	Reason   string         `json:"reason,omitempty"`   // why this one, in words
+	Since    time.Time      `json:"since,omitzero"`     // it was chosen
+	Switches uint64         `json:"switches,omitempty"` // how often it changed
+}
+
+// Milliseconds is a duration as JSON shows it.
+type Milliseconds float64
+
+// Millis converts a duration.
+func Millis(d time.Duration) Milliseconds { return Milliseconds(d.Seconds() * 1000) }
+
+// Duration converts back.
+func (m Milliseconds) Duration() time.Duration {
+	return time.Duration(float64(m) * float64(time.Millisecond))
+}
+
+// Link is a connection to a server.
+type Link struct {
+	Connected bool      `json:"connected"`
+	Since     time.Time `json:"since,omitzero"`
+	Error     string    `json:"error,omitempty"` // why it is not, in words
+}
+
+// Relay is one of the network's relays, as this machine sees it.
+type Relay struct {
+	Name      string       `json:"name"`
+	Home      bool         `json:"home,omitempty"`
+	Transport string       `json:"transport,omitempty"` // "udp" or "websocket", while connected
+	Latency   Milliseconds `json:"latency,omitempty"`
+	Link
+}
+
+// Problem is something that a person may want to mend.
+type Problem struct {
+	Code string `json:"code"`          // stable, for programs
+	Text string `json:"text"`          // what is wrong
+	Fix  string `json:"fix,omitempty"` // what to do
+}
