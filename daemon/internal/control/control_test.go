@@ -1,0 +1,148 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/warren-mesh/warren/coord"
+)
+
+// server plays the coordination server: each session runs its script.
+type server struct {
+	mu       sync.Mutex
+	connects []time.Time
+	updates  []string
+	from     []uint64 // Seq that each stream started from
+	connect  func(n int) (*coord.Session, error)
+	stream   func(ctx context.Context, n int, got func(*coord.Netmap) error) error
+}
+
+func (s *server) Connect(context.Context) (*coord.Session, error) {
+	s.mu.Lock()
+	s.connects = append(s.connects, time.Now())
+	n := len(s.connects)
+	s.mu.Unlock()
+	if s.connect != nil {
+		return s.connect(n)
+	}
+	return &coord.Session{Registered: true}, nil
+}
+
+func (s *server) Update(_ context.Context, u coord.NodeUpdate) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.updates = append(s.updates, u.Hostname)
+	return nil
+}
+
+func (s *server) Netmap(ctx context.Context, have *coord.Netmap, got func(*coord.Netmap) error) error {
+	s.mu.Lock()
+	seq := uint64(0)
+	if have != nil {
+		seq = have.Seq
+	}
+	s.from = append(s.from, seq)
+	n := len(s.from)
+	s.mu.Unlock()
+	return s.stream(ctx, n, got)
+}
+
+func hold(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+
+func run(s *Session) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { s.Run(ctx) })
+	return func() { cancel(); wg.Wait() }
+}
+
+func TestItComesBackFromWhereItWas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := &server{stream: func(ctx context.Context, n int, got func(*coord.Netmap) error) error {
+			if n == 1 {
+				_ = got(&coord.Netmap{Seq: 7})
+				return errors.New("cut")
+			}
+			return hold(ctx)
+		}}
+		var events []string
+		s := New(srv, &coord.Netmap{Seq: 3}, func(e Event) { events = append(events, fmt.Sprintf("%T", e)) }, slog.New(slog.DiscardHandler))
+		s.Publish(coord.NodeUpdate{Hostname: "one"})
+		stop := run(s)
+		time.Sleep(5 * time.Second)
+		s.Publish(coord.NodeUpdate{Hostname: "two"})
+		synctest.Wait()
+		stop()
+		if !slices.Equal(srv.from, []uint64{3, 7}) {
+			t.Errorf("the streams started from %v", srv.from)
+		}
+		want := []string{"control.Connected", "control.Changed", "control.Lost", "control.Connected"}
+		if !slices.Equal(events, want) {
+			t.Errorf("events %v", events)
+		}
+		if last := srv.updates[len(srv.updates)-1]; last != "two" || srv.updates[0] != "one" {
+			t.Errorf("updates %v", srv.updates)
+		}
+	})
+}
+
+func TestAGapAsksAgainAtOnceOverTheSameSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := &server{stream: func(ctx context.Context, n int, _ func(*coord.Netmap) error) error {
+			if n == 1 {
+				return coord.ErrGap
+			}
+			return hold(ctx)
+		}}
+		stop := run(New(srv, nil, func(Event) {}, slog.New(slog.DiscardHandler)))
+		synctest.Wait()
+		stop()
+		if len(srv.connects) != 1 || len(srv.from) != 2 {
+			t.Errorf("%d sessions, %d streams", len(srv.connects), len(srv.from))
+		}
+	})
+}
+
+func TestAnUnreachableServerIsAskedEverMoreSlowlyUntilTheNetworkChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := &server{connect: func(int) (*coord.Session, error) { return nil, errors.New("refused") }}
+		s := New(srv, nil, func(Event) {}, slog.New(slog.DiscardHandler))
+		stop := run(s)
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		n := len(srv.connects)
+		if n < 10 || n > 60 {
+			t.Errorf("%d attempts in ten minutes", n)
+		}
+		s.Retry()
+		synctest.Wait()
+		if len(srv.connects) != n+1 {
+			t.Error("Retry did not end the wait")
+		}
+		stop()
+	})
+}
+
+func TestARefusalIsToldAndNotHammered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var expired bool
+		srv := &server{connect: func(int) (*coord.Session, error) { return nil, &coord.Error{Code: coord.CodeExpired} }}
+		stop := run(New(srv, nil, func(e Event) {
+			if r, ok := e.(Refused); ok {
+				expired = r.Expired
+			}
+		}, slog.New(slog.DiscardHandler)))
+		time.Sleep(time.Hour)
+		stop()
+		if !expired || len(srv.connects) > 13 {
+			t.Errorf("expired %v, %d attempts in an hour", expired, len(srv.connects))
+		}
+	})
+}

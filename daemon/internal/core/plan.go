@@ -1,0 +1,61 @@
+package core
+
+import (
+	"net/netip"
+
+	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/key"
+)
+
+// MTU of the interface, in bytes: the least that IPv6 allows (RFC 8200, section 5), so that WireGuard's packets
+// with their relay trailer pass wherever IPv6 itself would.
+const MTU = 1280
+
+// Plan is how the host should be while it is on the network.
+type Plan struct {
+	Network coord.Network
+	Addrs   []netip.Prefix // of the interface
+	Routes  []netip.Prefix // through the interface
+	Peers   []Peer         // in the netmap's order
+	Relays  []coord.Relay
+	Ticket  []byte
+}
+
+// Peer is what is wanted of one other machine.
+type Peer struct {
+	Key        key.NodePublic
+	AllowedIPs []netip.Prefix // the only source addresses that it may use
+	Disco      key.DiscoPublic
+	Endpoints  []netip.AddrPort
+	Relay      coord.RelayID
+}
+
+// NewPlan makes the plan for a netmap. A machine's addresses, and they alone, lead to it: the netmap is valid
+// (coord.Netmap.Validate), so no two peers claim one.
+func NewPlan(m *coord.Netmap) *Plan {
+	p := &Plan{Network: m.Network, Addrs: host(m.Self.Addrs), Relays: m.Relays, Ticket: m.Ticket}
+	for _, prefix := range []netip.Prefix{m.Network.IPv4, m.Network.IPv6} {
+		if prefix.IsValid() {
+			p.Routes = append(p.Routes, prefix.Masked())
+		}
+	}
+	p.Peers = make([]Peer, 0, len(m.Peers))
+	for i := range m.Peers {
+		n := &m.Peers[i]
+		peer := Peer{Key: n.Key, AllowedIPs: host(n.Addrs), Disco: n.Disco, Relay: n.Relay}
+		for _, e := range n.Endpoints {
+			peer.Endpoints = append(peer.Endpoints, e.Addr)
+		}
+		p.Peers = append(p.Peers, peer)
+	}
+	return p
+}
+
+// host makes each address a prefix of its own.
+func host(addrs []netip.Addr) []netip.Prefix {
+	out := make([]netip.Prefix, len(addrs))
+	for i, a := range addrs {
+		out[i] = netip.PrefixFrom(a, a.BitLen())
+	}
+	return out
+}
