@@ -1,0 +1,95 @@
+package coord
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// Netmap calls got with each netmap of the stream, beginning with what came after have; where have is nil, with a
+// whole one. It verifies every line, and returns at the first error: its own, the server's or got's. The caller
+// calls it again with the last netmap it got: ErrGap and a broken connection mean no more than that. An error that
+// wraps ErrForged or ErrInvalid comes from a line that was not applied: call again with nil, later.
+func (c *Client) Netmap(ctx context.Context, have *Netmap, got func(*Netmap) error) error {
+	path := PathNetmap
+	if have != nil {
+		path += "?after=" + strconv.FormatUint(have.Seq, 10)
+	}
+	return c.again(ctx, func(l *link) error {
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		watch := time.AfterFunc(c.silence, func() { cancel(ErrSilent) })
+		defer watch.Stop()
+		resp, err := c.send(ctx, l, http.MethodGet, path, nil)
+		if err == nil {
+			lines := &lineReader{r: bufio.NewReaderSize(resp.Body, 16<<10), beat: func() { watch.Reset(c.silence) }}
+			err = c.follow(l, lines, have, got)
+			_ = resp.Body.Close()
+		}
+		if errors.Is(context.Cause(ctx), ErrSilent) {
+			return fmt.Errorf("%s: %w", c.host, ErrSilent)
+		}
+		return err
+	})
+}
+
+// follow applies line after line.
+func (c *Client) follow(l *link, lines *lineReader, m *Netmap, got func(*Netmap) error) error {
+	for {
+		text, err := lines.next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return fmt.Errorf("%s: the netmap stream ended: %w", c.host, io.ErrUnexpectedEOF)
+		case errors.Is(err, errLineTooLong):
+			return fmt.Errorf("%s: %w", c.host, err)
+		case err != nil:
+			return sayTransport(c.host, err)
+		}
+		line, err := ParseLine(text, l.guard.server, l.stream)
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.host, err)
+		}
+		if m, err = line.Advance(m); err != nil {
+			return fmt.Errorf("%s: %w", c.host, err)
+		}
+		if err := got(m); err != nil {
+			return err
+		}
+	}
+}
+
+var errLineTooLong = fmt.Errorf("%w line: it is longer than %d bytes", ErrInvalid, MaxLine)
+
+// lineReader reads the stream's lines; empty ones only say that the server lives.
+type lineReader struct {
+	r    *bufio.Reader
+	beat func() // called for every piece that comes
+}
+
+func (r *lineReader) next() ([]byte, error) {
+	var line []byte
+	for {
+		piece, err := r.r.ReadSlice('\n')
+		if len(piece) > 0 {
+			r.beat()
+		}
+		line = append(line, piece...)
+		switch {
+		case len(line) > MaxLine:
+			return nil, errLineTooLong
+		case errors.Is(err, bufio.ErrBufferFull):
+			continue
+		case err != nil:
+			return nil, err
+		case len(line) == 1:
+			line = line[:0]
+		default:
+			return line[:len(line)-1], nil
+		}
+	}
+}
