@@ -1,0 +1,121 @@
+package core
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/key"
+	"github.com/warren-mesh/warren/ipc"
+)
+
+var now = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+
+func netmap() *coord.Netmap {
+	addr := func(s string) []netip.Addr {
+		return []netip.Addr{netip.MustParseAddr(s), netip.MustParseAddr("fd00:1:2::" + s[len(s)-1:])}
+	}
+	return &coord.Netmap{
+		Seq:     9,
+		Network: coord.Network{Name: "home", Suffix: "warren.internal", IPv4: netip.MustParsePrefix("100.64.0.0/10"), IPv6: netip.MustParsePrefix("fd00:1:2::/48")},
+		Self:    coord.Node{ID: 1, Name: "alice", Key: key.NodePublic{1}, Addrs: addr("100.64.0.1")},
+		Peers: []coord.Node{
+			{ID: 2, Name: "zoe", Key: key.NodePublic{2}, Addrs: addr("100.64.0.2"), Online: true},
+			{ID: 3, Name: "bob", Key: key.NodePublic{3}, Addrs: addr("100.64.0.3"), Endpoints: []coord.Endpoint{{Addr: netip.MustParseAddrPort("203.0.113.9:7"), Kind: coord.EndpointSTUN}}},
+		},
+	}
+}
+
+func running() *Facts {
+	return &Facts{
+		Prefs: ipc.Prefs{Server: "https://coord.example", Up: true}, Registered: true, Netmap: netmap(), Interface: "warren0",
+		Coord: ipc.Link{Connected: true},
+	}
+}
+
+func TestAPeerMaySendOnlyFromItsOwnAddresses(t *testing.T) {
+	p := NewPlan(netmap())
+	for i, peer := range p.Peers {
+		if len(peer.AllowedIPs) != 2 {
+			t.Fatalf("peer %d: %v", i, peer.AllowedIPs)
+		}
+		for j, prefix := range peer.AllowedIPs {
+			if !prefix.IsSingleIP() || prefix.Addr() != netmap().Peers[i].Addrs[j] {
+				t.Errorf("peer %d may send from %v", i, prefix)
+			}
+		}
+	}
+	if want := []netip.Prefix{netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("fd00:1:2::/48")}; !slices.Equal(p.Routes, want) {
+		t.Errorf("routes %v", p.Routes)
+	}
+	if p.Peers[1].Endpoints[0] != netip.MustParseAddrPort("203.0.113.9:7") {
+		t.Errorf("endpoints %v", p.Peers[1].Endpoints)
+	}
+}
+
+func TestTheStateNamesWhatToDoNext(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*Facts)
+		want   ipc.State
+	}{
+		"running":       {func(*Facts) {}, ipc.StateRunning},
+		"never set up":  {func(f *Facts) { *f = Facts{} }, ipc.StateNoServer},
+		"not logged in": {func(f *Facts) { f.Registered = false }, ipc.StateNeedsLogin},
+		"expired":       {func(f *Facts) { f.Expired = true }, ipc.StateNeedsLogin},
+		"down":          {func(f *Facts) { f.Prefs.Up = false }, ipc.StateDown},
+		"no netmap yet": {func(f *Facts) { f.Netmap = nil }, ipc.StateStarting},
+		"no TUN":        {func(f *Facts) { f.Interface = "" }, ipc.StateStarting},
+		"coord away":    {func(f *Facts) { f.Coord = ipc.Link{Error: "refused"} }, ipc.StateRunning},
+	} {
+		f := running()
+		c.change(f)
+		if got := f.State(); got != c.want {
+			t.Errorf("%s: %s, not %s", name, got, c.want)
+		}
+	}
+}
+
+func TestStatusShowsEveryPeerByNameAndWhatIsWrong(t *testing.T) {
+	f := running()
+	f.Coord = ipc.Link{Error: "connection refused."}
+	f.Relays = []ipc.Relay{{Name: "b"}, {Name: "a"}}
+	f.Netmap.Self.Expires = now.Add(24 * time.Hour)
+	f.Paths = map[key.NodePublic]ipc.Path{{3}: {Kind: ipc.PathRelay, Relay: "a"}}
+	f.Traffic = map[key.NodePublic]Traffic{{3}: {Rx: 5, Tx: 6}}
+	s := f.Status(now)
+	if len(s.Peers) != 2 || s.Peers[0].Name != "bob" || s.Peers[0].DNSName != "bob.warren.internal" || s.Peers[0].TxBytes != 6 {
+		t.Errorf("peers %+v", s.Peers)
+	}
+	if s.Peers[0].Path.Kind != ipc.PathRelay || s.Peers[1].Path.Kind != ipc.PathNone {
+		t.Errorf("paths %+v %+v", s.Peers[0].Path, s.Peers[1].Path)
+	}
+	var codes []string
+	for _, p := range s.Problems {
+		codes = append(codes, p.Code)
+	}
+	if !slices.Equal(codes, []string{"key-expires-soon", "coord-unreachable", "no-relay"}) {
+		t.Errorf("problems %v", codes)
+	}
+	f.Prefs.Up = false
+	if ps := f.Status(now).Problems; len(ps) != 1 {
+		t.Errorf("problems while down: %+v", ps)
+	}
+}
+
+func TestFindTakesWhatPeopleType(t *testing.T) {
+	s := running().Status(now)
+	for in, want := range map[string]string{
+		"bob": "bob", "BOB": "bob", "bob.warren.internal.": "bob", "100.64.0.2": "zoe", "fd00:1:2::3": "bob",
+		"alice": "", "": "", "100.64.0.9": "", "nobody": "",
+	} {
+		got := ""
+		if p := Find(s, in); p != nil {
+			got = p.Name
+		}
+		if got != want {
+			t.Errorf("Find(%q) = %q, not %q", in, got, want)
+		}
+	}
+}
