@@ -65,7 +65,8 @@ type SessionRequest struct {
 type Session struct {
 	Token      string    `json:"token"`
 	Expires    time.Time `json:"expires"`
-	Registered bool      `json:"registered"` // this machine is a node of the network
+	Registered bool      `json:"registered"`        // this machine is a node of the network
+	Expired    bool      `json:"expired,omitempty"` // and its key has expired: all but register answers CodeExpired
 }
 
 // RegisterRequest asks that this machine become a node. Registering again is the same as once, but for a new
