@@ -90,8 +90,10 @@ func TestALineServesOneReaderAtOnePlace(t *testing.T) {
 	}
 
 	forgeries := map[string]func() ([]byte, key.ServerPublic, Stream){
-		"another server":  func() ([]byte, key.ServerPublic, Stream) { return line, other.Public(), me },
-		"another session": func() ([]byte, key.ServerPublic, Stream) { return line, server.Public(), Stream{me.Machine, []byte("two")} },
+		"another server": func() ([]byte, key.ServerPublic, Stream) { return line, other.Public(), me },
+		"another session": func() ([]byte, key.ServerPublic, Stream) {
+			return line, server.Public(), Stream{me.Machine, []byte("two")}
+		},
 		"another machine": func() ([]byte, key.ServerPublic, Stream) {
 			return line, server.Public(), Stream{key.NewMachine().Public(), me.Nonce}
 		},
