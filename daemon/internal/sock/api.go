@@ -1,0 +1,140 @@
+package sock
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"golang.zx2c4.com/wireguard/conn"
+
+	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/key"
+)
+
+// Config is what a Sock is made of and never changes.
+type Config struct {
+	Port      uint16    // UDP port to listen on where the device asks for none; 0: a random one
+	PortFixed bool      // fail where Port is taken, instead of taking another
+	Node      key.Node  // proves us to relays
+	Disco     key.Disco // seals our probes
+	Mark      uint32    // SO_MARK of the relay links; the device sets the mark of the WireGuard sockets itself
+	TUNName   string    // interface whose addresses are never published
+	Log       *slog.Logger
+	Events    func(Event) // called from Run's loop: it must not block, and not call back
+}
+
+// Peer is a machine to talk to. The zero value of each field but Key means "not known".
+type Peer struct {
+	Key       key.NodePublic
+	Disco     key.DiscoPublic
+	Endpoints []coord.Endpoint
+	Relay     coord.RelayID
+}
+
+// Event is what Sock tells its owner.
+type Event interface{ sockEvent() }
+
+// LocalEndpoints says what to publish of this machine. Home is 0 until a link to the home relay is up.
+type LocalEndpoints struct {
+	Endpoints []coord.Endpoint
+	Home      coord.RelayID
+}
+
+// PathsChanged says that Snapshot gives something new about some peer, or about a relay.
+type PathsChanged struct{}
+
+// PeerRestarted says that a peer's process is another one now (its disco key changed), so that it has forgotten
+// the session and WireGuard should start a new handshake with it.
+type PeerRestarted struct{ Key key.NodePublic }
+
+func (LocalEndpoints) sockEvent() {}
+func (PathsChanged) sockEvent()   {}
+func (PeerRestarted) sockEvent()  {}
+
+// PathKind says what carries a peer's packets.
+type PathKind string
+
+// The kinds of paths.
+const (
+	PathNone   PathKind = "none"
+	PathRelay  PathKind = "relay"
+	PathDirect PathKind = "direct"
+)
+
+// PathStatus is what there is to know of the path to one peer.
+type PathStatus struct {
+	Key          key.NodePublic
+	Kind         PathKind
+	Addr         netip.AddrPort // of the direct path
+	Doubt        bool           // Addr has not been proven lately: packets also go through the relay
+	Active       bool           // there was traffic in the last seconds; otherwise nothing is sent, and nothing known
+	Relay        coord.RelayID  // the peer's home relay, 0 if none
+	RelayName    string
+	Latency      time.Duration // of the last answered probe of this path; 0: none yet
+	Since        time.Time     // when Kind or Addr last changed
+	Reason       string        // why it did, in words
+	Switches     uint64        // how often Kind or Addr changed
+	LastReceived time.Time     // a WireGuard packet, to about a second; zero: never
+}
+
+// RelayStatus is what there is to know of one relay.
+type RelayStatus struct {
+	ID        coord.RelayID
+	Name      string
+	Home      bool
+	Up        bool
+	Transport string        // "udp" or "websocket" while up
+	Latency   time.Duration // of STUN; 0: no answer yet
+	Error     string        // why it is not up
+}
+
+// Status is the whole of Snapshot.
+type Status struct {
+	Port       uint16 // 0 while the device is down
+	Endpoints  []coord.Endpoint
+	Home       coord.RelayID
+	UDPBlocked bool // no STUN server has answered on this network
+	Peers      []PathStatus
+	Relays     []RelayStatus
+	Drops      Drops
+}
+
+// Drops counts datagrams that went nowhere.
+type Drops struct {
+	NoPath     uint64 // to a peer that no path leads to
+	Relay      uint64 // the relay link took no more
+	Stranger   uint64 // WireGuard packets from an address or a relay source that is no proven peer
+	Junk       uint64 // neither WireGuard nor STUN nor disco, or a message that does not open or parse
+	Replay     uint64 // disco messages seen before
+	Overload   uint64 // disco and STUN datagrams that came faster than the loop took them
+	SendErrors uint64 // batches that the kernel refused
+}
+
+// PingResult is the answer to a ping.
+type PingResult struct {
+	Kind    PathKind
+	Addr    netip.AddrPort
+	Relay   coord.RelayID
+	Latency time.Duration
+}
+
+// Errors of Ping.
+var (
+	ErrUnknownPeer = errors.New("no such peer")
+	ErrNoPath      = errors.New("no path to the peer")
+	ErrNoAnswer    = errors.New("the peer does not answer")
+)
+
+var _ interface {
+	Bind() conn.Bind
+	Run(context.Context) error
+	Port() uint16
+	SetNetwork(coord.Network)
+	SetPeers([]Peer)
+	SetRelays([]coord.Relay, []byte)
+	NetworkChanged()
+	Snapshot() Status
+	Ping(context.Context, key.NodePublic) (PingResult, error)
+} = (*Sock)(nil)

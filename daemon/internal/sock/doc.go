@@ -1,0 +1,11 @@
+// Package sock is WireGuard's conn.Bind on Warren's paths: the UDP sockets, the links to relays, and the one loop
+// that runs a peerpath.Machine for every peer.
+//
+//	           one atomic load                            one atomic load
+//	device ──► Endpoint.path ──► UDP, relay or both        addr or relay source ──► Endpoint ──► device
+//	                                                                 ▲
+//	                                                        UDP or relay ──► STUN, disco ──► loop
+//
+// A packet meets no lock, channel, allocation or copy of ours on its way. What the loop decides (paths, which addresses
+// are whose) it publishes as immutable values behind atomic pointers. All else of its state belongs to the loop alone.
+package sock
