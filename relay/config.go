@@ -1,0 +1,76 @@
+package relay
+
+import (
+	"errors"
+	"log/slog"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"github.com/warren-mesh/warren/coord/key"
+)
+
+// ClientConfig says which relay to use, and as whom.
+type ClientConfig struct {
+	// The relay, as in the netmap.
+	Name string          // for people
+	Key  key.RelayPublic // what the relay proves that it has
+	UDP  string          // "host:port"; empty: never over UDP
+	URL  string          // "https://host:port/relay"; empty: never over WebSocket
+	Cert []byte          // SHA-256 of its TLS certificate; empty: the system's authorities vouch for it
+
+	// Who we are.
+	Node   key.Node
+	Ticket func() []byte // the newest ticket, nil while there is none; called from Run's goroutine
+
+	// Log gets what happens to the link. nil: nothing is logged.
+	Log *slog.Logger
+	// OnState is called from Run's goroutine after each change of State but the counters'. It must not block. nil: not called.
+	OnState func(State)
+	// OnAbsent is called from within Receive when the relay hints that a node is not there. It must not block. nil: not called.
+	OnAbsent func(Address)
+	// Control prepares each socket before it connects, as net.Dialer.Control does (SO_MARK keeps the relay's own
+	// packets out of the tunnel). nil: nothing to prepare.
+	Control func(network, address string, c syscall.RawConn) error
+}
+
+// Transport is what carries the frames.
+type Transport string
+
+// The transports.
+const (
+	TransportNone      Transport = ""
+	TransportUDP       Transport = "udp"
+	TransportWebSocket Transport = "websocket"
+)
+
+// State is a snapshot of a link.
+type State struct {
+	Connected bool
+	Transport Transport      // TransportNone while not connected
+	Since     time.Time      // of the present session, or of its loss; zero: never connected
+	Remote    string         // the relay's address in use
+	Observed  netip.AddrPort // our address as the relay sees it
+	RTT       time.Duration  // of the last Ping; 0: not measured yet
+	Err       error          // why there is no link, or why it is not UDP; its text is fit for people
+
+	Counters
+}
+
+// Counters count since NewClient.
+type Counters struct {
+	SentPackets, SentBytes         uint64 // of packets, without trailers
+	ReceivedPackets, ReceivedBytes uint64
+	Dropped                        uint64 // packets lost for want of a link or of room
+	Connects                       uint64 // sessions opened
+}
+
+// What can keep a link from being. They are wrapped with what was tried.
+var (
+	ErrNoAnswer = errors.New("no answer")
+	ErrNoTicket = errors.New("the coordination server has given no ticket for relays yet")
+	ErrRefused  = errors.New("the relay refused")
+	ErrNoWay    = errors.New("the relay has neither a UDP address nor a URL")
+	ErrClosed   = errors.New("the relay client has ended")
+	ErrTooLarge = errors.New("packet is too large to be relayed")
+)
