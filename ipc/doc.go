@@ -13,10 +13,12 @@
 //	POST  /v1/login/wait      operate  LoginWait      -> UpReply
 //	POST  /v1/login/finish    operate  LoginFinish    -> UpReply
 //	POST  /v1/logout          operate
-//	PATCH /v1/prefs (Port)    admin    a field of PrefsEdit may ask for more than the operation
+//
+// A field may ask for more than its operation: a PrefsEdit with Port, also inside UpRequest, is admin. Bodies are
+// application/json, "{}" where nothing is to be said; a field that the daemon does not know is refused, not ignored.
 //
 // Who asks is told by the kernel (SO_PEERCRED and SO_PEERGROUPS), never by the request. Requests with an Origin or
-// a Referer, or another Host than "warrend", come from a web page and are refused.
+// a Referer, or another Host than "warrend", come from a web page and are refused. One user may have 16 connections.
 //
 // An error answers with its HTTP status and {"error":{"code":"…","message":"…","fix":"…"}}: Error.
 //

@@ -133,6 +133,9 @@ const (
 	CodeHost       = "host"     // the host refused (no TUN, no permission, disk full)
 	CodeBusy       = "busy"
 	CodeInternal   = "internal"
+
+	CodeUnsupported = "unsupported" // the daemon and the program are of different versions
+	CodeNotRunning  = "not-running" // there is no daemon; said by the Client
 )
 
 // Error is a refusal. errors.Is compares codes.

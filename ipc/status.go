@@ -1,6 +1,7 @@
 package ipc
 
 import (
+	"encoding/json"
 	"net/netip"
 	"time"
 
@@ -33,6 +34,25 @@ type Status struct {
 	Time     time.Time `json:"time"`              // of the snapshot
 	Seq      uint64    `json:"netmap,omitempty"`  // number of the netmap that it shows
 	Dropped  Drops     `json:"dropped,omitempty"` // packets dropped, by reason
+}
+
+// MarshalJSON implements json.Marshaler: lists are never null, so that a script can walk them.
+func (s Status) MarshalJSON() ([]byte, error) {
+	type plain Status // without this method
+	p := plain(s)
+	p.Self.Addrs = list(p.Self.Addrs)
+	p.Self.Endpoints = list(p.Self.Endpoints)
+	p.Relays = list(p.Relays)
+	p.Problems = list(p.Problems)
+	p.Peers = list(p.Peers)
+	return json.Marshal(p)
+}
+
+func list[T any](l []T) []T {
+	if l == nil {
+		return []T{}
+	}
+	return l
 }
 
 // Drops counts packets by why they were dropped.
