@@ -21,7 +21,9 @@ func (c *Client) Send(dst key.NodePublic, packets [][]byte) error { return nil }
 
 // Receive waits for packets, and fills bufs, sizes and from with at least one. One may call it at a time, again and
 // again while Run runs: what keeps the link alive is read here too. It returns ErrClosed once Run has ended.
-func (c *Client) Receive(bufs [][]byte, sizes []int, from []Address) (int, error) { return 0, ErrClosed }
+func (c *Client) Receive(bufs [][]byte, sizes []int, from []Address) (int, error) {
+	return 0, ErrClosed
+}
 
 // State gives a snapshot.
 func (c *Client) State() State { return State{} }

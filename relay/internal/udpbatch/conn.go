@@ -1,0 +1,162 @@
+package udpbatch
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// MaxDatagram is what fits into one message over IPv4, however many datagrams that is: 65,535 - 20 - 8.
+	MaxDatagram = 65507
+
+	// maxSegments is UDP_MAX_SEGMENTS of the kernels before 6.8; later ones take 128.
+	maxSegments = 64
+
+	// socketBuffer holds some 25 ms of 2 Gbit/s. Without CAP_NET_ADMIN the kernel gives what net.core.rmem_max allows.
+	socketBuffer = 7 << 20
+)
+
+// Control prepares a socket, as in net.ListenConfig.
+type Control func(network, address string, c syscall.RawConn) error
+
+// Conn is a UDP socket.
+type Conn struct {
+	udp       *net.UDPConn
+	raw       syscall.RawConn
+	inet6     bool // the socket's family, which addresses must be written for
+	connected bool
+
+	gro      bool
+	gsoLimit atomic.Int32 // largest datagram that the kernel cuts for us; 0: none
+}
+
+// Listen opens a socket on "host:port". Without a host it takes both address families, where the host has both.
+func Listen(ctx context.Context, address string) (*Conn, error) {
+	var lc net.ListenConfig
+	pc, err := lc.ListenPacket(ctx, "udp", address)
+	if err != nil {
+		return nil, err
+	}
+	return newConn(pc.(*net.UDPConn), false)
+}
+
+// Dial opens a socket that speaks with one address only, and hears when nothing listens there.
+func Dial(ctx context.Context, to netip.AddrPort, control Control) (*Conn, error) {
+	d := net.Dialer{Control: control}
+	c, err := d.DialContext(ctx, "udp", to.String())
+	if err != nil {
+		return nil, err
+	}
+	return newConn(c.(*net.UDPConn), true)
+}
+
+func newConn(udp *net.UDPConn, connected bool) (*Conn, error) {
+	raw, err := udp.SyscallConn()
+	if err != nil {
+		_ = udp.Close()
+		return nil, err
+	}
+	c := &Conn{udp: udp, raw: raw, connected: connected}
+	err = raw.Control(func(fd uintptr) { c.prepare(int(fd)) })
+	if err != nil {
+		_ = udp.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// prepare asks the kernel for what it has. Whatever it refuses we do without.
+func (c *Conn) prepare(fd int) {
+	family, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	c.inet6 = err == nil && family == unix.AF_INET6
+	for _, opt := range []int{unix.SO_RCVBUF, unix.SO_SNDBUF, unix.SO_RCVBUFFORCE, unix.SO_SNDBUFFORCE} {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, opt, socketBuffer)
+	}
+	c.gro = unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1) == nil
+	if _, err := unix.GetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT); err == nil {
+		c.gsoLimit.Store(MaxDatagram)
+	}
+}
+
+// LocalAddr gives the socket's own address.
+func (c *Conn) LocalAddr() netip.AddrPort { return unmap(c.udp.LocalAddr().(*net.UDPAddr).AddrPort()) }
+
+// Offloads reports whether the kernel joins datagrams that we receive and cuts those that we send.
+func (c *Conn) Offloads() (receive, send bool) { return c.gro, c.gsoLimit.Load() > 0 }
+
+// DisableOffloads makes the socket receive and send each datagram as a message of its own, as on old kernels.
+func (c *Conn) DisableOffloads() {
+	c.gsoLimit.Store(0)
+	_ = c.raw.Control(func(fd uintptr) {
+		if unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_GRO, 0) == nil {
+			c.gro = false
+		}
+	})
+}
+
+// Close closes the socket; who waits in Receive or Flush gets net.ErrClosed.
+func (c *Conn) Close() error { return c.udp.Close() }
+
+// mmsghdr is struct mmsghdr of recvmmsg(2). Go pads it as C does.
+type mmsghdr struct {
+	unix.Msghdr
+	n uint32
+}
+
+func unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
+
+// name is room for an address of either family.
+type name = unix.RawSockaddrInet6
+
+func swap(port uint16) uint16 {
+	b := (*[2]byte)(unsafe.Pointer(&port))
+	return uint16(b[0])<<8 | uint16(b[1])
+}
+
+// readName reads what the kernel wrote.
+func readName(n *name) netip.AddrPort {
+	switch n.Family {
+	case unix.AF_INET:
+		n4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(n))
+		return netip.AddrPortFrom(netip.AddrFrom4(n4.Addr), swap(n4.Port))
+	case unix.AF_INET6:
+		a := netip.AddrFrom16(n.Addr).Unmap()
+		if n.Scope_id != 0 && a.IsLinkLocalUnicast() {
+			a = a.WithZone(zone(n.Scope_id))
+		}
+		return netip.AddrPortFrom(a, swap(n.Port))
+	}
+	return netip.AddrPort{}
+}
+
+// writeName writes an address for the socket's family, and gives its length; 0 where the family cannot reach it.
+func (c *Conn) writeName(n *name, a netip.AddrPort) uint32 {
+	if !c.inet6 {
+		if !a.Addr().Is4() {
+			return 0
+		}
+		n4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(n))
+		*n4 = unix.RawSockaddrInet4{Family: unix.AF_INET, Port: swap(a.Port()), Addr: a.Addr().As4()}
+		return unix.SizeofSockaddrInet4
+	}
+	*n = name{Family: unix.AF_INET6, Port: swap(a.Port()), Addr: a.Addr().As16()}
+	if z := a.Addr().Zone(); z != "" {
+		n.Scope_id = scope(z)
+	}
+	return unix.SizeofSockaddrInet6
+}
+
+// closed gives a RawConn's error the name that package net has for it.
+func closed(err error) error {
+	if err != nil && errors.Is(err, net.ErrClosed) {
+		return net.ErrClosed
+	}
+	return err
+}

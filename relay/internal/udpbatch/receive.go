@@ -1,0 +1,117 @@
+package udpbatch
+
+import (
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// bufferSize holds the longest message. What of a buffer is never written to takes no memory.
+const bufferSize = 1 << 16
+
+// controlSize is room for one control message with an int, more than UDP_GRO and UDP_SEGMENT need.
+const controlSize = 32
+
+// Receiver receives batches of messages. One goroutine may use it.
+type Receiver struct {
+	conn *Conn
+
+	headers  []mmsghdr
+	iovecs   []unix.Iovec
+	names    []name
+	controls [][controlSize]byte
+	buffers  []byte
+
+	got   int
+	errno unix.Errno
+	read  func(fd uintptr) bool // r.recvmmsg, made once so that nothing is allocated
+}
+
+// NewReceiver makes a receiver of up to n messages at a time.
+func (c *Conn) NewReceiver(n int) *Receiver {
+	r := &Receiver{
+		conn:     c,
+		headers:  make([]mmsghdr, n),
+		iovecs:   make([]unix.Iovec, n),
+		names:    make([]name, n),
+		controls: make([][controlSize]byte, n),
+		buffers:  make([]byte, n*bufferSize),
+	}
+	for i := range r.headers {
+		h := &r.headers[i]
+		h.Name = (*byte)(unsafe.Pointer(&r.names[i]))
+		h.Iov = &r.iovecs[i]
+		h.SetIovlen(1)
+		h.Control = &r.controls[i][0]
+		r.iovecs[i].Base = &r.buffers[i*bufferSize]
+		r.iovecs[i].SetLen(bufferSize)
+	}
+	r.read = r.recvmmsg
+	return r
+}
+
+// Receive waits for at least one message and gives how many there are; Run has each until the next call.
+// An error of the socket that is about an earlier send (unix.ECONNREFUSED) does not end the socket.
+func (r *Receiver) Receive() (int, error) {
+	if err := r.conn.raw.Read(r.read); err != nil {
+		return 0, closed(err)
+	}
+	if r.errno != 0 {
+		return 0, r.errno
+	}
+	return r.got, nil
+}
+
+func (r *Receiver) recvmmsg(fd uintptr) bool {
+	for i := range r.headers {
+		r.headers[i].Namelen = unix.SizeofSockaddrInet6
+		r.headers[i].SetControllen(controlSize)
+	}
+	for {
+		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.headers[0])),
+			uintptr(len(r.headers)), unix.MSG_DONTWAIT, 0, 0)
+		if errno == unix.EINTR {
+			continue
+		}
+		if errno == unix.EAGAIN {
+			return false
+		}
+		r.got, r.errno = int(n), errno
+		return true
+	}
+}
+
+// Run gives the i-th message: one or more datagrams of size bytes, end to end; the last may be shorter.
+// A message that the kernel cut off is empty.
+func (r *Receiver) Run(i int) (from netip.AddrPort, data []byte, size int) {
+	h := &r.headers[i]
+	if h.Flags&unix.MSG_TRUNC != 0 {
+		return from, nil, 0
+	}
+	data = r.buffers[i*bufferSize:][:h.n:bufferSize]
+	size = len(data)
+	if h.Controllen > 0 {
+		if s := groSize(r.controls[i][:h.Controllen]); s > 0 {
+			size = s
+		}
+	}
+	return readName(&r.names[i]), data, size
+}
+
+// groSize reads the one control message that we asked for (UDP_GRO, an int), and 0 from any other.
+func groSize(control []byte) int {
+	if len(control) < unix.CmsgLen(2) {
+		return 0
+	}
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&control[0]))
+	if h.Level != unix.IPPROTO_UDP || h.Type != unix.UDP_GRO {
+		return 0
+	}
+	return int(binary.NativeEndian.Uint16(control[unix.CmsgLen(0):]))
+}
+
+// Refused reports whether an error says that nothing listened where an earlier datagram went.
+func Refused(err error) bool { return errors.Is(err, unix.ECONNREFUSED) }
