@@ -54,12 +54,12 @@ func (f *fake) set(s State) {
 	f.change = make(chan struct{})
 }
 
-func (f *fake) Status() *Status {
+func (f *fake) Status(context.Context) (*Status, error) {
 	_ = f.note("status")
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s := f.status
-	return &s
+	return &s, nil
 }
 
 func (f *fake) Watch(ctx context.Context, send func(*Status) error) error {
@@ -81,9 +81,9 @@ func (f *fake) Watch(ctx context.Context, send func(*Status) error) error {
 	}
 }
 
-func (f *fake) Prefs() Prefs {
+func (f *fake) Prefs(context.Context) (Prefs, error) {
 	_ = f.note("prefs")
-	return f.prefs
+	return f.prefs, nil
 }
 
 func (f *fake) EditPrefs(_ context.Context, e PrefsEdit) (Prefs, error) {

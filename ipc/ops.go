@@ -103,11 +103,11 @@ type PingReply struct {
 // The Handler has checked the caller's level before every call.
 type Backend interface {
 	// Status gives a snapshot, which the caller must not change.
-	Status() *Status
+	Status(ctx context.Context) (*Status, error)
 	// Watch calls f with a snapshot now and after every change, until ctx ends or f fails. Changes that come
 	// faster than f returns are told once.
 	Watch(ctx context.Context, f func(*Status) error) error
-	Prefs() Prefs
+	Prefs(ctx context.Context) (Prefs, error)
 	EditPrefs(ctx context.Context, e PrefsEdit) (Prefs, error)
 	Up(ctx context.Context, r UpRequest) (*UpReply, error)
 	Down(ctx context.Context) error

@@ -32,9 +32,9 @@ type operation struct {
 
 // operations are all that can be asked. What is not here is refused.
 var operations = []operation{
-	{http.MethodGet, pathStatus, LevelRead, "warren status", func(c *call) error { return c.reply(c.backend.Status()) }},
+	{http.MethodGet, pathStatus, LevelRead, "warren status", asks(Backend.Status)},
 	{http.MethodGet, pathWatch, LevelRead, "warren status --watch", watch},
-	{http.MethodGet, pathPrefs, LevelRead, "warren status", func(c *call) error { return c.reply(c.backend.Prefs()) }},
+	{http.MethodGet, pathPrefs, LevelRead, "warren status", asks(Backend.Prefs)},
 	{http.MethodPost, pathPing, LevelRead, "warren ping", calls(Backend.Ping, nil)},
 	{http.MethodPatch, pathPrefs, LevelOperate, "warren set", calls(Backend.EditPrefs, editNeeds)},
 	{http.MethodPost, pathUp, LevelOperate, "warren up", calls(Backend.Up, upNeeds)},
@@ -59,6 +59,17 @@ func calls[Q, A any](f func(Backend, context.Context, Q) (A, error), needs func(
 			}
 		}
 		a, err := f(c.backend, c.r.Context(), q)
+		if err != nil {
+			return err
+		}
+		return c.reply(a)
+	}
+}
+
+// asks makes an operation of a Backend's method that takes nothing.
+func asks[A any](f func(Backend, context.Context) (A, error)) func(*call) error {
+	return func(c *call) error {
+		a, err := f(c.backend, c.r.Context())
 		if err != nil {
 			return err
 		}
