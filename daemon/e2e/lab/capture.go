@@ -5,6 +5,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -45,7 +46,9 @@ func (m *Machine) CaptureOn(device, filter string) *Capture {
 		filter = fmt.Sprintf("(%s) or %s", filter, probe)
 	}
 	c := &Capture{m: m, device: device}
-	c.proc = m.Start("tcpdump", "--immediate-mode", "-l", "-n", "-tt", "-p", "-i", device, filter)
+	// The kernel's ring has a slot of full length for each packet, so the short length
+	// of -s is what makes room for many.
+	c.proc = m.Start("tcpdump", "--immediate-mode", "-l", "-n", "-tt", "-p", "-s", "128", "-B", "16384", "-i", device, filter)
 	c.proc.WaitOutput("listening on", captureLimit)
 	c.sync()
 	return c
@@ -74,11 +77,19 @@ func (c *Capture) Packets() []string {
 	return packets
 }
 
-// Stop ends the capture and returns the number of packets seen.
+// Stop ends the capture and returns the number of packets seen. The test fails if
+// there were more than tcpdump could take.
 func (c *Capture) Stop() int {
-	c.m.net.t.Helper()
+	t := c.m.net.t
+	t.Helper()
 	count := c.Count()
-	c.proc.kill()
+	c.proc.Signal(syscall.SIGINT)
+	if err := c.proc.Wait(captureLimit); err != nil {
+		t.Errorf("%v does not end well: %v", c.proc, err)
+	}
+	if !strings.Contains(c.proc.Output(), "\n0 packets dropped by kernel") {
+		t.Errorf("the capture on %s of %s lost packets:\n%s", c.device, c.m.name, c.proc.tail())
+	}
 	return count
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -20,25 +21,26 @@ const unwindLimit = 3 * time.Second
 // It returns an error if f failed or was ended.
 func Run(ctx context.Context, name string, w io.Writer, f func(context.Context, TB)) error {
 	p := &program{name: name, w: w}
-	done := make(chan any, 1)
+	done := make(chan struct{})
 	go func() {
-		defer func() { done <- recover() }()
+		defer close(done)
+		defer func() {
+			if r := recover(); r != nil {
+				p.Errorf("panic: %v\n%s", r, debug.Stack())
+			}
+		}()
 		f(ctx, p)
 	}()
-	var panicked any
 	select {
-	case panicked = <-done:
+	case <-done:
 	case <-ctx.Done():
 		select {
-		case panicked = <-done:
+		case <-done:
 		case <-time.After(unwindLimit):
 			p.Errorf("%s was interrupted", name)
 		}
 	}
 	p.cleanUp()
-	if panicked != nil {
-		p.Errorf("panic: %v", panicked)
-	}
 	if p.Failed() {
 		return errors.New(name + " failed")
 	}
