@@ -21,7 +21,9 @@ type TB interface {
 	Cleanup(f func())
 }
 
-// Net is one lab: an internet with everything attached to it.
+// Net is one lab: an internet with everything attached to it. Processes, captures and
+// sockets may be used from any goroutine; machines are added, moved and readdressed
+// from one at a time.
 type Net struct {
 	t     TB
 	id    string // starts the names of this lab's namespaces and its directory
