@@ -1,0 +1,93 @@
+package router
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// Wish is how the interface should be.
+type Wish struct {
+	MTU    int            // in bytes; 0: as it is
+	Addrs  []netip.Prefix // the machine's own, as single addresses (/32, /128)
+	Routes []netip.Prefix // what is reached through the interface
+}
+
+// fact is how the interface is.
+type fact struct {
+	index  int
+	up     bool
+	mtu    int
+	addrs  []netip.Prefix
+	routes []netip.Prefix // through it, with our Protocol
+}
+
+// plan is what leads from a fact to a wish, in the order of its fields.
+type plan struct {
+	delRoutes []netip.Prefix
+	delAddrs  []netip.Prefix
+	setMTU    int // 0: no
+	setUp     bool
+	addAddrs  []netip.Prefix
+	addRoutes []netip.Prefix
+}
+
+func (p *plan) empty() bool {
+	return len(p.delRoutes)+len(p.delAddrs)+len(p.addAddrs)+len(p.addRoutes) == 0 && p.setMTU == 0 && !p.setUp
+}
+
+// diff plans the way from f to w. Only addresses that are ours may go: a person may have added others.
+func diff(f fact, w Wish, ours []netip.Prefix) plan {
+	w = w.clean()
+	p := plan{
+		delRoutes: without(f.routes, w.Routes),
+		addAddrs:  without(w.Addrs, f.addrs),
+		addRoutes: without(w.Routes, f.routes),
+		setUp:     !f.up,
+	}
+	for _, a := range without(f.addrs, w.Addrs) {
+		if slices.Contains(ours, a) {
+			p.delAddrs = append(p.delAddrs, a)
+		}
+	}
+	if w.MTU != 0 && w.MTU != f.mtu {
+		p.setMTU = w.MTU
+	}
+	return p
+}
+
+// clean gives the wish in the form in which the kernel tells facts.
+func (w Wish) clean() Wish {
+	addrs := make([]netip.Prefix, 0, len(w.Addrs))
+	for _, a := range w.Addrs {
+		addrs = append(addrs, unmap(a))
+	}
+	routes := make([]netip.Prefix, 0, len(w.Routes))
+	for _, r := range w.Routes {
+		routes = append(routes, unmap(r).Masked())
+	}
+	return Wish{MTU: w.MTU, Addrs: unique(addrs), Routes: unique(routes)}
+}
+
+// unmap turns an IPv4-mapped IPv6 prefix into the IPv4 prefix that it means.
+func unmap(p netip.Prefix) netip.Prefix {
+	if p.Addr().Is4In6() && p.Bits() >= 96 {
+		return netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
+	return p
+}
+
+func unique(ps []netip.Prefix) []netip.Prefix {
+	slices.SortFunc(ps, netip.Prefix.Compare)
+	return slices.Compact(ps)
+}
+
+// without gives what is in a and not in b.
+func without(a, b []netip.Prefix) []netip.Prefix {
+	var rest []netip.Prefix
+	for _, p := range a {
+		if !slices.Contains(b, p) {
+			rest = append(rest, p)
+		}
+	}
+	return rest
+}

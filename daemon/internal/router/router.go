@@ -1,0 +1,279 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/warren-mesh/warren/daemon/internal/journal"
+	"github.com/warren-mesh/warren/ipc"
+)
+
+// Protocol marks our routes as ours (rtm_protocol, rtnetlink(7)). 87 is in no list of iproute2's rt_protos.
+const Protocol = 87
+
+// ErrNoInterface is returned by Apply when the interface is not there (any more): make a new tunnel.
+var ErrNoInterface = errors.New("the tunnel's interface is not there")
+
+// Config is what a Router is made of.
+type Config struct {
+	Name    string // of the interface
+	Journal *journal.Journal
+	Log     *slog.Logger // nil: none
+}
+
+// Router keeps one interface as it is wished. Its methods may be called from several goroutines.
+type Router struct {
+	name    string
+	journal *journal.Journal
+	log     *slog.Logger
+
+	mu      sync.Mutex
+	handle  *netlink.Handle
+	index   int                   // of the interface that the records below are about; 0: none
+	records map[change]journal.ID // what we made on it
+	noIPv6  bool                  // the host has IPv6 switched off, at the last look
+}
+
+// change names one thing that we made. The zero prefix is the interface itself.
+type change struct {
+	kind   journal.Kind
+	prefix netip.Prefix
+}
+
+// New makes a Router for the network namespace of the calling thread. The interface need not be there yet.
+func New(cfg Config) (*Router, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, explain("open a netlink socket", err)
+	}
+	return &Router{
+		name: cfg.Name, journal: cfg.Journal, log: cfg.Log,
+		handle: h, records: make(map[change]journal.ID),
+	}, nil
+}
+
+// Apply makes the interface as wished. What the host does not let it have, but can do without, is a problem;
+// what it cannot do without is an error.
+func (r *Router) Apply(ctx context.Context, w Wish) ([]ipc.Problem, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	w = w.clean()
+	link, f, err := r.look()
+	if err != nil {
+		return nil, err
+	}
+	if r.noIPv6 = hostWithoutIPv6(r.name); r.noIPv6 {
+		w.Addrs, w.Routes = ipv4(w.Addrs), ipv4(w.Routes)
+	}
+	p := diff(f, w, r.ours(kindAddr))
+	if !p.empty() {
+		r.log.Debug("changing the interface", "interface", r.name, "plan", fmt.Sprintf("%+v", p))
+		if err := r.take(link, p); err != nil {
+			return nil, err
+		}
+		if err := r.put(link, p); err != nil {
+			return nil, err
+		}
+	}
+	return r.conflicts(f.index, w.Routes)
+}
+
+// Close takes everything back and leaves the interface down, for the tunnel to remove.
+func (r *Router) Close(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.handle == nil {
+		return nil
+	}
+	defer func() { r.handle.Close(); r.handle = nil }()
+	link, f, err := r.look()
+	if errors.Is(err, ErrNoInterface) || (err == nil && f.index != r.index) {
+		return r.forget() // the kernel took all of it back, with the interface
+	}
+	if err != nil {
+		return err
+	}
+	err = r.take(link, plan{delRoutes: r.ours(kindRoute), delAddrs: r.ours(kindAddr)})
+	if err := errors.Join(err, gone(r.handle.LinkSetDown(link))); err != nil {
+		return explain("take down "+r.name, err)
+	}
+	return r.forget()
+}
+
+// look reads the fact, and forgets what we made on an interface that is gone.
+func (r *Router) look() (netlink.Link, fact, error) {
+	if r.handle == nil {
+		return nil, fact{}, errors.New("the router is closed")
+	}
+	link, err := r.handle.LinkByName(r.name)
+	if errors.As(err, new(netlink.LinkNotFoundError)) {
+		return nil, fact{}, fmt.Errorf("%w: %s", ErrNoInterface, r.name)
+	}
+	if err != nil {
+		return nil, fact{}, explain("look at "+r.name, err)
+	}
+	f, err := factOf(r.handle, link)
+	if err != nil {
+		return nil, fact{}, explain("look at "+r.name, err)
+	}
+	if r.index != 0 && r.index != f.index {
+		if err := r.forget(); err != nil {
+			return nil, fact{}, err
+		}
+	}
+	return link, f, nil
+}
+
+// forget marks everything as undone.
+func (r *Router) forget() error {
+	var ids []journal.ID
+	for _, id := range r.records {
+		ids = append(ids, id)
+	}
+	if err := r.journal.Done(ids...); err != nil {
+		return err
+	}
+	r.index = 0
+	clear(r.records)
+	return nil
+}
+
+func (r *Router) ours(kind journal.Kind) []netip.Prefix {
+	var ps []netip.Prefix
+	for c := range r.records {
+		if c.kind == kind {
+			ps = append(ps, c.prefix)
+		}
+	}
+	slices.SortFunc(ps, netip.Prefix.Compare)
+	return ps
+}
+
+// take removes what the plan says, routes before the addresses that they might prefer.
+func (r *Router) take(link netlink.Link, p plan) error {
+	var ids []journal.ID
+	var failures []error
+	remove := func(c change, err error) {
+		if err := gone(err); err != nil {
+			failures = append(failures, explain(fmt.Sprintf("remove %s from %s", c.prefix, r.name), err))
+			return
+		}
+		if id, ok := r.records[c]; ok {
+			ids = append(ids, id)
+			delete(r.records, c)
+		}
+	}
+	for _, dst := range p.delRoutes {
+		remove(change{kindRoute, dst}, r.handle.RouteDel(route(link.Attrs().Index, dst)))
+	}
+	for _, a := range p.delAddrs {
+		remove(change{kindAddr, a}, r.handle.AddrDel(link, address(a)))
+	}
+	return errors.Join(append(failures, r.journal.Done(ids...))...)
+}
+
+// put adds what the plan says, journaled first with one sync.
+func (r *Router) put(link netlink.Link, p plan) error {
+	if err := r.record(link, p); err != nil {
+		return err
+	}
+	if p.setMTU != 0 {
+		if err := r.handle.LinkSetMTU(link, p.setMTU); err != nil {
+			return explain(fmt.Sprintf("set the MTU of %s to %d", r.name, p.setMTU), err)
+		}
+	}
+	if p.setUp {
+		// A link-local address would only send router solicitations and multicast reports into the tunnel. Where the
+		// kernel does not let us say so, it does.
+		_ = r.handle.LinkSetIP6AddrGenMode(link, 1) // IN6_ADDR_GEN_MODE_NONE, linux/if_link.h
+		if err := r.handle.LinkSetUp(link); err != nil {
+			return explain("set "+r.name+" up", err)
+		}
+	}
+	for _, a := range p.addAddrs {
+		err := r.handle.AddrAdd(link, address(a))
+		if a.Addr().Is6() && noFamily(err) {
+			r.noIPv6 = true
+			continue
+		}
+		if err != nil && !errors.Is(err, unix.EEXIST) {
+			return explain(fmt.Sprintf("give %s the address %s", r.name, a.Addr()), err)
+		}
+	}
+	for _, dst := range p.addRoutes {
+		err := r.handle.RouteAdd(route(link.Attrs().Index, dst))
+		if errors.Is(err, unix.EEXIST) || (dst.Addr().Is6() && noFamily(err)) {
+			continue // conflicts says whose it is
+		}
+		if err != nil {
+			return explain(fmt.Sprintf("route %s to %s", dst, r.name), err)
+		}
+	}
+	return nil
+}
+
+// record journals what put is about to add.
+func (r *Router) record(link netlink.Link, p plan) error {
+	on := onLink{Link: r.name, Index: link.Attrs().Index}
+	var made []change
+	var changes []journal.Change
+	add := func(c change, data any) {
+		if _, known := r.records[c]; !known {
+			made, changes = append(made, c), append(changes, journal.Change{Kind: c.kind, Data: data})
+		}
+	}
+	add(change{kind: kindLink}, on)
+	for _, a := range p.addAddrs {
+		add(change{kindAddr, a}, addrData{on, a})
+	}
+	for _, dst := range p.addRoutes {
+		add(change{kindRoute, dst}, routeData{on, dst})
+	}
+	ids, err := r.journal.Record(changes...)
+	if err != nil {
+		return err
+	}
+	for i, id := range ids {
+		r.records[made[i]] = id
+	}
+	r.index = on.Index
+	return nil
+}
+
+// address is an address as netlink takes it: without a route of its own (/128) and without duplicate detection,
+// for which a tunnel has nobody to ask.
+func address(a netip.Prefix) *netlink.Addr {
+	n := &netlink.Addr{IPNet: ipNet(a)}
+	if a.Addr().Is6() {
+		n.Flags = unix.IFA_F_NODAD | unix.IFA_F_NOPREFIXROUTE
+	}
+	return n
+}
+
+// route is a route of ours as netlink takes it.
+func route(index int, dst netip.Prefix) *netlink.Route {
+	scope := netlink.SCOPE_LINK
+	if dst.Addr().Is6() {
+		scope = netlink.SCOPE_UNIVERSE // IPv6 knows no other
+	}
+	return &netlink.Route{LinkIndex: index, Dst: ipNet(dst), Scope: scope, Protocol: Protocol, Table: unix.RT_TABLE_MAIN}
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
