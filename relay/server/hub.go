@@ -1,0 +1,143 @@
+package server
+
+import (
+	"crypto/rand"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/warren-mesh/warren/coord/key"
+	"github.com/warren-mesh/warren/relay"
+)
+
+const (
+	// idleTime is how long a silent client is remembered: three of its keepalives, and below the usual life of a
+	// NAT's UDP mapping that has seen traffic both ways (RFC 4787, REQ-5: two minutes).
+	idleTime = 60 * time.Second
+
+	// absentEvery is the least time between two notices of absence to one client.
+	absentEvery = 100 * time.Millisecond
+
+	// maxSessions bounds memory: a session takes about a kilobyte, and its queue, while it is not empty, 512 more.
+	maxSessions = 1 << 16
+)
+
+// outlet takes the datagrams that are to go out over UDP, until its owner flushes it. udpbatch.Sender is one.
+type outlet interface {
+	Add(to netip.AddrPort, b []byte)
+}
+
+// hub has the sessions.
+type hub struct {
+	// fixed
+	key     key.Relay
+	public  key.RelayPublic
+	issuers []key.ServerPublic
+	log     *slog.Logger
+	start   time.Time
+	limit   int64
+
+	cookies  *cookies
+	sessions table
+	count    counters
+
+	changing sync.Mutex // held to add and remove sessions
+}
+
+func newHub(k key.Relay, issuers []key.ServerPublic, log *slog.Logger, start time.Time) *hub {
+	return &hub{
+		key: k, public: k.Public(), issuers: issuers, log: log, start: start, limit: maxSessions,
+		cookies: newCookies(),
+	}
+}
+
+// stamp is a time as nanoseconds that no change of the clock turns back.
+func (h *hub) stamp(now time.Time) int64 { return h.start.UnixNano() + int64(now.Sub(h.start)) }
+
+// send sends a frame of control back to where one came from.
+func (h *hub) send(out outlet, o origin, frame []byte) {
+	switch {
+	case o.ws != nil:
+		o.ws.queue.Push(frame, nil)
+	case out != nil:
+		out.Add(o.addr, frame)
+	}
+}
+
+// network gives the index of an issuer.
+func (h *hub) network(issuer key.ServerPublic) int {
+	for i, k := range h.issuers {
+		if k == issuer {
+			return i
+		}
+	}
+	return -1
+}
+
+// open opens the session that a proven Join asks for, unless another key has its address.
+// It gives the session that the new one replaces, if any; for a repeated Join it gives the session that is there.
+func (h *hub) open(s *session) (opened, replaced *session, refused relay.Reason) {
+	h.changing.Lock()
+	defer h.changing.Unlock()
+	old := h.sessions.byName(s.name)
+	switch {
+	case old == nil && h.sessions.size.Load() >= h.limit:
+		return nil, nil, relay.ReasonFull
+	case old != nil && old.node != s.node:
+		return nil, nil, relay.ReasonTaken
+	case old != nil && old.joined >= s.joined:
+		if old.joined == s.joined && old.ws == s.ws {
+			return old, nil, 0 // its Welcome was lost
+		}
+		return nil, nil, 0
+	}
+	if old != nil {
+		h.sessions.tagShard(old.tag).remove(old.tag, old)
+	}
+	h.sessions.add(s)
+	return s, old, 0
+}
+
+// end ends a session for a reason, which its client is told. ReasonReplaced means that the name has a new owner.
+func (h *hub) end(out outlet, s *session, why relay.Reason) {
+	if why != relay.ReasonReplaced {
+		h.changing.Lock()
+		was := h.sessions.remove(s)
+		h.changing.Unlock()
+		if !was {
+			return
+		}
+	}
+	if why != 0 {
+		o := origin{addr: *s.remote.Load(), ws: s.ws}
+		h.send(out, o, relay.AppendBye(nil, s.shared, s.tag, why))
+	}
+	if s.ws != nil {
+		s.ws.queue.Close()
+	}
+	h.log.Debug("session ended", "node", s.node, "reason", why)
+}
+
+// sweep ends the sessions that are silent or whose ticket is over.
+func (h *hub) sweep(out outlet, now time.Time) {
+	silent := h.stamp(now.Add(-idleTime))
+	for _, s := range h.sessions.all() {
+		s.mu.Lock()
+		over := !now.Before(s.until)
+		s.mu.Unlock()
+		switch {
+		case over:
+			h.end(out, s, relay.ReasonExpired)
+		case s.seen.Load() < silent:
+			h.count.idle.Add(1)
+			h.end(out, s, 0)
+		}
+	}
+}
+
+// newTag draws a tag.
+func newTag() (tag relay.Tag) {
+	_, _ = rand.Read(tag[:]) // never fails
+	return tag
+}

@@ -1,0 +1,19 @@
+package server
+
+import "github.com/warren-mesh/warren/relay"
+
+// stop tells every client that the relay stops, and lets nobody else in.
+func (s *Server) stop() {
+	s.mu.Lock()
+	s.stopped = true
+	s.mu.Unlock()
+	sender := s.borrow()
+	for _, session := range s.hub.sessions.all() {
+		s.hub.end(asOutlet(sender), session, relay.ReasonShutdown)
+	}
+	s.giveBack(sender)
+	s.sockets.Range(func(ws, _ any) bool {
+		ws.(*webSocket).queue.Close()
+		return true
+	})
+}

@@ -1,0 +1,215 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/warren-mesh/warren/relay/internal/udpbatch"
+	"github.com/warren-mesh/warren/relay/internal/wsbatch"
+)
+
+const (
+	// joinTime is how long a WebSocket may be without a session, and maxStrangers how many may.
+	joinTime     = 5 * time.Second
+	maxStrangers = 1024
+
+	// writeTime is how long one message may take to write. A client that reads nothing for so long is gone.
+	writeTime = 15 * time.Second
+)
+
+// webSocket is a client's connection.
+type webSocket struct {
+	// fixed
+	id    [8]byte // stands for the address in its cookies
+	addr  netip.AddrPort
+	conn  *websocket.Conn
+	queue *wsbatch.Queue
+
+	session atomic.Pointer[session] // nil before it joined
+}
+
+// own gives the WebSocket its session; an earlier one of another node ends.
+func (w *webSocket) own(h *hub, s *session) {
+	if old := w.session.Swap(s); old != nil && old != s {
+		h.changing.Lock()
+		h.sessions.remove(old)
+		h.changing.Unlock()
+	}
+}
+
+// messages are lent to readers and writers while they have something.
+var messages = sync.Pool{New: func() any { return new([wsbatch.MaxMessage]byte) }}
+
+func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
+	if !s.enter() {
+		http.Error(w, "the relay is stopping", http.StatusServiceUnavailable)
+		return
+	}
+	defer s.running.Done()
+	if s.strangers.Add(1) > maxStrangers {
+		s.strangers.Add(-1)
+		http.Error(w, "too many connections without a session, try again", http.StatusServiceUnavailable)
+		return
+	}
+	stranger := sync.OnceFunc(func() { s.strangers.Add(-1) })
+	defer stranger()
+
+	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{CompressionMode: websocket.CompressionDisabled})
+	if err != nil {
+		s.cfg.Log.Debug("no WebSocket", "from", r.RemoteAddr, "err", err)
+		return
+	}
+	defer conn.CloseNow()
+	conn.SetReadLimit(wsbatch.MaxMessage)
+	ws := &webSocket{conn: conn, queue: wsbatch.NewQueue()}
+	_, _ = rand.Read(ws.id[:])
+	ws.addr, _ = netip.ParseAddrPort(r.RemoteAddr)
+
+	// A session that ends closes the queue, and then the writer the connection; so does the server's end.
+	late := time.AfterFunc(joinTime, func() {
+		if ws.session.Load() == nil {
+			ws.queue.Close()
+		}
+	})
+	defer late.Stop()
+	var writer sync.WaitGroup
+	writer.Go(func() { s.write(ws) })
+	s.sockets.Store(ws, nil)
+	defer s.sockets.Delete(ws)
+
+	s.read(ws, stranger)
+
+	if owned := ws.session.Load(); owned != nil {
+		s.hub.end(nil, owned, 0)
+	}
+	ws.queue.Close()
+	_ = conn.CloseNow() // wakes a writer that waits for the network
+	writer.Wait()
+}
+
+// read takes the client's messages until the connection ends.
+func (s *Server) read(ws *webSocket, joined func()) {
+	f := forwarder{hub: s.hub}
+	o := origin{addr: netip.AddrPortFrom(ws.addr.Addr().Unmap(), ws.addr.Port()), ws: ws}
+	for {
+		kind, r, err := ws.conn.Reader(context.Background())
+		if err != nil || kind != websocket.MessageBinary {
+			return
+		}
+		if err := s.message(&f, o, r); err != nil {
+			return
+		}
+		if ws.session.Load() != nil {
+			joined()
+		}
+	}
+}
+
+// message takes one message. The buffer and the sender are borrowed for as long as it takes: an idle client holds neither.
+func (s *Server) message(f *forwarder, o origin, r io.Reader) error {
+	buf := messages.Get().(*[wsbatch.MaxMessage]byte)
+	defer messages.Put(buf)
+	n, err := readAll(r, buf[:])
+	if err != nil {
+		return err
+	}
+	sender := s.borrow()
+	if sender != nil {
+		f.out = sender
+	}
+	f.begin(time.Now())
+	for rest := buf[:n]; len(rest) > 0; {
+		var frame []byte
+		var ok bool
+		if frame, rest, ok = wsbatch.Next(rest); !ok {
+			f.malformed++
+			break
+		}
+		f.frame(o, frame)
+	}
+	f.end()
+	f.out = nil
+	s.giveBack(sender)
+	return nil
+}
+
+// readAll reads a message that fits into b.
+func readAll(r io.Reader, b []byte) (n int, err error) {
+	for {
+		m, err := r.Read(b[n:])
+		n += m
+		if err == io.EOF {
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+		if n == len(b) {
+			if m, err := r.Read(make([]byte, 1)); m == 0 && err == io.EOF {
+				return n, nil
+			}
+			return n, io.ErrShortBuffer
+		}
+	}
+}
+
+// write writes what the queue has until it is closed and empty.
+func (s *Server) write(ws *webSocket) {
+	defer ws.conn.CloseNow() // wakes the reader
+	for range ws.queue.Wake() {
+		for {
+			buf := messages.Get().(*[wsbatch.MaxMessage]byte)
+			m, ended := ws.queue.Take(buf[:0])
+			var err error
+			if len(m) > 0 {
+				err = writeMessage(ws.conn, m)
+			}
+			messages.Put(buf)
+			if ended || err != nil {
+				return
+			}
+			if len(m) == 0 {
+				break
+			}
+		}
+	}
+}
+
+func writeMessage(conn *websocket.Conn, m []byte) error {
+	ctx, cancel := context.WithTimeout(context.Background(), writeTime)
+	defer cancel()
+	return conn.Write(ctx, websocket.MessageBinary, m)
+}
+
+// borrow gives a sender on the UDP socket, nil where there is none.
+func (s *Server) borrow() *udpbatch.Sender {
+	if s.udp == nil {
+		return nil
+	}
+	return s.senders.Get().(*udpbatch.Sender)
+}
+
+func (s *Server) giveBack(sender *udpbatch.Sender) {
+	if sender == nil {
+		return
+	}
+	s.flush(sender)
+	s.senders.Put(sender)
+}
+
+// flush sends what was gathered, and counts what was not.
+func (s *Server) flush(sender *udpbatch.Sender) {
+	lost, err := sender.Flush()
+	if lost > 0 && err != net.ErrClosed {
+		s.hub.count.lost.Add(uint64(lost))
+	}
+}
