@@ -90,6 +90,10 @@ var modules = []allowance{
 		why: "command lines belong to main packages",
 	},
 	{
+		module: "github.com/coreos/go-systemd/v22", in: []string{"daemon/warrend"},
+		why: "systemd's notify and watchdog protocol, spoken by the program that systemd starts",
+	},
+	{
 		module: "github.com/prometheus/client_golang", in: []string{"relay/server", "coord/server"},
 		why: "the servers' metrics pages; the packages below count in plain integers",
 	},
