@@ -21,7 +21,7 @@ type Netmap struct {
 type Change struct {
 	Network *Network `json:"network,omitempty"`
 	Self    *Node    `json:"self,omitempty"`
-	Upsert  *Node    `json:"upsert,omitempty"` // this peer is new, or is now so
+	Upsert  *Node    `json:"upsert,omitempty"` // this peer is new, or is now so; if it has Self's ID, this is Self
 	Remove  NodeID   `json:"remove,omitempty"` // this peer is gone, or not to be seen any more
 	Relays  *[]Relay `json:"relays,omitempty"`
 	Ticket  []byte   `json:"ticket,omitempty"`
@@ -132,6 +132,8 @@ func Apply(m *Netmap, cs []Change) *Netmap {
 			out.Network = *c.Network
 		case c.Self != nil:
 			out.Self = *c.Self
+		case c.Upsert != nil && c.Upsert.ID == out.Self.ID: // one body then serves all whom a change concerns
+			out.Self = *c.Upsert
 		case c.Upsert != nil:
 			if i, found := out.find(c.Upsert.ID); found {
 				out.Peers[i] = *c.Upsert

@@ -1,0 +1,103 @@
+package state
+
+import (
+	"iter"
+	"strconv"
+	"time"
+
+	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/internal/policy"
+	"github.com/warren-mesh/warren/coord/key"
+)
+
+// View is the network at one moment. It never changes.
+type View struct {
+	Seq     uint64
+	Network coord.Network
+	Relays  []coord.Relay
+	policy  policy.Policy
+	nodes   table
+}
+
+// Member is a node and what its peers do not see.
+type Member struct {
+	Node    coord.Node
+	Machine key.MachinePublic
+	Expired bool
+	Renew   time.Time // when its relay ticket should be replaced; zero: it has none
+}
+
+// View gives the network as it is now.
+func (s *State) View() *View {
+	return &View{Seq: s.seq, Network: s.network, Relays: s.relays, policy: s.policy, nodes: s.nodes}
+}
+
+// ByMachine finds the node of a machine.
+func (s *State) ByMachine(m key.MachinePublic) (Member, bool) {
+	id, ok := s.byMachine[m]
+	if !ok {
+		return Member{}, false
+	}
+	return s.nodes.get(id).member(), true
+}
+
+func (e *entry) member() Member {
+	return Member{Node: e.node, Machine: e.machine, Expired: e.expired, Renew: e.renew}
+}
+
+// Len counts the nodes.
+func (v *View) Len() int { return v.nodes.count }
+
+// Members goes through all nodes in the order of their IDs.
+func (v *View) Members() iter.Seq[Member] {
+	return func(yield func(Member) bool) {
+		for e := range v.nodes.all() {
+			if !yield(e.member()) {
+				return
+			}
+		}
+	}
+}
+
+// Member finds a node.
+func (v *View) Member(id coord.NodeID) (Member, bool) {
+	if e := v.nodes.get(id); e != nil {
+		return e.member(), true
+	}
+	return Member{}, false
+}
+
+// Full encodes the whole netmap as machine id sees it, put together from what is encoded already; nil if there is no
+// such machine.
+func (v *View) Full(id coord.NodeID) []byte {
+	self := v.nodes.get(id)
+	if self == nil {
+		return nil
+	}
+	size := 1024
+	for e := range v.nodes.all() {
+		size += len(e.json) + 1
+	}
+	b := make([]byte, 0, size)
+	b = append(b, `{"full":{"seq":`...)
+	b = strconv.AppendUint(b, v.Seq, 10)
+	b = append(append(b, `,"network":`...), encode(v.Network)...)
+	b = append(append(b, `,"self":`...), self.json...)
+	b = append(b, `,"peers":[`...)
+	first := true
+	for e := range v.nodes.all() {
+		if e == self || e.expired || !v.policy.Sees(self.class, e.facts) {
+			continue
+		}
+		if !first {
+			b = append(b, ',')
+		}
+		first = false
+		b = append(b, e.json...)
+	}
+	b = append(append(b, `],"relays":`...), encode(relaysOf(v.Relays))...)
+	if self.ticket != nil {
+		b = append(append(b, `,"ticket":`...), encode(self.ticket)...)
+	}
+	return append(b, "}}"...)
+}

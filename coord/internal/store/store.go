@@ -1,0 +1,135 @@
+// Package store keeps what a coordination server must not forget: accounts, machines, pre-auth keys, relays, browser
+// sessions. SQL appears nowhere else.
+//
+// A Write is one transaction, and on disk when it returns. Writes that come at the same time share one flush of the
+// disk. Secrets are here only as SHA-256 (of at least 128 random bits) or argon2id (of passwords).
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/key"
+)
+
+// Errors that callers tell apart.
+var (
+	ErrNotFound = errors.New("not found")
+	ErrTaken    = errors.New("already taken")
+	ErrFull     = errors.New("the disk is full or cannot be written")
+	ErrDamaged  = errors.New("the database is damaged: restore it from a backup")
+	ErrNewer    = errors.New("the database was written by a newer version of warren-coord: update this one, or restore the backup from before")
+	ErrNoNumber = errors.New("no address is left in the network")
+)
+
+// Store is a database. Its methods may be called at the same time.
+type Store interface {
+	// Read runs fn on one consistent state of the database.
+	Read(ctx context.Context, fn func(Tx) error) error
+	// Write runs fn in a transaction. It is on disk if Write returns nil, and did nothing otherwise. fn may run
+	// more than once.
+	Write(ctx context.Context, fn func(Tx) error) error
+	Close() error
+}
+
+// User is an account.
+type User struct {
+	ID       int64
+	Login    string
+	Password string // as package account encodes it
+	Created  time.Time
+}
+
+// Node is a machine.
+type Node struct {
+	ID       coord.NodeID
+	Machine  key.MachinePublic
+	Key      key.NodePublic // zero: logged out
+	User     int64          // 0: nobody's
+	Name     string
+	Base     string // Name without the number that makes it unique
+	Number   uint32 // of its addresses
+	Tags     []string
+	OS       string
+	Version  string
+	Created  time.Time
+	Expires  time.Time
+	AuthKey  int64 // that let it in; 0: a person did
+	LastSeen time.Time
+	Said     coord.NodeUpdate
+}
+
+// AuthKey is a pre-auth key.
+type AuthKey struct {
+	ID       int64
+	Hash     [32]byte
+	User     int64 // whose machines it lets in; 0: nobody's
+	Reusable bool
+	Tags     []string
+	Created  time.Time
+	Expires  time.Time
+	Revoked  bool
+	Uses     int64
+	Used     time.Time
+	UsedBy   key.MachinePublic
+}
+
+// WebSession is a browser's.
+type WebSession struct {
+	Hash    [32]byte
+	User    int64
+	Created time.Time
+	Seen    time.Time
+}
+
+// Soft is what may be a little old after a crash.
+type Soft struct {
+	ID       coord.NodeID
+	LastSeen time.Time
+	Said     coord.NodeUpdate
+}
+
+// Tx is what can be done in one transaction. What looks for one thing returns ErrNotFound, what makes a second of
+// what there can be one of, ErrTaken.
+type Tx interface {
+	Meta(name string) (string, error)
+	SetMeta(name, value string) error
+
+	Users() ([]User, error)
+	UserByLogin(login string) (User, error)
+	User(id int64) (User, error)
+	AddUser(u User) (int64, error)
+	SetPassword(user int64, password string) error // also ends the user's browser sessions
+	RemoveUser(user int64) error
+
+	Nodes() ([]Node, error)
+	NodeByMachine(m key.MachinePublic) (Node, error)
+	NodeByKey(k key.NodePublic) (Node, error)
+	Node(id coord.NodeID) (Node, error)
+	AddNode(n Node) (coord.NodeID, error)
+	SetNode(n Node) error // all but LastSeen and Said
+	SetSoft(s Soft) error
+	RemoveNode(id coord.NodeID, now time.Time) error // its number stays taken until ReleaseNumbers
+	NameTaken(name string) (bool, error)
+	CountBase(base string) (int, error)
+	FreeNumber(last uint32, skip func(uint32) bool) (uint32, error) // of 1 to last, not in skip; ErrNoNumber
+	ReleaseNumbers(before time.Time) error                          // of machines removed before then
+
+	AuthKeys() ([]AuthKey, error)
+	AuthKeyByHash(hash [32]byte) (AuthKey, error)
+	AddAuthKey(k AuthKey) (int64, error)
+	UseAuthKey(id int64, by key.MachinePublic, now time.Time) (bool, error) // false: used up, over or revoked
+	RevokeAuthKey(id int64) error
+
+	Relays() ([]coord.Relay, error)
+	PutRelay(r coord.Relay) (coord.RelayID, error) // by its name
+	RemoveRelay(name string) error
+
+	AddWebSession(s WebSession) error
+	WebSession(hash [32]byte) (WebSession, error)
+	TouchWebSession(hash [32]byte, now time.Time) error
+	RemoveWebSession(hash [32]byte) error
+	PurgeWebSessions(createdBefore, seenBefore time.Time) error
+}
