@@ -138,6 +138,9 @@ func (s *Session) once(ctx context.Context) error {
 	if !session.Registered {
 		return &coord.Error{Code: coord.CodeNotRegistered, Message: "This machine is not a node of the network"}
 	}
+	if session.Expired {
+		return &coord.Error{Code: coord.CodeExpired, Message: "This machine's key has expired"}
+	}
 	s.events(Connected{})
 
 	ctx, cancel := context.WithCancelCause(ctx)

@@ -50,7 +50,7 @@ func TestAPeerMaySendOnlyFromItsOwnAddresses(t *testing.T) {
 	if want := []netip.Prefix{netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("fd00:1:2::/48")}; !slices.Equal(p.Routes, want) {
 		t.Errorf("routes %v", p.Routes)
 	}
-	if p.Peers[1].Endpoints[0] != netip.MustParseAddrPort("203.0.113.9:7") {
+	if p.Peers[1].Endpoints[0].Addr != netip.MustParseAddrPort("203.0.113.9:7") {
 		t.Errorf("endpoints %v", p.Peers[1].Endpoints)
 	}
 }

@@ -26,7 +26,7 @@ type Peer struct {
 	Key        key.NodePublic
 	AllowedIPs []netip.Prefix // the only source addresses that it may use
 	Disco      key.DiscoPublic
-	Endpoints  []netip.AddrPort
+	Endpoints  []coord.Endpoint
 	Relay      coord.RelayID
 }
 
@@ -42,11 +42,7 @@ func NewPlan(m *coord.Netmap) *Plan {
 	p.Peers = make([]Peer, 0, len(m.Peers))
 	for i := range m.Peers {
 		n := &m.Peers[i]
-		peer := Peer{Key: n.Key, AllowedIPs: host(n.Addrs), Disco: n.Disco, Relay: n.Relay}
-		for _, e := range n.Endpoints {
-			peer.Endpoints = append(peer.Endpoints, e.Addr)
-		}
-		p.Peers = append(p.Peers, peer)
+		p.Peers = append(p.Peers, Peer{Key: n.Key, AllowedIPs: host(n.Addrs), Disco: n.Disco, Endpoints: n.Endpoints, Relay: n.Relay})
 	}
 	return p
 }

@@ -1,0 +1,332 @@
+// Package engine is the one loop of the daemon. It owns all that changes; everybody else sends it closures, or gets
+// snapshots.
+//
+//	ipc.Backend (localapi) ──do──▶ ┌────────── loop ──────────┐ ──start, stop──▶ control.Session ──▶ coord
+//	control.Session ────────post──▶│ state, netmap, failures  │
+//	plane (sock, tunnel, router) ─▶│ settle: wish against fact│ ──Apply, Close──▶ plane ──▶ host, peers
+//	                               └──────────┬───────────────┘
+//	                                          ▼ Status to whoever watches
+//
+// The loop has one rule: after every event, settle compares what should be (preferences, login, netmap) with what is
+// (session, plane) and does what is missing. No event needs to know what came before it, and a step that failed is
+// taken again.
+package engine
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/key"
+	"github.com/warren-mesh/warren/daemon/internal/control"
+	"github.com/warren-mesh/warren/daemon/internal/core"
+	"github.com/warren-mesh/warren/daemon/internal/journal"
+	"github.com/warren-mesh/warren/daemon/internal/store"
+	"github.com/warren-mesh/warren/ipc"
+)
+
+// Times of the loop.
+const (
+	planeRetry  = 5 * time.Second  // after a data plane that did not come up
+	planeAnew   = time.Second      // after an interface that was taken away
+	saveAfter   = 2 * time.Second  // a changed netmap is written at most that often; losing one costs a download
+	healthyTime = 30 * time.Second // a start that lived so long was no crash
+)
+
+// Config is what an Engine needs of the outside.
+type Config struct {
+	Version   string
+	Store     *store.Store
+	Journal   *journal.Journal
+	Interface string
+	Log       *slog.Logger
+
+	// OpenPlane starts the data plane; Dial makes a client of a coordination server. Tests replace them.
+	OpenPlane func(PlaneConfig) (Plane, error)
+	Dial      func(coord.ClientConfig) (Client, error)
+}
+
+// Client is what the engine asks of a coordination server; *coord.Client is one.
+type Client interface {
+	control.Client
+	Server() key.ServerPublic
+	Register(ctx context.Context, node key.Node, r coord.RegisterRequest) (*coord.RegisterReply, error)
+	WaitLogin(ctx context.Context, loginID string) error
+	FinishLogin(ctx context.Context, r coord.CodeRequest) error
+	Logout(ctx context.Context) error
+	Close()
+}
+
+// Engine runs the daemon. New makes one, Run runs it.
+type Engine struct {
+	cfg   Config
+	log   *slog.Logger
+	inbox chan func() // to be run by the loop, one after another
+	done  chan struct{}
+
+	// Owned by the loop.
+	state    *store.State
+	net      network
+	plane    Plane
+	planeErr error // why there is none
+	applied  *coord.Netmap
+	tryAgain *time.Timer // when settle should look again
+	unsaved  bool        // the netmap on disk is older than net.netmap
+	saveTime *time.Timer
+
+	watch   watchers
+	logging chan struct{} // holds one token: the right to log in or out
+	waiting *pending      // guarded by that token: the login that waits for a person
+}
+
+// network is what the loop holds of the current login: its client, its session and what came of them.
+type network struct {
+	login   string // ID; empty: none
+	client  Client
+	netmap  *coord.Netmap
+	expired bool
+	coord   ipc.Link
+	node    coord.NodeUpdate // as last published
+	session *running
+}
+
+// running is a control session and the way to end it.
+type running struct {
+	*control.Session
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+func (r *running) stop() {
+	r.cancel()
+	r.wg.Wait()
+}
+
+// New loads the state. Its errors are sentences for people.
+func New(cfg Config) (*Engine, error) {
+	if cfg.OpenPlane == nil {
+		cfg.OpenPlane = OpenPlane
+	}
+	if cfg.Dial == nil {
+		cfg.Dial = func(c coord.ClientConfig) (Client, error) { return coord.NewClient(c) }
+	}
+	state, err := cfg.Store.Load()
+	if err != nil {
+		return nil, err
+	}
+	if state.Port == 0 {
+		// Each machine has a port of its own: two behind one carrier's NAT would fight over a common one.
+		state.Port = uint16(20000 + rand.IntN(40000)) // above what services use, below what Linux hands out last
+		if err := cfg.Store.Save(state); err != nil {
+			return nil, err
+		}
+	}
+	e := &Engine{
+		cfg: cfg, log: cfg.Log, state: state,
+		inbox: make(chan func(), 64), done: make(chan struct{}), logging: make(chan struct{}, 1),
+		tryAgain: time.NewTimer(0), saveTime: time.NewTimer(time.Hour),
+	}
+	return e, nil
+}
+
+// Run runs the loop until ctx ends, and then puts the host back.
+func (e *Engine) Run(ctx context.Context) error {
+	healthy := time.NewTimer(healthyTime)
+	defer healthy.Stop()
+	e.use(e.state.Login(), nil)
+	var pending sync.WaitGroup
+	if l := interrupted(e.state); l != nil {
+		pending.Go(func() { e.resume(ctx, l) })
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			e.shutdown()
+			close(e.done) // before the wait: who asks the loop now gets errStopping
+			pending.Wait()
+			return nil
+		case f := <-e.inbox:
+			f()
+		case <-e.tryAgain.C:
+			e.planeErr = nil
+		case <-e.saveTime.C:
+			e.saveNetmap()
+		case <-healthy.C:
+			if err := e.cfg.Store.RecordHealthy(); err != nil {
+				e.log.Warn("could not note that this start is healthy", "err", err)
+			}
+		}
+		e.settle()
+	}
+}
+
+// errStopping is what callers get who come while the daemon ends.
+var errStopping = &ipc.Error{Status: 503, Code: ipc.CodeBusy, Message: "warrend is stopping", Fix: "try again when it runs again"}
+
+// do runs f in the loop and waits for it.
+func (e *Engine) do(ctx context.Context, f func()) error {
+	ran := make(chan struct{})
+	select {
+	case e.inbox <- func() { f(); close(ran) }:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-e.done:
+		return errStopping
+	}
+	select {
+	case <-ran:
+		return nil
+	case <-e.done:
+		return errStopping
+	}
+}
+
+// post hands f to the loop, or drops it when ctx ends: for the goroutines that the loop itself waits for.
+func (e *Engine) post(ctx context.Context, f func()) {
+	select {
+	case e.inbox <- f:
+	case <-ctx.Done():
+	}
+}
+
+// Alive reports whether the loop still turns.
+func (e *Engine) Alive(ctx context.Context) bool { return e.do(ctx, func() {}) == nil }
+
+// settle does what is missing between what should be and what is.
+func (e *Engine) settle() {
+	login := e.state.Login()
+	member := login != nil && login.Node != 0 && !e.net.expired && e.state.Prefs.Up
+	if e.net.session == nil && member {
+		e.startSession()
+	}
+	if e.net.session != nil && (login == nil || login.Node == 0 || !e.state.Prefs.Up) {
+		e.stopSession()
+	}
+	switch {
+	case !member || e.net.netmap == nil:
+		e.closePlane()
+	case e.plane == nil && e.planeErr == nil:
+		e.openPlane()
+	}
+	if e.plane != nil && e.planeErr == nil && e.applied != e.net.netmap {
+		if err := e.plane.Apply(core.NewPlan(e.net.netmap)); err != nil {
+			e.log.Error("could not apply the netmap", "err", err)
+			e.planeErr = err
+			e.tryAgain.Reset(planeRetry)
+		} else {
+			e.applied = e.net.netmap
+		}
+	}
+	e.publish()
+	e.watch.wake()
+}
+
+func (e *Engine) openPlane() {
+	port := e.state.Port
+	if e.state.Prefs.Port != 0 {
+		port = e.state.Prefs.Port
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	plane, err := e.cfg.OpenPlane(PlaneConfig{
+		Interface: e.cfg.Interface, Port: port, Node: e.state.Node, Log: e.log, Journal: e.cfg.Journal,
+		Told: func(what Happened) { e.post(ctx, func() { e.told(what) }) },
+	})
+	if err != nil {
+		cancel()
+		e.log.Error("the data plane did not come up", "err", err)
+		e.planeErr = err
+		e.tryAgain.Reset(planeRetry)
+		return
+	}
+	e.plane = &cancelling{Plane: plane, cancel: cancel}
+	e.applied = nil
+}
+
+// cancelling is a plane whose events end before it is closed, so that closing cannot wait for the loop that closes it.
+type cancelling struct {
+	Plane
+	cancel context.CancelFunc
+}
+
+func (c *cancelling) Close() error {
+	c.cancel()
+	return c.Plane.Close()
+}
+
+func (e *Engine) closePlane() {
+	if e.plane == nil {
+		return
+	}
+	if err := e.plane.Close(); err != nil {
+		e.log.Error("the host could not be put back wholly; warrend recover tries again", "err", err)
+	}
+	e.plane, e.applied = nil, nil
+}
+
+// told takes what the plane tells.
+func (e *Engine) told(what Happened) {
+	switch what {
+	case Seen: // settle looks
+	case Disturbed:
+		e.applied = nil
+	case HostChanged:
+		if e.net.session != nil {
+			e.net.session.Retry()
+		}
+	case Gone:
+		e.log.Warn("the interface was taken away; making it anew", "interface", e.cfg.Interface)
+		e.closePlane()
+		e.planeErr = errors.New("the network interface was taken away by another program; it is being made anew")
+		e.tryAgain.Reset(planeAnew)
+	}
+}
+
+func (e *Engine) shutdown() {
+	e.stopSession()
+	e.closePlane()
+	e.saveNetmap()
+	if e.net.client != nil {
+		e.net.client.Close()
+	}
+}
+
+// facts gathers what is known now.
+func (e *Engine) facts() *core.Facts {
+	login := e.state.Login()
+	f := &core.Facts{
+		Version: e.cfg.Version, Prefs: e.state.Prefs, Key: e.state.Node.Public(),
+		Registered: login != nil && login.Node != 0, Expired: e.net.expired, Netmap: e.net.netmap, Coord: e.net.coord,
+	}
+	if f.Prefs.Hostname == "" {
+		f.Prefs.Hostname = hostname()
+	}
+	if e.plane != nil {
+		e.plane.Observe(f)
+	}
+	if e.planeErr != nil {
+		f.Failures = append(f.Failures, problem(e.planeErr))
+	}
+	return f
+}
+
+// problem words a failure of the host for people.
+func problem(err error) ipc.Problem {
+	var refusal *ipc.Error
+	if errors.As(err, &refusal) {
+		return ipc.Problem{Code: refusal.Code, Text: refusal.Message, Fix: refusal.Fix}
+	}
+	return ipc.Problem{Code: ipc.CodeHost, Text: err.Error()}
+}
+
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "machine"
+	}
+	return name
+}

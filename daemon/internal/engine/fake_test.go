@@ -1,0 +1,268 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/key"
+	"github.com/warren-mesh/warren/daemon/internal/core"
+	"github.com/warren-mesh/warren/daemon/internal/journal"
+	"github.com/warren-mesh/warren/daemon/internal/store"
+	"github.com/warren-mesh/warren/ipc"
+)
+
+// server is a coordination server in memory, and the Client of it.
+type server struct {
+	mu         sync.Mutex
+	key        key.ServerPublic
+	away       bool // cannot be reached
+	registered bool
+	expired    bool
+	usedKey    string // the pre-auth key that was used up
+	deaf       bool   // registers, but the answer is lost
+	loginDone  chan struct{}
+	netmap     *coord.Netmap
+	updates    []coord.NodeUpdate
+	cut        chan struct{} // closed to end the streams
+	registers  int
+}
+
+func newServer() *server {
+	return &server{
+		key: key.ServerPublic{9}, loginDone: make(chan struct{}), cut: make(chan struct{}),
+		netmap: &coord.Netmap{
+			Seq:     5,
+			Network: coord.Network{Name: "home", Suffix: "warren.internal", IPv4: netip.MustParsePrefix("100.64.0.0/10")},
+			Self:    coord.Node{ID: 3, Name: "alice", Key: key.NodePublic{1}, Addrs: []netip.Addr{netip.MustParseAddr("100.64.0.3")}},
+			Peers:   []coord.Node{{ID: 4, Name: "bob", Key: key.NodePublic{2}, Addrs: []netip.Addr{netip.MustParseAddr("100.64.0.4")}}},
+		},
+	}
+}
+
+var errAway = errors.New("connection refused")
+
+func (s *server) Connect(context.Context) (*coord.Session, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.away {
+		return nil, errAway
+	}
+	return &coord.Session{Registered: s.registered, Expired: s.expired}, nil
+}
+
+func (s *server) Update(_ context.Context, u coord.NodeUpdate) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.updates = append(s.updates, u)
+	return nil
+}
+
+func (s *server) Netmap(ctx context.Context, _ *coord.Netmap, got func(*coord.Netmap) error) error {
+	s.mu.Lock()
+	m, cut, expired := *s.netmap, s.cut, s.expired
+	s.mu.Unlock()
+	if expired {
+		return &coord.Error{Code: coord.CodeExpired, Message: "The key has expired"}
+	}
+	if err := got(&m); err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-cut:
+		return errAway
+	}
+}
+
+func (s *server) Server() key.ServerPublic { return s.key }
+
+func (s *server) Register(_ context.Context, _ key.Node, r coord.RegisterRequest) (*coord.RegisterReply, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.registers++
+	switch {
+	case s.away:
+		return nil, errAway
+	case r.AuthKey == "":
+		return &coord.RegisterReply{LoginID: "login-1", Code: "1234"}, nil
+	case r.AuthKey != "good":
+		return nil, &coord.Error{Code: coord.CodeKeyUnknown, Message: "No such key"}
+	}
+	s.registered, s.expired, s.usedKey = true, false, r.AuthKey
+	if s.deaf {
+		return nil, errAway
+	}
+	return &coord.RegisterReply{Registered: true}, nil
+}
+
+func (s *server) WaitLogin(ctx context.Context, _ string) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.loginDone:
+		return s.FinishLogin(ctx, coord.CodeRequest{})
+	}
+}
+
+func (s *server) FinishLogin(context.Context, coord.CodeRequest) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.registered, s.expired = true, false
+	return nil
+}
+
+func (s *server) Logout(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.away {
+		return errAway
+	}
+	s.registered = false
+	return nil
+}
+
+func (s *server) Close() {}
+
+func (s *server) set(f func(*server)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f(s)
+}
+
+// host counts the planes that were opened, and refuses them on demand.
+type host struct {
+	mu           sync.Mutex
+	refuse       error
+	open, opened int
+	plans        []*core.Plan
+}
+
+type fakePlane struct {
+	host *host
+	cfg  PlaneConfig
+}
+
+func (h *host) openPlane(cfg PlaneConfig) (Plane, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.refuse != nil {
+		return nil, h.refuse
+	}
+	h.open++
+	h.opened++
+	return &fakePlane{h, cfg}, nil
+}
+
+func (p *fakePlane) Apply(plan *core.Plan) error {
+	p.host.mu.Lock()
+	defer p.host.mu.Unlock()
+	p.host.plans = append(p.host.plans, plan)
+	return nil
+}
+
+func (p *fakePlane) Observe(f *core.Facts) { f.Interface, f.Port = p.cfg.Interface, p.cfg.Port }
+
+func (p *fakePlane) Reach() Reach {
+	return Reach{Disco: key.DiscoPublic{7}, Relay: 1, Endpoints: []coord.Endpoint{{Addr: netip.MustParseAddrPort("192.0.2.1:1"), Kind: coord.EndpointLocal}}}
+}
+
+func (p *fakePlane) Ping(context.Context, key.NodePublic) (ipc.Path, error) {
+	return ipc.Path{Kind: ipc.PathDirect}, nil
+}
+
+func (p *fakePlane) Close() error {
+	p.host.mu.Lock()
+	defer p.host.mu.Unlock()
+	p.host.open--
+	return nil
+}
+
+func (h *host) counts() (open, opened, plans int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.open, h.opened, len(h.plans)
+}
+
+// machine is a state directory with one daemon after another on it.
+type machine struct {
+	t    *testing.T
+	dir  string
+	srv  *server
+	host *host
+	*Engine
+	stop func()
+}
+
+func newMachine(t *testing.T) *machine {
+	m := &machine{t: t, dir: t.TempDir(), srv: newServer(), host: &host{}}
+	m.start()
+	return m
+}
+
+func (m *machine) start() {
+	m.t.Helper()
+	st, err := store.Open(m.dir, nil)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	j, err := journal.Open(st.Path("journal"), nil)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.Engine, err = New(Config{
+		Version: "test", Store: st, Journal: j, Interface: "warren0", Log: slog.New(slog.DiscardHandler), OpenPlane: m.host.openPlane,
+		Dial: func(coord.ClientConfig) (Client, error) { return m.srv, nil },
+	})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	e := m.Engine
+	wg.Go(func() { _ = e.Run(ctx) })
+	m.stop = func() {
+		cancel()
+		wg.Wait()
+		_ = errors.Join(j.Close(), st.Close())
+	}
+}
+
+func (m *machine) status() *ipc.Status {
+	m.t.Helper()
+	s, err := m.Status(context.Background())
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return s
+}
+
+func (m *machine) wantState(want ipc.State) {
+	m.t.Helper()
+	if s := m.status(); s.State != want {
+		m.t.Fatalf("state %s, not %s; problems %+v, coord %+v", s.State, want, s.Problems, s.Coord)
+	}
+}
+
+func (m *machine) up(r ipc.UpRequest) *ipc.UpReply {
+	m.t.Helper()
+	reply, err := m.Up(context.Background(), r)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return reply
+}
+
+func codes(s *ipc.Status) (out []string) {
+	for _, p := range s.Problems {
+		out = append(out, p.Code)
+	}
+	slices.Sort(out)
+	return out
+}

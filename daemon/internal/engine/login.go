@@ -1,0 +1,340 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/key"
+	"github.com/warren-mesh/warren/daemon/internal/store"
+	"github.com/warren-mesh/warren/ipc"
+)
+
+// upWait is how long Up and the ends of a login wait until packets flow, before they say that it is on its way.
+const upWait = 10 * time.Second
+
+// attempt is a login under way. It becomes the machine's login only when it has succeeded, so that one that is
+// broken off leaves all as it was.
+type attempt struct {
+	login  store.Login
+	client Client
+	fresh  bool // client is not the loop's
+	member bool // a node already, as far as is known here
+	edit   ipc.PrefsEdit
+}
+
+func (a *attempt) drop() {
+	if a.fresh {
+		a.client.Close()
+	}
+}
+
+// pending is the attempt that waits for a person, with the id of its page. Owned by whoever holds Engine.logging.
+type pending struct {
+	id      string
+	attempt *attempt
+}
+
+// exclusive waits for the right to log in or out: one at a time.
+func (e *Engine) exclusive(ctx context.Context) (release func(), err error) {
+	select {
+	case e.logging <- struct{}{}:
+		return func() { <-e.logging }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// Up brings the machine onto its network. Where a person has to log in, it says how.
+func (e *Engine) Up(ctx context.Context, r ipc.UpRequest) (*ipc.UpReply, error) {
+	release, err := e.exclusive(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	a, err := e.prepare(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if a.member && r.AuthKey == "" && !r.Reauth {
+		// No need to ask a server that may be away.
+		if reply, err := e.commit(ctx, a); err != nil || reply.State != ipc.StateNeedsLogin {
+			return reply, err
+		}
+		a.login.Node = 0
+	}
+	reply, err := e.register(ctx, a, r)
+	if err != nil {
+		a.drop()
+		return nil, err
+	}
+	return reply, nil
+}
+
+// register asks the server to make this machine a node.
+func (e *Engine) register(ctx context.Context, a *attempt, r ipc.UpRequest) (*ipc.UpReply, error) {
+	session, err := a.client.Connect(ctx)
+	if err != nil {
+		return nil, explain(err)
+	}
+	a.login.ServerKey = a.client.Server()
+	if session.Registered && !session.Expired && !r.Reauth {
+		return e.commit(ctx, a)
+	}
+	if r.AuthKey != "" {
+		// On disk before the server may use it up: a machine that dies before it hears the answer asks again.
+		a.login.AuthKey = r.AuthKey
+		if err := e.remember(ctx, a); err != nil {
+			return nil, err
+		}
+	}
+	node, request := e.request(ctx, a, r)
+	reply, err := a.client.Register(ctx, node, request)
+	switch {
+	case err != nil:
+		if refused(err) {
+			e.unremember(ctx, a)
+		}
+		return nil, explain(err)
+	case reply.Registered:
+		return e.commit(ctx, a)
+	}
+	if e.waiting != nil {
+		e.waiting.attempt.drop()
+	}
+	e.waiting = &pending{id: reply.LoginID, attempt: a}
+	return &ipc.UpReply{State: ipc.StateNeedsLogin, Login: &ipc.Login{
+		Server: a.login.Server, ID: reply.LoginID, Code: reply.Code, Expires: reply.Expires,
+	}}, nil
+}
+
+func (e *Engine) request(ctx context.Context, a *attempt, r ipc.UpRequest) (node key.Node, q coord.RegisterRequest) {
+	q = coord.RegisterRequest{
+		AuthKey: r.AuthKey, Challenge: r.Challenge, Reauth: r.Reauth,
+		Hostname: hostname(), OS: runtime.GOOS, Version: e.cfg.Version,
+	}
+	_ = e.do(ctx, func() {
+		node = e.state.Node
+		if e.state.Prefs.Hostname != "" {
+			q.Hostname = e.state.Prefs.Hostname
+		}
+	})
+	if a.edit.Hostname != nil && *a.edit.Hostname != "" {
+		q.Hostname = *a.edit.Hostname
+	}
+	return node, q
+}
+
+// prepare finds out which server is meant, and makes the attempt.
+func (e *Engine) prepare(ctx context.Context, r ipc.UpRequest) (*attempt, error) {
+	if err := checkEdit(r.Edit); err != nil {
+		return nil, err
+	}
+	a := &attempt{edit: r.Edit}
+	var failed error
+	err := e.do(ctx, func() {
+		if a.login, failed = e.loginFor(r); failed != nil {
+			return
+		}
+		a.member = a.login.Node != 0 && !(a.login.ID == e.net.login && e.net.expired)
+		if a.login.ID == e.net.login && e.net.client != nil && a.login.ServerKey == e.net.client.Server() {
+			a.client = e.net.client
+			return
+		}
+		a.fresh = true
+		if a.client, failed = e.dial(&a.login); failed != nil {
+			failed = explain(failed)
+		}
+	})
+	return a, errors.Join(err, failed)
+}
+
+// loginFor gives the login for the server that a request names, or the current one: known, or new.
+func (e *Engine) loginFor(r ipc.UpRequest) (store.Login, error) {
+	if r.Server == "" {
+		current := e.state.Login()
+		if current == nil {
+			return store.Login{}, &ipc.Error{
+				Status: 400, Code: ipc.CodeNoServer, Message: "This machine does not know its coordination server yet.",
+				Fix: "Name it once: warren up https://coord.example, or paste an invite link: warren up LINK",
+			}
+		}
+		return *current, pin(current, r.ServerKey)
+	}
+	server, serverKey, err := coord.ParseServer(r.Server)
+	if err != nil {
+		return store.Login{}, &ipc.Error{Status: 400, Code: ipc.CodeBadRequest, Message: err.Error()}
+	}
+	login := store.Login{ID: store.NewLoginID(), Server: server}
+	if i := slices.IndexFunc(e.state.Logins, func(l store.Login) bool { return l.Server == server }); i >= 0 {
+		login = e.state.Logins[i]
+	}
+	if r.ServerKey != "" {
+		return login, pin(&login, r.ServerKey)
+	}
+	if !serverKey.IsZero() {
+		return login, pin(&login, serverKey.String())
+	}
+	return login, nil
+}
+
+// pin holds a login to a server's identity. One that is pinned already cannot be changed in passing.
+func pin(l *store.Login, text string) error {
+	if text == "" {
+		return nil
+	}
+	k, err := key.ParseServerPublic(text)
+	if err != nil {
+		return &ipc.Error{Status: 400, Code: ipc.CodeBadRequest, Message: "The server's key cannot be read: " + err.Error()}
+	}
+	if !l.ServerKey.IsZero() && l.ServerKey != k {
+		return &ipc.Error{
+			Status: 409, Code: ipc.CodeIdentity,
+			Message: "This machine knows " + l.Server + " by another identity (" + l.ServerKey.Short() + ") than the one given (" + k.Short() + ").",
+			Fix:     "If the server was really set up anew, forget the old one first: warren logout",
+		}
+	}
+	l.ServerKey = k
+	return nil
+}
+
+// commit makes an attempt that succeeded the machine's login, and waits until packets flow.
+func (e *Engine) commit(ctx context.Context, a *attempt) (*ipc.UpReply, error) {
+	var failed error
+	err := e.do(ctx, func() {
+		next := *e.state
+		a.login.AuthKey = ""
+		if a.login.Node == 0 {
+			a.login.Node = unknownNode
+		}
+		next.Logins = upsert(e.state.Logins, a.login)
+		next.Current = a.login.ID
+		next.Prefs = edited(e.state.Prefs, a.edit)
+		next.Prefs.Server, next.Prefs.Up = a.login.Server, true
+		if failed = e.cfg.Store.Save(&next); failed != nil {
+			return
+		}
+		reopen := next.Prefs.Port != e.state.Prefs.Port
+		*e.state = next
+		switch {
+		case e.net.login != a.login.ID || a.fresh:
+			var client Client
+			if a.fresh {
+				client, a.fresh = a.client, false
+			}
+			e.use(e.state.Login(), client)
+		case reopen:
+			e.closePlane()
+		}
+		if e.net.expired {
+			e.net.expired = false
+			e.stopSession() // and settle starts another, at once
+		}
+		e.told(HostChanged) // and with it any wait for the next session
+	})
+	if err := errors.Join(err, failed); err != nil {
+		return nil, hostError(err)
+	}
+	return e.arrived(ctx)
+}
+
+// unknownNode marks a login as registered before the first netmap tells the node's number.
+const unknownNode coord.NodeID = -1
+
+// arrived waits until packets flow, or until it is clear that they will not.
+func (e *Engine) arrived(ctx context.Context) (*ipc.UpReply, error) {
+	ctx, cancel := context.WithTimeout(ctx, upWait)
+	defer cancel()
+	last := ipc.StateStarting
+	err := e.Watch(ctx, func(s *ipc.Status) error {
+		last = s.State
+		switch {
+		case s.State == ipc.StateRunning, s.State == ipc.StateNeedsLogin, s.State == ipc.StateDown:
+			return errEnough
+		case len(s.Problems) > 0 && s.Problems[0].Code == ipc.CodeHost:
+			return &ipc.Error{Status: 500, Code: ipc.CodeHost, Message: s.Problems[0].Text, Fix: s.Problems[0].Fix}
+		}
+		return nil
+	})
+	if err == nil || errors.Is(err, errEnough) || errors.Is(err, context.DeadlineExceeded) {
+		return &ipc.UpReply{State: last}, nil
+	}
+	return nil, err
+}
+
+var errEnough = errors.New("seen enough")
+
+func upsert(logins []store.Login, l store.Login) []store.Login {
+	out := slices.Clone(logins)
+	if i := slices.IndexFunc(out, func(o store.Login) bool { return o.ID == l.ID }); i >= 0 {
+		out[i] = l
+		return out
+	}
+	return append(out, l)
+}
+
+// remember puts an attempt with its pre-auth key on disk, beside the login that is in use.
+func (e *Engine) remember(ctx context.Context, a *attempt) error {
+	var failed error
+	err := e.do(ctx, func() {
+		next := *e.state
+		next.Logins = upsert(e.state.Logins, a.login)
+		if failed = e.cfg.Store.Save(&next); failed == nil {
+			*e.state = next
+		}
+	})
+	return hostError(errors.Join(err, failed))
+}
+
+// unremember takes a refused pre-auth key off the disk again.
+func (e *Engine) unremember(ctx context.Context, a *attempt) {
+	_ = e.do(ctx, func() {
+		next := *e.state
+		a.login.AuthKey = ""
+		next.Logins = slices.DeleteFunc(slices.Clone(e.state.Logins), func(l store.Login) bool {
+			return l.ID == a.login.ID && l.Node == 0 && l.ID != e.state.Current
+		})
+		for i := range next.Logins {
+			if next.Logins[i].ID == a.login.ID {
+				next.Logins[i].AuthKey = ""
+			}
+		}
+		if err := e.cfg.Store.Save(&next); err != nil {
+			e.log.Warn("could not save the state", "err", err)
+			return
+		}
+		*e.state = next
+	})
+}
+
+// interrupted gives the login by pre-auth key whose answer an earlier daemon on this state did not live to hear.
+func interrupted(s *store.State) *store.Login {
+	if i := slices.IndexFunc(s.Logins, func(l store.Login) bool { return l.AuthKey != "" }); i >= 0 {
+		l := s.Logins[i]
+		return &l
+	}
+	return nil
+}
+
+// resume completes an interrupted login, unless somebody else ends it first.
+func (e *Engine) resume(ctx context.Context, l *store.Login) {
+	for wait := time.Second; ; wait = min(2*wait, time.Minute) {
+		var still *store.Login
+		if err := e.do(ctx, func() { still = interrupted(e.state) }); err != nil || still == nil || still.ID != l.ID {
+			return
+		}
+		_, err := e.Up(ctx, ipc.UpRequest{Server: l.Server, AuthKey: l.AuthKey})
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		e.log.Warn("could not complete the login by pre-auth key yet", "server", l.Server, "err", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}

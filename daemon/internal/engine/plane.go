@@ -1,0 +1,293 @@
+package engine
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/key"
+	"github.com/warren-mesh/warren/daemon/internal/core"
+	"github.com/warren-mesh/warren/daemon/internal/journal"
+	"github.com/warren-mesh/warren/daemon/internal/router"
+	"github.com/warren-mesh/warren/daemon/internal/sock"
+	"github.com/warren-mesh/warren/daemon/internal/tunnel"
+	"github.com/warren-mesh/warren/ipc"
+)
+
+// Plane is this machine's part in the network's traffic: from OpenPlane to Close the host has the interface.
+type Plane interface {
+	// Apply makes the host as the plan says. It may be called again after an error.
+	Apply(*core.Plan) error
+	// Observe adds what is seen of the traffic to the facts.
+	Observe(*core.Facts)
+	// Reach says where others can reach this machine.
+	Reach() Reach
+	// Ping asks a peer for an answer over the present path.
+	Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error)
+	// Close puts the host back.
+	Close() error
+}
+
+// Reach is where others can reach this machine.
+type Reach struct {
+	Disco     key.DiscoPublic
+	Endpoints []coord.Endpoint
+	Relay     coord.RelayID // home; 0: none yet
+}
+
+// PlaneConfig is what a Plane is made of.
+type PlaneConfig struct {
+	Interface string
+	Port      uint16
+	Node      key.Node
+	Journal   *journal.Journal
+	Log       *slog.Logger
+
+	// Told tells the loop what happened. It may block until the loop has taken it; after Close it tells nothing.
+	Told func(Happened)
+}
+
+// Happened is what a Plane tells of itself and of the host.
+type Happened int
+
+// The tidings.
+const (
+	Seen        Happened = iota // Observe or Reach say something new
+	Disturbed                   // something else changed what Apply made: apply again
+	HostChanged                 // the host's own addresses or routes changed
+	Gone                        // the interface was taken away: close this plane and open another
+)
+
+// wire is the Plane of real sockets and interfaces.
+type wire struct {
+	cfg    PlaneConfig
+	disco  key.Disco
+	sock   *sock.Sock
+	tunnel *tunnel.Tunnel
+	router *router.Router
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	events *mailbox
+
+	problems []ipc.Problem // of the last Apply; owned by whoever calls Apply and Observe
+}
+
+// OpenPlane makes the interface and the sockets.
+func OpenPlane(cfg PlaneConfig) (Plane, error) {
+	w := &wire{cfg: cfg, disco: key.NewDisco(), events: newMailbox()}
+	w.sock = sock.New(sock.Config{
+		Port: cfg.Port, Node: cfg.Node, Disco: w.disco, TUNName: cfg.Interface, Log: cfg.Log, Events: w.events.put,
+	})
+	var err error
+	w.tunnel, err = tunnel.New(tunnel.Config{
+		Name: cfg.Interface, MTU: core.MTU, NodeKey: cfg.Node, Bind: w.sock.Bind(), Port: cfg.Port, Log: cfg.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	w.router, err = router.New(router.Config{Name: cfg.Interface, Journal: cfg.Journal, Log: cfg.Log})
+	if err != nil {
+		w.tunnel.Close()
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	w.cancel = cancel
+	host, err := w.router.Watch(ctx)
+	if err != nil {
+		cancel()
+		w.tunnel.Close()
+		return nil, err
+	}
+	w.wg.Go(func() { _ = w.sock.Run(ctx) })
+	w.wg.Go(func() { w.follow(ctx, host) })
+	return w, nil
+}
+
+// Apply implements Plane.
+func (w *wire) Apply(p *core.Plan) error {
+	socks := make([]sock.Peer, len(p.Peers))
+	tunnels := make([]tunnel.Peer, len(p.Peers))
+	for i, peer := range p.Peers {
+		socks[i] = sock.Peer{Key: peer.Key, Disco: peer.Disco, Endpoints: peer.Endpoints, Relay: peer.Relay}
+		tunnels[i] = tunnel.Peer{Key: peer.Key, AllowedIPs: peer.AllowedIPs, Endpoint: peer.Key.String()}
+	}
+	w.sock.SetNetwork(p.Network)
+	w.sock.SetRelays(p.Relays, p.Ticket)
+	w.sock.SetPeers(socks)
+	if err := w.tunnel.SetPeers(tunnels); err != nil {
+		return err
+	}
+	problems, err := w.router.Apply(context.Background(), router.Wish{MTU: core.MTU, Addrs: p.Addrs, Routes: p.Routes})
+	w.problems = problems
+	return err
+}
+
+// Reach implements Plane.
+func (w *wire) Reach() Reach {
+	r := w.events.reach()
+	return Reach{Disco: w.disco.Public(), Endpoints: r.Endpoints, Relay: r.Home}
+}
+
+// Observe implements Plane.
+func (w *wire) Observe(f *core.Facts) {
+	s := w.sock.Snapshot()
+	f.Interface, f.Port, f.Endpoints = w.tunnel.Name(), s.Port, s.Endpoints
+	f.Paths = make(map[key.NodePublic]ipc.Path, len(s.Peers))
+	for i := range s.Peers {
+		f.Paths[s.Peers[i].Key] = path(&s.Peers[i])
+	}
+	stats, err := w.tunnel.Stats()
+	if err != nil {
+		w.cfg.Log.Debug("no statistics", "err", err)
+	}
+	f.Traffic = make(map[key.NodePublic]core.Traffic, len(stats))
+	for k, t := range stats {
+		f.Traffic[k] = core.Traffic{LastHandshake: t.LastHandshake, Rx: t.Rx, Tx: t.Tx}
+	}
+	for _, r := range s.Relays {
+		f.Relays = append(f.Relays, ipc.Relay{
+			Name: r.Name, Home: r.Home, Transport: r.Transport, Latency: ipc.Millis(r.Latency),
+			Link: ipc.Link{Connected: r.Up, Error: r.Error},
+		})
+	}
+	f.Drops = drops(s.Drops)
+	f.Failures = append(f.Failures, w.problems...)
+	if s.UDPBlocked {
+		f.Failures = append(f.Failures, ipc.Problem{
+			Code: "udp-blocked", Text: "This network lets no UDP through: every connection goes through a relay.",
+			Fix: "Allow outgoing UDP in the network's firewall for direct connections.",
+		})
+	}
+}
+
+func path(s *sock.PathStatus) ipc.Path {
+	p := ipc.Path{Kind: ipc.PathNone, Latency: ipc.Millis(s.Latency), Reason: s.Reason, Since: s.Since, Switches: s.Switches}
+	switch s.Kind {
+	case sock.PathDirect:
+		p.Kind, p.Endpoint = ipc.PathDirect, s.Addr
+	case sock.PathRelay:
+		p.Kind, p.Relay = ipc.PathRelay, s.RelayName
+	}
+	if !s.Active {
+		p.Kind = ipc.PathNone
+	}
+	return p
+}
+
+func drops(d sock.Drops) ipc.Drops {
+	out := ipc.Drops{}
+	for name, n := range map[string]uint64{
+		"no-path": d.NoPath, "relay-full": d.Relay, "stranger": d.Stranger, "junk": d.Junk,
+		"replay": d.Replay, "overload": d.Overload, "send-error": d.SendErrors,
+	} {
+		if n > 0 {
+			out[name] = n
+		}
+	}
+	return out
+}
+
+// Ping implements Plane.
+func (w *wire) Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error) {
+	r, err := w.sock.Ping(ctx, k)
+	if err != nil {
+		return ipc.Path{}, err
+	}
+	p := ipc.Path{Kind: ipc.PathKind(r.Kind), Endpoint: r.Addr, Latency: ipc.Millis(r.Latency)}
+	for _, s := range w.sock.Snapshot().Relays {
+		if s.ID == r.Relay {
+			p.Relay = s.Name
+		}
+	}
+	return p, nil
+}
+
+// Close implements Plane.
+func (w *wire) Close() error {
+	w.cancel()
+	err := w.router.Close(context.Background())
+	w.tunnel.Close()
+	w.wg.Wait()
+	return err
+}
+
+// follow takes what happens to the socket, the interface and the host, until ctx ends.
+func (w *wire) follow(ctx context.Context, host <-chan router.Event) {
+	gone := w.tunnel.Done()
+	for {
+		select {
+		case <-ctx.Done():
+			for range host { // until the router has ended its watch
+			}
+			return
+		case <-gone:
+			gone = nil
+			w.cfg.Told(Gone)
+		case <-w.events.full:
+			for _, k := range w.events.takeRestarted() {
+				// The peer has forgotten the session; WireGuard would find out after 15 s.
+				if err := w.tunnel.Rehandshake(k); err != nil {
+					w.cfg.Log.Debug("no new handshake", "err", err)
+				}
+			}
+			w.cfg.Told(Seen)
+		case ev, open := <-host:
+			if !open {
+				host = nil
+				continue
+			}
+			if ev.Network {
+				w.sock.NetworkChanged()
+				w.cfg.Told(HostChanged)
+			}
+			if ev.Own {
+				w.cfg.Told(Disturbed)
+			}
+		}
+	}
+}
+
+// mailbox keeps the newest of what the socket's loop tells, so that neither waits for the other.
+type mailbox struct {
+	full chan struct{} // signalled after something was put in
+
+	mu        sync.Mutex
+	restarted map[key.NodePublic]struct{} // guarded by mu
+	local     sock.LocalEndpoints         // guarded by mu
+}
+
+func newMailbox() *mailbox {
+	return &mailbox{full: make(chan struct{}, 1), restarted: map[key.NodePublic]struct{}{}}
+}
+
+func (m *mailbox) put(ev sock.Event) {
+	m.mu.Lock()
+	switch ev := ev.(type) {
+	case sock.LocalEndpoints:
+		m.local = ev
+	case sock.PeerRestarted:
+		m.restarted[ev.Key] = struct{}{}
+	}
+	m.mu.Unlock()
+	select {
+	case m.full <- struct{}{}:
+	default:
+	}
+}
+
+func (m *mailbox) reach() sock.LocalEndpoints {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.local
+}
+
+func (m *mailbox) takeRestarted() (keys []key.NodePublic) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for k := range m.restarted {
+		keys = append(keys, k)
+	}
+	clear(m.restarted)
+	return keys
+}

@@ -1,0 +1,190 @@
+package engine
+
+import (
+	"context"
+	"reflect"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/key"
+	"github.com/warren-mesh/warren/daemon/internal/control"
+	"github.com/warren-mesh/warren/daemon/internal/core"
+	"github.com/warren-mesh/warren/daemon/internal/store"
+	"github.com/warren-mesh/warren/ipc"
+)
+
+// use makes a login the current one: its client (a new one where none is handed over), and the netmap that was
+// saved for it.
+func (e *Engine) use(login *store.Login, client Client) {
+	e.stopSession()
+	e.closePlane()
+	e.saveNetmap()
+	if e.net.client != nil {
+		e.net.client.Close()
+	}
+	e.net = network{}
+	if login == nil {
+		return
+	}
+	e.net.login = login.ID
+	if client == nil {
+		var err error
+		client, err = e.dial(login)
+		if err != nil {
+			e.log.Error("the saved login is of no use", "server", login.Server, "err", err)
+			e.net.coord.Error = err.Error()
+			return
+		}
+	}
+	e.net.client = client
+	if login.Node == 0 {
+		return
+	}
+	switch m, err := e.cfg.Store.LoadNetmap(login.ID); {
+	case err != nil:
+		e.log.Warn("starting without the saved netmap", "err", err)
+	case m != nil:
+		e.net.netmap = m
+	}
+}
+
+func (e *Engine) dial(login *store.Login) (Client, error) {
+	return e.cfg.Dial(coord.ClientConfig{URL: login.Server, Pin: login.ServerKey, Machine: e.state.Machine, Log: e.log})
+}
+
+func (e *Engine) startSession() {
+	if e.net.client == nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &running{cancel: cancel}
+	r.Session = control.New(e.net.client, e.net.netmap, func(ev control.Event) {
+		e.post(ctx, func() { e.sessionEvent(r, ev) })
+	}, e.log)
+	e.net.node = coord.NodeUpdate{}
+	e.net.session = r
+	r.wg.Go(func() { r.Run(ctx) })
+}
+
+func (e *Engine) stopSession() {
+	if e.net.session == nil {
+		return
+	}
+	e.net.session.stop()
+	e.net.session = nil
+	e.net.coord = ipc.Link{}
+}
+
+// sessionEvent takes what the session tells; one that was stopped meanwhile tells nothing any more.
+func (e *Engine) sessionEvent(r *running, ev control.Event) {
+	if e.net.session != r {
+		return
+	}
+	switch ev := ev.(type) {
+	case control.Connected:
+		e.net.coord = ipc.Link{Connected: true, Since: time.Now()}
+		e.net.expired = false
+	case control.Lost:
+		if e.net.coord.Connected || e.net.coord.Since.IsZero() {
+			e.net.coord.Since = time.Now()
+		}
+		e.net.coord.Connected, e.net.coord.Error = false, ev.Err.Error()
+	case control.Refused:
+		e.net.coord = ipc.Link{Since: time.Now(), Error: ev.Err.Error()}
+		e.net.expired = ev.Expired
+		if !ev.Expired {
+			e.forget()
+		}
+	case control.Changed:
+		e.net.netmap = ev.Netmap
+		if login := e.state.Login(); login.Node != ev.Netmap.Self.ID || login.User != ev.Netmap.Self.User.Login || login.ServerKey.IsZero() {
+			login.Node, login.User, login.ServerKey = ev.Netmap.Self.ID, ev.Netmap.Self.User.Login, e.net.client.Server()
+			e.save()
+		}
+		if !e.unsaved {
+			e.unsaved = true
+			e.saveTime.Reset(saveAfter)
+		}
+	}
+}
+
+// forget takes note that this machine is no node of the network any more. Its keys stay.
+func (e *Engine) forget() {
+	login := e.state.Login()
+	if login == nil {
+		return
+	}
+	login.Node = 0
+	e.net.netmap, e.unsaved = nil, false
+	if err := e.cfg.Store.DropNetmap(login.ID); err != nil {
+		e.log.Warn("could not drop the saved netmap", "err", err)
+	}
+	e.save()
+}
+
+func (e *Engine) saveNetmap() {
+	if !e.unsaved || e.net.netmap == nil {
+		return
+	}
+	e.unsaved = false
+	if err := e.cfg.Store.SaveNetmap(e.net.login, e.net.netmap); err != nil {
+		e.log.Warn("could not save the netmap: a restart without the coordination server would not know it", "err", err)
+	}
+}
+
+func (e *Engine) save() {
+	if err := e.cfg.Store.Save(e.state); err != nil {
+		e.log.Error("could not save the state", "err", err)
+	}
+}
+
+// publish tells the coordination server what this machine says of itself, where that has changed.
+func (e *Engine) publish() {
+	if e.net.session == nil || e.plane == nil {
+		return // nobody could reach it yet
+	}
+	f := e.published()
+	if reflect.DeepEqual(f, e.net.node) {
+		return
+	}
+	e.net.node = f
+	e.net.session.Publish(f)
+}
+
+func (e *Engine) published() coord.NodeUpdate {
+	reach := e.plane.Reach()
+	u := coord.NodeUpdate{
+		Disco: reach.Disco, Relay: reach.Relay, Endpoints: slices.Clone(reach.Endpoints),
+		Hostname: e.state.Prefs.Hostname, OS: runtime.GOOS, Version: e.cfg.Version,
+	}
+	if u.Hostname == "" {
+		u.Hostname = hostname()
+	}
+	u.Version = u.Version[:min(len(u.Version), coord.MaxVersion)]
+	return u
+}
+
+// Status gives a snapshot.
+func (e *Engine) Status(ctx context.Context) (*ipc.Status, error) {
+	var f *core.Facts
+	if err := e.do(ctx, func() { f = e.facts() }); err != nil {
+		return nil, err
+	}
+	return f.Status(time.Now()), nil
+}
+
+// Ping asks a peer for an answer over the present path.
+func (e *Engine) Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error) {
+	var plane Plane
+	if err := e.do(ctx, func() { plane = e.plane }); err != nil {
+		return ipc.Path{}, err
+	}
+	if plane == nil {
+		return ipc.Path{}, errNotUp
+	}
+	return plane.Ping(ctx, k)
+}
+
+var errNotUp = &ipc.Error{Status: 409, Code: ipc.CodeNotUp, Message: "This machine is not connected to its network.", Fix: "warren up"}

@@ -1,0 +1,56 @@
+package engine
+
+import (
+	"context"
+	"errors"
+
+	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/ipc"
+)
+
+// explain words an error of the coordination server, or of the way to it, for people.
+func explain(err error) error {
+	var refusal *coord.Error
+	var said *ipc.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &said):
+		return err
+	case errors.As(err, &refusal):
+		return &ipc.Error{Status: 502, Code: ipcCode(refusal.Code), Message: refusal.Message}
+	case errors.Is(err, coord.ErrWrongServer):
+		return &ipc.Error{Status: 409, Code: ipc.CodeIdentity, Message: err.Error()}
+	case errors.Is(err, context.Canceled):
+		return err
+	}
+	return &ipc.Error{Status: 502, Code: ipc.CodeCoord, Message: err.Error()}
+}
+
+// refused reports whether the server itself has refused, so that asking again is of no use.
+func refused(err error) bool {
+	var refusal *coord.Error
+	return errors.As(err, &refusal) && ipcCode(refusal.Code) != ipc.CodeCoord
+}
+
+func ipcCode(code string) string {
+	switch code {
+	case coord.CodeKeyUnknown, coord.CodeKeyUsed, coord.CodeKeyExpired:
+		return ipc.CodeKey
+	case coord.CodeLoginUnknown, coord.CodeLoginExpired, coord.CodeLoginDenied:
+		return ipc.CodeLogin
+	case coord.CodeExpired, coord.CodeNotRegistered:
+		return ipc.CodeNeedsLogin
+	default:
+		return ipc.CodeCoord
+	}
+}
+
+// hostError words an error of this machine (a full disk, a damaged file), whose text is a sentence already.
+func hostError(err error) error {
+	var said *ipc.Error
+	if err == nil || errors.As(err, &said) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return &ipc.Error{Status: 500, Code: ipc.CodeHost, Message: err.Error()}
+}

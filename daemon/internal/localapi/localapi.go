@@ -1,0 +1,110 @@
+// Package localapi is the engine as people's programs see it: an ipc.Backend.
+package localapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/warren-mesh/warren/coord/key"
+	"github.com/warren-mesh/warren/daemon/internal/core"
+	"github.com/warren-mesh/warren/ipc"
+)
+
+// Bounds of a ping.
+const (
+	pingDefault = 5 * time.Second
+	pingLongest = 30 * time.Second
+)
+
+// Engine is what a Backend stands on; *engine.Engine is one.
+type Engine interface {
+	Status(ctx context.Context) (*ipc.Status, error)
+	Watch(ctx context.Context, f func(*ipc.Status) error) error
+	Prefs(ctx context.Context) (ipc.Prefs, error)
+	EditPrefs(ctx context.Context, e ipc.PrefsEdit) (ipc.Prefs, error)
+	Up(ctx context.Context, r ipc.UpRequest) (*ipc.UpReply, error)
+	Down(ctx context.Context) error
+	LoginWait(ctx context.Context, r ipc.LoginWait) (*ipc.UpReply, error)
+	LoginFinish(ctx context.Context, r ipc.LoginFinish) (*ipc.UpReply, error)
+	Logout(ctx context.Context) error
+	Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error)
+}
+
+// Backend answers for an engine.
+type Backend struct{ Engine }
+
+var _ ipc.Backend = Backend{}
+
+// Ping asks one peer, found by what people type, for an answer.
+func (b Backend) Ping(ctx context.Context, r ipc.PingRequest) (*ipc.PingReply, error) {
+	s, err := b.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := ready(s); err != nil {
+		return nil, err
+	}
+	p := core.Find(s, r.Peer)
+	if p == nil {
+		return nil, unknownPeer(s, r.Peer)
+	}
+	wait := pingDefault
+	if r.Timeout > 0 {
+		wait = min(r.Timeout.Duration(), pingLongest)
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	path, err := b.Engine.Ping(ctx, p.Key)
+	if err != nil {
+		return nil, silent(p, wait, err)
+	}
+	return &ipc.PingReply{Name: p.Name, Addr: p.Addrs[0], Latency: path.Latency, Path: path}, nil
+}
+
+// ready refuses what needs a network where there is none.
+func ready(s *ipc.Status) error {
+	switch s.State {
+	case ipc.StateRunning:
+		return nil
+	case ipc.StateNoServer, ipc.StateNeedsLogin:
+		return &ipc.Error{Status: http.StatusConflict, Code: ipc.CodeNeedsLogin, Message: "This machine is not logged in to a network.", Fix: "warren up"}
+	default:
+		return &ipc.Error{Status: http.StatusConflict, Code: ipc.CodeNotUp, Message: "This machine is not connected to its network.", Fix: "warren up"}
+	}
+}
+
+func unknownPeer(s *ipc.Status, name string) error {
+	for _, own := range append([]string{s.Self.Name, s.Self.DNSName}, addrs(s)...) {
+		if name == own {
+			return &ipc.Error{Status: http.StatusBadRequest, Code: ipc.CodeNoPeer, Message: fmt.Sprintf("%s is this machine itself.", name)}
+		}
+	}
+	return &ipc.Error{
+		Status: http.StatusNotFound, Code: ipc.CodeNoPeer, Message: fmt.Sprintf("No machine of the network is called %q.", name),
+		Fix: "warren status lists them",
+	}
+}
+
+func addrs(s *ipc.Status) (out []string) {
+	for _, a := range s.Self.Addrs {
+		out = append(out, a.String())
+	}
+	return out
+}
+
+func silent(p *ipc.Peer, wait time.Duration, err error) error {
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	e := &ipc.Error{
+		Status: http.StatusGatewayTimeout, Code: ipc.CodeTimeout,
+		Message: fmt.Sprintf("%s did not answer within %s.", p.Name, wait),
+	}
+	if !p.Online {
+		e.Fix = "It is offline, as the coordination server last saw it."
+	}
+	return e
+}

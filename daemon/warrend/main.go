@@ -1,0 +1,167 @@
+// Warrend is Warren's daemon: it keeps this machine on its network.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+
+	"github.com/warren-mesh/warren/daemon/internal/engine"
+	"github.com/warren-mesh/warren/daemon/internal/journal"
+	"github.com/warren-mesh/warren/daemon/internal/localapi"
+	"github.com/warren-mesh/warren/daemon/internal/router"
+	"github.com/warren-mesh/warren/daemon/internal/store"
+	"github.com/warren-mesh/warren/ipc"
+)
+
+var version = "dev" // stamped by make build
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := command().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "warrend:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+type flags struct {
+	state, socket, tun string
+	debug              bool
+}
+
+func command() *cobra.Command {
+	var f flags
+	root := &cobra.Command{
+		Use:   "warrend",
+		Short: "Keep this machine on its Warren network",
+		Long: "Warrend keeps this machine on its Warren network: the WireGuard interface, the paths to its peers, addresses and\n" +
+			"routes. It is started by systemd, once, as root; people talk to it with warren and warren-tray.",
+		Args: cobra.NoArgs, Version: version, SilenceUsage: true, SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), f) },
+	}
+	p := root.PersistentFlags()
+	p.StringVar(&f.state, "state", "/var/lib/warren", "`directory` of keys, logins and the journal")
+	p.BoolVar(&f.debug, "debug", false, "log more")
+	root.Flags().StringVar(&f.socket, "socket", ipc.DefaultSocket, "Unix `socket` for warren and warren-tray")
+	root.Flags().StringVar(&f.tun, "tun", "warren0", "`name` of the network interface")
+	root.AddCommand(&cobra.Command{
+		Use:   "recover",
+		Short: "Put back what a daemon that was killed left changed on this host",
+		Long: "Recover undoes every change to this host that a killed daemon's journal still lists: interface, addresses, routes.\n" +
+			"It needs no network, and twice is as once. Systemd runs it before each start and after each stop.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return recoverHost(cmd.Context(), f) },
+	})
+	return root
+}
+
+func (f flags) log() *slog.Logger {
+	level := slog.LevelInfo
+	if f.debug {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+}
+
+// open opens the state and undoes what an earlier daemon left changed.
+func open(ctx context.Context, f flags, log *slog.Logger) (*store.Store, *journal.Journal, error) {
+	st, err := store.Open(f.state, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	j, err := journal.Open(st.Path("journal"), log)
+	if err != nil {
+		return nil, nil, errors.Join(err, st.Close())
+	}
+	report, err := j.Recover(ctx, router.Undo())
+	if report.Undone+report.Left > 0 {
+		log.Info("put the host back after a daemon that did not end well", "undone", report.Undone, "left", report.Left)
+	}
+	if err != nil {
+		log.Error("the host could not be put back wholly", "err", err)
+	}
+	return st, j, nil
+}
+
+func recoverHost(ctx context.Context, f flags) error {
+	if _, err := os.Stat(f.state); errors.Is(err, os.ErrNotExist) {
+		return nil // no daemon ever ran here
+	}
+	st, j, err := open(ctx, f, f.log())
+	if err != nil {
+		return err
+	}
+	left := len(j.Live())
+	if err := errors.Join(j.Close(), st.Close()); err != nil {
+		return err
+	}
+	if left > 0 {
+		return fmt.Errorf("%d changes to this host could not be undone; the log above says which", left)
+	}
+	return nil
+}
+
+func run(ctx context.Context, f flags) error {
+	log := f.log()
+	st, j, err := open(ctx, f, log)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = errors.Join(j.Close(), st.Close()) }()
+	if dropped, err := st.RecordStart(time.Now()); err != nil {
+		log.Warn("could not note this start", "err", err)
+	} else if dropped {
+		log.Warn("the last starts failed one after another: starting without the saved netmap")
+	}
+	e, err := engine.New(engine.Config{Version: version, Store: st, Journal: j, Interface: f.tun, Log: log})
+	if err != nil {
+		return err
+	}
+	listener, err := ipc.Listen(f.socket)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	ended := make(chan error, 1)
+	go func() { ended <- e.Run(ctx) }()
+	go watchdog(ctx, e)
+	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
+	log.Info("warrend runs", "version", version, "socket", f.socket)
+	serveErr := ipc.Serve(ctx, listener, localapi.Backend{Engine: e}, log)
+	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
+	cancel(serveErr)
+	return errors.Join(serveErr, <-ended)
+}
+
+// watchdog tells systemd that the loop still turns, at twice the rate that the unit asks for.
+func watchdog(ctx context.Context, e *engine.Engine) {
+	period, err := daemon.SdWatchdogEnabled(false)
+	if err != nil || period == 0 {
+		return
+	}
+	tick := time.NewTicker(period / 2)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			alive, cancel := context.WithTimeout(ctx, period/4)
+			if e.Alive(alive) {
+				_, _ = daemon.SdNotify(false, daemon.SdNotifyWatchdog)
+			}
+			cancel()
+		}
+	}
+}
