@@ -1,0 +1,171 @@
+package mesh
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/warren-mesh/warren/daemon/e2e/lab"
+	"github.com/warren-mesh/warren/ipc"
+)
+
+// Node is a machine with a running warrend.
+type Node struct {
+	*lab.Machine
+	Daemon *lab.Proc
+
+	m *Mesh
+}
+
+// Node starts a daemon on the machine.
+func (m *Mesh) Node(machine *lab.Machine) *Node {
+	m.t.Helper()
+	n := &Node{Machine: machine, m: m}
+	n.StartDaemon()
+	return n
+}
+
+// Interface is the name of its network interface. The wg tool finds a device by a socket that all namespaces of a
+// host share, so each has a name of its own.
+func (n *Node) Interface() string { return "wa-" + n.Name() }
+
+// Socket is where its daemon listens.
+func (n *Node) Socket() string { return filepath.Join(n.Dir(), "warrend.sock") }
+
+// State is its daemon's state directory.
+func (n *Node) State() string { return filepath.Join(n.Dir(), "state") }
+
+// StartDaemon starts warrend, at first or again, and waits until it answers.
+func (n *Node) StartDaemon() {
+	n.m.t.Helper()
+	n.Daemon = n.Start(n.m.programs.path("warrend"), "--state", n.State(), "--socket", n.Socket(), "--tun", n.Interface())
+	lab.Eventually(n.m.t, startLimit, func() error {
+		if !n.Daemon.Running() {
+			return fmt.Errorf("warrend ended")
+		}
+		_, err := n.status()
+		return err
+	})
+}
+
+// Recover runs warrend recover.
+func (n *Node) Recover() {
+	n.m.t.Helper()
+	n.MustRun(n.m.programs.path("warrend"), "recover", "--state", n.State())
+}
+
+// Args is a command of the CLI.
+func (n *Node) Args(args ...string) []string {
+	return append([]string{n.m.programs.path("warren"), "--socket", n.Socket()}, args...)
+}
+
+// Warren runs a command of the CLI.
+func (n *Node) Warren(args ...string) (string, error) {
+	n.m.t.Helper()
+	return n.Run(n.Args(args...)...)
+}
+
+// MustWarren runs a command of the CLI without which the test cannot go on.
+func (n *Node) MustWarren(args ...string) string {
+	n.m.t.Helper()
+	return n.MustRun(n.Args(args...)...)
+}
+
+// Up joins the network with the pre-auth key in the file.
+func (n *Node) Up(keyFile string) {
+	n.m.t.Helper()
+	n.MustWarren("up", n.m.Coord.Invite, "--auth-key", "file:"+keyFile, "--hostname", n.Name())
+}
+
+func (n *Node) status() (*ipc.Status, error) {
+	out, err := n.Warren("status", "--json")
+	if err != nil {
+		return nil, err
+	}
+	var s ipc.Status
+	return &s, json.Unmarshal([]byte(out), &s)
+}
+
+// Status is what warren status --json says.
+func (n *Node) Status() *ipc.Status {
+	n.m.t.Helper()
+	s, err := n.status()
+	if err != nil {
+		n.m.t.Fatalf("no status of %s: %v", n.Name(), err)
+	}
+	return s
+}
+
+// Inner gives a node's IPv4 address in the network.
+func (n *Node) Inner() netip.Addr {
+	n.m.t.Helper()
+	s := n.Status()
+	if len(s.Self.Addrs) == 0 {
+		n.m.t.Fatalf("%s has no address: %+v", n.Name(), s)
+	}
+	return s.Self.Addrs[0]
+}
+
+// Peer gives what a node sees of another one.
+func (n *Node) Peer(other *Node) (*ipc.Peer, error) {
+	n.m.t.Helper()
+	s, err := n.status()
+	if err != nil {
+		return nil, err
+	}
+	for i := range s.Peers {
+		if s.Peers[i].Name == other.Name() {
+			return &s.Peers[i], nil
+		}
+	}
+	return nil, fmt.Errorf("%s does not know %s (state %s, %d peers)", n.Name(), other.Name(), s.State, len(s.Peers))
+}
+
+// WaitPing waits until the system's ping from n to other is answered, and returns how long that took.
+func (n *Node) WaitPing(other *Node, d time.Duration) time.Duration {
+	n.m.t.Helper()
+	to := other.Inner()
+	return lab.Eventually(n.m.t, d, func() error { return n.PingOnce(to) })
+}
+
+// PingOnce sends one echo request and waits for a second at the most.
+func (n *Node) PingOnce(to netip.Addr) error {
+	_, err := n.Run("ping", "-n", "-c1", "-W1", to.String())
+	return err
+}
+
+// WaitPath waits until packets to other take a path of the kind, with traffic to wake it, and returns the path and
+// how long that took.
+func (n *Node) WaitPath(other *Node, kind ipc.PathKind, d time.Duration) (path ipc.Path, took time.Duration) {
+	n.m.t.Helper()
+	to := other.Inner()
+	took = lab.Eventually(n.m.t, d, func() error {
+		_ = n.PingOnce(to)
+		p, err := n.Peer(other)
+		if err != nil {
+			return err
+		}
+		path = p.Path
+		if p.Path.Kind != kind {
+			return fmt.Errorf("%s reaches %s by %q (%s), not %q", n.Name(), other.Name(), p.Path.Kind, p.Path.Reason, kind)
+		}
+		return nil
+	})
+	return path, took
+}
+
+// Routes is everything that ip tells of a machine's addresses, routes and rules: to compare before and after.
+func Routes(m *lab.Machine) string {
+	var all strings.Builder
+	for _, what := range []string{"addr", "route show table all", "-6 route show table all", "rule", "-6 rule", "link"} {
+		out, err := m.Run(append([]string{"ip"}, strings.Fields(what)...)...)
+		if err != nil {
+			out = err.Error()
+		}
+		fmt.Fprintf(&all, "== ip %s\n%s", what, out)
+	}
+	return all.String()
+}

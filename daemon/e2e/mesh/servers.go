@@ -1,0 +1,158 @@
+package mesh
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/warren-mesh/warren/daemon/e2e/lab"
+)
+
+// startLimit is how long a server may take until it answers.
+const startLimit = 20 * time.Second
+
+// Mesh is a network's servers, and the machines on it.
+type Mesh struct {
+	Net   *lab.Net
+	Coord *Coord
+	Relay *Relay
+
+	t        lab.TB
+	programs Programs
+}
+
+// Start starts the two servers in the lab's internet.
+func Start(t lab.TB, n *lab.Net, programs Programs) *Mesh {
+	t.Helper()
+	m := &Mesh{Net: n, t: t, programs: programs}
+	m.Coord = m.startCoord(n.Internet().Host("coord"))
+	m.Relay = m.startRelay(n.Internet().Host("relay"))
+	return m
+}
+
+// Coord is a running warren-coord.
+type Coord struct {
+	*lab.Machine
+	Proc   *lab.Proc
+	URL    string
+	Invite string // the link that names the server and pins its identity
+
+	m    *Mesh
+	keys int
+}
+
+func (m *Mesh) startCoord(machine *lab.Machine) *Coord {
+	m.t.Helper()
+	c := &Coord{Machine: machine, m: m, URL: fmt.Sprintf("https://%s:8443", machine.Addr())}
+	out := c.Run("init", "--url", c.URL, "--network", "demo")
+	for _, word := range strings.Fields(out) {
+		if strings.HasPrefix(word, c.URL) && strings.Contains(word, "#") {
+			c.Invite = word
+		}
+	}
+	if c.Invite == "" {
+		m.t.Fatalf("warren-coord init printed no invite link:\n%s", out)
+	}
+	c.Start()
+	return c
+}
+
+// Start starts the server, at first or again, and waits until it answers.
+func (c *Coord) Start() {
+	c.m.t.Helper()
+	c.Proc = c.Machine.Start(c.args("serve", "--listen", ":8443")...)
+	lab.Eventually(c.m.t, startLimit, func() error {
+		if !c.Proc.Running() {
+			return fmt.Errorf("warren-coord ended")
+		}
+		_, err := c.Machine.Run(c.args("status")...)
+		return err
+	})
+}
+
+func (c *Coord) args(args ...string) []string {
+	return append([]string{c.m.programs.path("warren-coord"), "--state", filepath.Join(c.Dir(), "state")}, args...)
+}
+
+// Run runs one of the server's commands for its administrator.
+func (c *Coord) Run(args ...string) string {
+	c.m.t.Helper()
+	return c.MustRun(c.args(args...)...)
+}
+
+// AddUser makes an account.
+func (c *Coord) AddUser(name, password string) {
+	c.m.t.Helper()
+	cmd := c.Command(c.args("user", "add", name)...)
+	cmd.Stdin = strings.NewReader(password + "\n")
+	if _, err := c.RunCmd(cmd); err != nil {
+		c.m.t.Fatalf("could not add a user: %v", err)
+	}
+}
+
+// Key makes a pre-auth key and gives the name of the file that holds it.
+func (c *Coord) Key(flags ...string) string {
+	c.m.t.Helper()
+	c.keys++
+	file := filepath.Join(c.Dir(), fmt.Sprintf("key-%d", c.keys))
+	c.Run(append([]string{"key", "create", "--out", file}, flags...)...)
+	return file
+}
+
+// Relay is a running warren-relay.
+type Relay struct {
+	*lab.Machine
+	Proc *lab.Proc
+
+	m    *Mesh
+	args []string
+}
+
+// startRelay starts a relay, and adds it to the network as its own words say.
+func (m *Mesh) startRelay(machine *lab.Machine) *Relay {
+	m.t.Helper()
+	program, state := m.programs.path("warren-relay"), filepath.Join(machine.Dir(), "state")
+	issuer := m.Coord.Invite[strings.Index(m.Coord.Invite, "#")+1:]
+	r := &Relay{Machine: machine, m: m, args: []string{
+		program, "serve", "--state", state, "--issuer", issuer, "--udp", ":3478", "--https", ":443",
+	}}
+	r.Start()
+	out := machine.MustRun(program, "key", "--state", state)
+	for line := range strings.Lines(out) {
+		if _, command, found := strings.Cut(line, "warren-coord "); found {
+			command = strings.NewReplacer("NAME", "demo", "HOST:PORT/relay", machine.Addr().String()+":443/relay", "HOST:PORT", machine.Addr().String()+":3478").Replace(command)
+			m.Coord.Run(strings.Fields(command)...)
+			return r
+		}
+	}
+	m.t.Fatalf("warren-relay key did not say how to add it:\n%s", out)
+	return nil
+}
+
+// Start starts the relay, at first or again.
+func (r *Relay) Start() {
+	r.m.t.Helper()
+	r.Proc = r.Machine.Start(r.args...)
+	lab.Eventually(r.m.t, startLimit, func() error {
+		if !r.Proc.Running() {
+			return fmt.Errorf("warren-relay ended")
+		}
+		conn, err := r.Dial("tcp", "127.0.0.1:443")
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err
+	})
+}
+
+// Write puts a file into a machine's directory.
+func Write(t lab.TB, m *lab.Machine, name, content string) string {
+	t.Helper()
+	path := filepath.Join(m.Dir(), name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatalf("%v", err)
+	}
+	return path
+}
