@@ -16,8 +16,18 @@ import (
 type Node struct {
 	*lab.Machine
 	Daemon *lab.Proc
+	Home   *lab.Router // nil where the machine is on the internet itself
 
 	m *Mesh
+}
+
+// Behind starts a daemon on a new machine behind a new router of its own.
+func (m *Mesh) Behind(nat lab.NAT, name string) *Node {
+	m.t.Helper()
+	home := m.Net.Internet().Router("home-"+name, nat)
+	n := m.Node(home.Host(name))
+	n.Home = home
+	return n
 }
 
 // Node starts a daemon on the machine.
@@ -129,6 +139,12 @@ func (n *Node) WaitPing(other *Node, d time.Duration) time.Duration {
 	n.m.t.Helper()
 	to := other.Inner()
 	return lab.Eventually(n.m.t, d, func() error { return n.PingOnce(to) })
+}
+
+// PingQuick sends one echo request and waits for a tenth of a second.
+func (n *Node) PingQuick(to netip.Addr) error {
+	_, err := n.Run("ping", "-n", "-c1", "-W0.1", to.String())
+	return err
 }
 
 // PingOnce sends one echo request and waits for a second at the most.

@@ -1,0 +1,93 @@
+package e2e
+
+import (
+	"testing"
+	"time"
+
+	"github.com/warren-mesh/warren/daemon/e2e/lab"
+	"github.com/warren-mesh/warren/daemon/e2e/mesh"
+	"github.com/warren-mesh/warren/ipc"
+)
+
+func TestTwoEasyNATsFindADirectPath(t *testing.T) {
+	m, alice, bob := twoHomes(t)
+	first := alice.WaitPing(bob, 10*time.Second)
+	path, took := alice.WaitPath(bob, ipc.PathDirect, 10*time.Second)
+	t.Logf("first ping after %v, direct after %v more: %v", first, took, path.Endpoint)
+	if path.Endpoint.Addr() == bob.Addr() {
+		t.Errorf("the path leads to %v, which only bob's home can reach", path.Endpoint)
+	}
+	bob.WaitPath(alice, ipc.PathDirect, 10*time.Second)
+
+	// Blocked, the same ping goes on through the relay; unblocked, directly again.
+	block := m.Net.BlockUDP(alice, bob)
+	_, took = alice.WaitPath(bob, ipc.PathRelay, 15*time.Second)
+	t.Logf("relayed %v after the block", took)
+	alice.WaitPing(bob, 5*time.Second)
+	block.Heal()
+	_, took = alice.WaitPath(bob, ipc.PathDirect, 40*time.Second)
+	t.Logf("direct %v after the block's end", took)
+}
+
+func TestAHostWithoutUDPIsReachedThroughTheRelaysWebSocket(t *testing.T) {
+	n := lab.New(t)
+	m := mesh.Start(t, n, mesh.Build(t))
+	alice := m.Behind(lab.EasyNAT, "alice")
+	bob := m.Behind(lab.EasyNAT, "bob")
+	bob.Home.DropUDP()
+	alice.Up(m.Coord.Key())
+	bob.Up(m.Coord.Key())
+	alice.WaitPing(bob, 15*time.Second)
+	bob.WaitPing(alice, 15*time.Second)
+	if p, _ := alice.WaitPath(bob, ipc.PathRelay, 10*time.Second); p.Relay != "demo" {
+		t.Errorf("path %+v", p)
+	}
+	lab.Eventually(t, 10*time.Second, func() error {
+		for _, r := range bob.Status().Relays {
+			if r.Connected && r.Transport == "websocket" {
+				return nil
+			}
+		}
+		return errorf("bob's relays: %+v", bob.Status().Relays)
+	})
+}
+
+func TestMachinesOnOneLANTalkOverIt(t *testing.T) {
+	n := lab.New(t)
+	m := mesh.Start(t, n, mesh.Build(t))
+	home := n.Internet().Router("home", lab.EasyNAT)
+	alice, bob := m.Node(home.Host("alice")), m.Node(home.Host("bob"))
+	alice.Up(m.Coord.Key())
+	bob.Up(m.Coord.Key())
+	alice.WaitPing(bob, 10*time.Second)
+	path, _ := alice.WaitPath(bob, ipc.PathDirect, 10*time.Second)
+	lab.Eventually(t, 10*time.Second, func() error {
+		path, _ = alice.WaitPath(bob, ipc.PathDirect, 10*time.Second)
+		if path.Endpoint.Addr() != bob.Addr() {
+			return errorf("alice reaches bob at %v, not over the LAN at %v", path.Endpoint, bob.Addr())
+		}
+		return nil
+	})
+}
+
+func TestIdlePeersSendNothing(t *testing.T) {
+	_, alice, bob := twoHomes(t)
+	alice.WaitPath(bob, ipc.PathDirect, 10*time.Second)
+	// Keepalives to the relay go on; nothing else may pass between the homes.
+	lab.Eventually(t, 60*time.Second, func() error {
+		p, err := alice.Peer(bob)
+		if err == nil && p.Path.Kind != ipc.PathNone {
+			err = errorf("the path is still %s", p.Path.Kind)
+		}
+		return err
+	})
+	between := alice.Capture("udp and not port 3478 and not port 443")
+	<-time.After(5 * time.Second)
+	if n := between.Count(); n != 0 {
+		t.Errorf("%d packets in 5 s of silence:\n%v", n, between.Packets())
+	}
+	alice.WaitPing(bob, 5*time.Second)
+	if n := between.Count(); n == 0 {
+		t.Error("the capture saw nothing of a ping either")
+	}
+}
