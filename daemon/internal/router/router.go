@@ -35,6 +35,7 @@ type Router struct {
 	name    string
 	journal *journal.Journal
 	log     *slog.Logger
+	step    func() // tests die before the next change
 
 	mu      sync.Mutex
 	handle  *netlink.Handle
@@ -60,7 +61,7 @@ func New(cfg Config) (*Router, error) {
 	}
 	return &Router{
 		name: cfg.Name, journal: cfg.Journal, log: cfg.Log,
-		handle: h, records: make(map[change]journal.ID),
+		handle: h, records: make(map[change]journal.ID), step: func() {},
 	}, nil
 }
 
@@ -72,25 +73,38 @@ func (r *Router) Apply(ctx context.Context, w Wish) ([]ipc.Problem, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	w = w.clean()
 	link, f, err := r.look()
 	if err != nil {
 		return nil, err
 	}
+	w = w.clean()
 	if r.noIPv6 = hostWithoutIPv6(r.name); r.noIPv6 {
 		w.Addrs, w.Routes = ipv4(w.Addrs), ipv4(w.Routes)
 	}
 	p := diff(f, w, r.ours(kindAddr))
-	if !p.empty() {
-		r.log.Debug("changing the interface", "interface", r.name, "plan", fmt.Sprintf("%+v", p))
-		if err := r.take(link, p); err != nil {
+	if err := r.follow(link, p); err != nil {
+		return nil, err
+	}
+	if len(p.delAddrs) > 0 { // with the last address the kernel takes the routes too
+		if link, f, err = r.look(); err != nil {
 			return nil, err
 		}
-		if err := r.put(link, p); err != nil {
+		if err := r.follow(link, diff(f, w, r.ours(kindAddr))); err != nil {
 			return nil, err
 		}
 	}
 	return r.conflicts(f.index, w.Routes)
+}
+
+func (r *Router) follow(link netlink.Link, p plan) error {
+	if p.empty() {
+		return nil
+	}
+	r.log.Debug("changing the interface", "interface", r.name, "plan", fmt.Sprintf("%+v", p))
+	if err := r.take(link, p); err != nil {
+		return err
+	}
+	return r.put(link, p)
 }
 
 // Close takes everything back and leaves the interface down, for the tunnel to remove.
@@ -109,9 +123,11 @@ func (r *Router) Close(ctx context.Context) error {
 		return err
 	}
 	err = r.take(link, plan{delRoutes: r.ours(kindRoute), delAddrs: r.ours(kindAddr)})
+	r.step()
 	if err := errors.Join(err, gone(r.handle.LinkSetDown(link))); err != nil {
 		return explain("take down "+r.name, err)
 	}
+	r.step()
 	return r.forget()
 }
 
@@ -179,9 +195,11 @@ func (r *Router) take(link netlink.Link, p plan) error {
 		}
 	}
 	for _, dst := range p.delRoutes {
+		r.step()
 		remove(change{kindRoute, dst}, r.handle.RouteDel(route(link.Attrs().Index, dst)))
 	}
 	for _, a := range p.delAddrs {
+		r.step()
 		remove(change{kindAddr, a}, r.handle.AddrDel(link, address(a)))
 	}
 	return errors.Join(append(failures, r.journal.Done(ids...))...)
@@ -193,6 +211,7 @@ func (r *Router) put(link netlink.Link, p plan) error {
 		return err
 	}
 	if p.setMTU != 0 {
+		r.step()
 		if err := r.handle.LinkSetMTU(link, p.setMTU); err != nil {
 			return explain(fmt.Sprintf("set the MTU of %s to %d", r.name, p.setMTU), err)
 		}
@@ -201,11 +220,13 @@ func (r *Router) put(link netlink.Link, p plan) error {
 		// A link-local address would only send router solicitations and multicast reports into the tunnel. Where the
 		// kernel does not let us say so, it does.
 		_ = r.handle.LinkSetIP6AddrGenMode(link, 1) // IN6_ADDR_GEN_MODE_NONE, linux/if_link.h
+		r.step()
 		if err := r.handle.LinkSetUp(link); err != nil {
 			return explain("set "+r.name+" up", err)
 		}
 	}
 	for _, a := range p.addAddrs {
+		r.step()
 		err := r.handle.AddrAdd(link, address(a))
 		if a.Addr().Is6() && noFamily(err) {
 			r.noIPv6 = true
@@ -216,6 +237,7 @@ func (r *Router) put(link netlink.Link, p plan) error {
 		}
 	}
 	for _, dst := range p.addRoutes {
+		r.step()
 		err := r.handle.RouteAdd(route(link.Attrs().Index, dst))
 		if errors.Is(err, unix.EEXIST) || (dst.Addr().Is6() && noFamily(err)) {
 			continue // conflicts says whose it is

@@ -211,4 +211,3 @@ func (v *view) rival(dst netip.Prefix) bool {
 	}
 	return false
 }
-
