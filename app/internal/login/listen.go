@@ -17,6 +17,7 @@ const (
 	MaxWait     = 15 * time.Minute // a login lives no longer
 	pageTimeout = 5 * time.Second  // to send a request
 	finishTime  = 30 * time.Second // to send it on to the server
+	lateTime    = 3 * time.Second  // for a visit under way, when nobody waits for it any more
 	maxHeader   = 16 << 10
 )
 
@@ -55,11 +56,14 @@ func (l *Listener) Serve(ctx context.Context, finish func(ctx context.Context, c
 	ctx, cancel := context.WithTimeout(ctx, MaxWait)
 	defer cancel()
 	l.finish = finish
+	// A visit under way outlives ctx for a moment: who learned of the login's end elsewhere cancels ctx, and
+	// the browser that brought it about still waits for its answer.
+	visit, leave := context.WithCancel(context.WithoutCancel(ctx))
+	defer leave()
 	s := &http.Server{
 		Handler:           l,
-		BaseContext:       func(net.Listener) context.Context { return ctx },
+		BaseContext:       func(net.Listener) context.Context { return visit },
 		ReadHeaderTimeout: pageTimeout,
-		ReadTimeout:       pageTimeout,
 		WriteTimeout:      finishTime + pageTimeout,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          log.New(io.Discard, "", 0),
@@ -68,16 +72,21 @@ func (l *Listener) Serve(ctx context.Context, finish func(ctx context.Context, c
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l.l) }()
 	var err error
+	over := false
 	select {
 	case <-ctx.Done():
 		err = ctx.Err()
 	case err = <-l.ended:
+		over = true
 	}
-	// The browser's answer may still be on its way.
-	late, stop := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	late, stop := context.WithTimeout(visit, lateTime)
 	defer stop()
 	if s.Shutdown(late) != nil {
 		_ = s.Close()
+	}
+	if l.hit.Load() && !over {
+		leave()
+		err = <-l.ended
 	}
 	<-served
 	return err

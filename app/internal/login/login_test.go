@@ -315,3 +315,26 @@ func TestTheBrowserGetsTheURLAndNoSecrets(t *testing.T) {
 		t.Errorf("without xdg-open: %v", err)
 	}
 }
+
+func TestAVisitUnderWayOutlivesTheWait(t *testing.T) {
+	p, _ := NewPage(&ipc.Login{Server: "https://a.example", ID: id}, "")
+	l, err := Listen(p, "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &waiting{Listener: l, done: make(chan error, 1)}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		w.done <- l.Serve(ctx, func(visit context.Context, _ string) error {
+			cancel() // the login's end was heard of elsewhere
+			<-ctx.Done()
+			return visit.Err()
+		})
+	}()
+	if res := w.visit(t, "GET", "/done?state=s&code=c", nil); res.StatusCode != http.StatusSeeOther {
+		t.Errorf("the browser sees %s", res.Status)
+	}
+	if err := <-w.done; err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,319 @@
+// Package fake is a warrend in memory, for the tests of the programs in front of it: an ipc.Backend on a real
+// socket, whose state tests set and whose callers have the level that tests say.
+package fake
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/warren-mesh/warren/ipc"
+)
+
+// What a login of the fake goes by.
+const (
+	LoginID   = "fakefakefakefakefakefa"
+	LoginCode = "4821-93" // to type on another device
+	PageCode  = "page-code"
+	AuthKey   = "good-key"
+)
+
+// Daemon implements ipc.Backend.
+type Daemon struct {
+	mu        sync.Mutex
+	status    ipc.Status
+	prefs     ipc.Prefs
+	change    chan struct{} // closed and replaced at every change
+	challenge string        // of the login under way
+	ended     error         // of the login under way
+	waiters   int           // in LoginWait
+	login     ipc.Login     // what Up says next
+	pings     []any         // *ipc.PingReply or error, in order; the last one repeats
+	upErr     error
+	lastUp    ipc.UpRequest
+}
+
+// New returns a daemon that runs with two peers.
+func New() *Daemon {
+	return &Daemon{
+		status: Running(),
+		prefs:  ipc.Prefs{Server: "https://warren.example.org", Up: true},
+		change: make(chan struct{}),
+		login:  ipc.Login{Server: "https://warren.example.org", ID: LoginID, Code: LoginCode},
+	}
+}
+
+// Running is the status of a machine that runs, with three peers.
+func Running() ipc.Status {
+	now := time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC)
+	addr := netip.MustParseAddr
+	return ipc.Status{
+		Version: "fake",
+		State:   ipc.StateRunning,
+		Server:  "https://warren.example.org",
+		Network: ipc.Network{Name: "demo", Suffix: "demo.warren.internal"},
+		Self: ipc.Self{
+			Name: "alice-laptop", DNSName: "alice-laptop.demo.warren.internal", User: "alice",
+			Addrs: []netip.Addr{addr("100.64.0.2"), addr("fd7a::2")}, Interface: "warren0", Port: 41641,
+		},
+		Peers: []ipc.Peer{
+			{
+				ID: 3, Name: "bob", DNSName: "bob.demo.warren.internal", User: "alice", OS: "linux", Online: true,
+				Addrs: []netip.Addr{addr("100.64.0.3"), addr("fd7a::3")}, RxBytes: 1_200_000, TxBytes: 3400,
+				Path: ipc.Path{Kind: ipc.PathDirect, Endpoint: netip.MustParseAddrPort("203.0.113.7:41641"), Latency: 12},
+			},
+			{
+				ID: 4, Name: "carol\x1b[2J\u202E", DNSName: "carol.demo.warren.internal", User: "alice", OS: "linux", Online: true,
+				Addrs: []netip.Addr{addr("100.64.0.4")},
+				Path:  ipc.Path{Kind: ipc.PathRelay, Relay: "fra", Latency: 30},
+			},
+			{
+				ID: 5, Name: "dave", DNSName: "dave.demo.warren.internal", User: "alice", OS: "linux",
+				Addrs: []netip.Addr{addr("100.64.0.5")}, LastSeen: now.Add(-3 * time.Hour), Path: ipc.Path{Kind: ipc.PathNone},
+			},
+		},
+		Coord:  ipc.Link{Connected: true},
+		Relays: []ipc.Relay{{Name: "fra", Home: true, Transport: "udp", Latency: 30, Link: ipc.Link{Connected: true}}},
+		Time:   now,
+	}
+}
+
+// Listen serves the daemon on the socket to callers of one level, until stop is called.
+func (d *Daemon) Listen(socket string, level ipc.Level) (stop func(), err error) {
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(socket, 0o666); err != nil {
+		return nil, err
+	}
+	base, cancel := context.WithCancel(context.Background())
+	s := &http.Server{
+		Handler:     ipc.Handler(d, slog.New(slog.DiscardHandler)),
+		BaseContext: func(net.Listener) context.Context { return base },
+		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
+			return ipc.WithCaller(ctx, ipc.Caller{UID: 1000, Level: level})
+		},
+		ReadHeaderTimeout: time.Minute,
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = s.Serve(l)
+	}()
+	return sync.OnceFunc(func() {
+		cancel()
+		_ = s.Close()
+		<-done
+	}), nil
+}
+
+// Edit changes the status and tells the watchers.
+func (d *Daemon) Edit(f func(*ipc.Status)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.edit(f)
+}
+
+func (d *Daemon) edit(f func(*ipc.Status)) {
+	f(&d.status)
+	close(d.change)
+	d.change = make(chan struct{})
+}
+
+// SetLogin sets what Up says of a login, and FailUp what it fails with.
+func (d *Daemon) SetLogin(l ipc.Login) { d.mu.Lock(); defer d.mu.Unlock(); d.login = l }
+
+// FailUp has every Up fail with err.
+func (d *Daemon) FailUp(err error) { d.mu.Lock(); defer d.mu.Unlock(); d.upErr = err }
+
+// SetPings sets what Ping answers, in order: *ipc.PingReply or error.
+func (d *Daemon) SetPings(p ...any) { d.mu.Lock(); defer d.mu.Unlock(); d.pings = p }
+
+// LastUp is the last request for Up.
+func (d *Daemon) LastUp() ipc.UpRequest { d.mu.Lock(); defer d.mu.Unlock(); return d.lastUp }
+
+// EndLogin ends the login as somebody would on another device: with success where err is nil. It waits until a
+// program waits for it.
+func (d *Daemon) EndLogin(err error) {
+	d.Await(func() bool { return d.waiters > 0 })
+	d.Edit(func(s *ipc.Status) {
+		d.ended = err
+		if err == nil {
+			s.State = ipc.StateRunning
+		}
+	})
+}
+
+// Await returns when f, called under the daemon's lock after every change, is true.
+func (d *Daemon) Await(f func() bool) {
+	for {
+		d.mu.Lock()
+		ok, change := f(), d.change
+		d.mu.Unlock()
+		if ok {
+			return
+		}
+		<-change
+	}
+}
+
+// Status implements ipc.Backend.
+func (d *Daemon) Status(context.Context) (*ipc.Status, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := d.status
+	return &s, nil
+}
+
+// Watch implements ipc.Backend.
+func (d *Daemon) Watch(ctx context.Context, f func(*ipc.Status) error) error {
+	for {
+		d.mu.Lock()
+		s, change := d.status, d.change
+		d.mu.Unlock()
+		if err := f(&s); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-change:
+		}
+	}
+}
+
+// Prefs implements ipc.Backend.
+func (d *Daemon) Prefs(context.Context) (ipc.Prefs, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.prefs, nil
+}
+
+// EditPrefs implements ipc.Backend.
+func (d *Daemon) EditPrefs(_ context.Context, e ipc.PrefsEdit) (ipc.Prefs, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if e.Hostname != nil {
+		d.prefs.Hostname = *e.Hostname
+	}
+	if e.Port != nil {
+		d.prefs.Port = *e.Port
+	}
+	return d.prefs, nil
+}
+
+// Up implements ipc.Backend: at once where the machine is logged in, or with AuthKey; otherwise there is a login.
+func (d *Daemon) Up(ctx context.Context, r ipc.UpRequest) (*ipc.UpReply, error) {
+	if _, err := d.EditPrefs(ctx, r.Edit); err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lastUp = r
+	if r.Server != "" {
+		d.prefs.Server = r.Server
+	}
+	needs := r.Reauth || d.status.State == ipc.StateNeedsLogin
+	switch {
+	case d.upErr != nil:
+		return nil, d.upErr
+	case d.prefs.Server == "":
+		return nil, &ipc.Error{Code: ipc.CodeNoServer, Message: "no coordination server is known", Fix: "Name one: warren up https://warren.example.org"}
+	case r.AuthKey == AuthKey, r.AuthKey == "" && !needs:
+		d.edit(func(s *ipc.Status) { s.State = ipc.StateRunning })
+		return &ipc.UpReply{State: ipc.StateRunning}, nil
+	case r.AuthKey != "":
+		return nil, &ipc.Error{Code: ipc.CodeKey, Message: "the pre-auth key was used before", Fix: "Ask for another."}
+	}
+	d.challenge, d.ended = r.Challenge, nil
+	login := d.login
+	login.Expires = time.Now().Add(time.Minute)
+	return &ipc.UpReply{State: ipc.StateNeedsLogin, Login: &login}, nil
+}
+
+// Down implements ipc.Backend.
+func (d *Daemon) Down(context.Context) error {
+	d.Edit(func(s *ipc.Status) { s.State = ipc.StateDown })
+	return nil
+}
+
+// LoginWait implements ipc.Backend.
+func (d *Daemon) LoginWait(ctx context.Context, r ipc.LoginWait) (*ipc.UpReply, error) {
+	count := func(n int) {
+		d.Edit(func(*ipc.Status) { d.waiters += n })
+	}
+	count(1)
+	defer count(-1)
+	var reply *ipc.UpReply
+	var failed error
+	err := d.Watch(ctx, func(s *ipc.Status) error {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		switch {
+		case r.ID != d.login.ID:
+			failed = &ipc.Error{Code: ipc.CodeLogin, Message: "no such login"}
+		case d.ended != nil:
+			failed = d.ended
+		case s.State == ipc.StateRunning:
+			reply = &ipc.UpReply{State: ipc.StateRunning}
+		default:
+			return nil
+		}
+		return errEnough
+	})
+	if errors.Is(err, errEnough) {
+		err = failed
+	}
+	return reply, err
+}
+
+var errEnough = errors.New("enough")
+
+// LoginFinish implements ipc.Backend: the verifier must fit the challenge (RFC 7636).
+func (d *Daemon) LoginFinish(_ context.Context, r ipc.LoginFinish) (*ipc.UpReply, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	sum := sha256.Sum256([]byte(r.Verifier))
+	if r.ID != d.login.ID || r.Code != PageCode || base64.RawURLEncoding.EncodeToString(sum[:]) != d.challenge {
+		return nil, &ipc.Error{Code: ipc.CodeLogin, Message: "the login's code was refused", Fix: "Log in again: warren login"}
+	}
+	d.edit(func(s *ipc.Status) { s.State = ipc.StateRunning })
+	return &ipc.UpReply{State: ipc.StateRunning}, nil
+}
+
+// Logout implements ipc.Backend.
+func (d *Daemon) Logout(context.Context) error {
+	d.Edit(func(s *ipc.Status) { s.State = ipc.StateNeedsLogin })
+	return nil
+}
+
+// Ping implements ipc.Backend.
+func (d *Daemon) Ping(_ context.Context, r ipc.PingRequest) (*ipc.PingReply, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !strings.EqualFold(r.Peer, "bob") {
+		return nil, &ipc.Error{Code: ipc.CodeNoPeer, Message: "no machine of your network is called " + r.Peer, Fix: "See them: warren status"}
+	}
+	if len(d.pings) == 0 {
+		p := d.status.Peers[0]
+		return &ipc.PingReply{Name: p.Name, Addr: p.Addrs[0], Latency: 1.2, Path: p.Path}, nil
+	}
+	next := d.pings[0]
+	if len(d.pings) > 1 {
+		d.pings = d.pings[1:]
+	}
+	if err, ok := next.(error); ok {
+		return nil, err
+	}
+	return next.(*ipc.PingReply), nil
+}

@@ -1,0 +1,256 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/warren-mesh/warren/app/internal/say"
+	"github.com/warren-mesh/warren/ipc"
+)
+
+// All that people read stands here, but for what the daemon says and the exit codes (exit.go).
+const (
+	textShort = "Join this machine to your private network"
+	textLong  = `Warren joins your machines into one private network: every pair talks over WireGuard, directly where any
+path exists and through a relay where none does.
+
+Start with:  warren up https://warren.example.org`
+	textGroupNetwork = "Be on the network:"
+	textGroupSee     = "See the network:"
+
+	textFlagSocket = "where warrend listens; the variable WARREN_SOCKET does the same"
+	textFlagHelp   = "say what this does"
+	textFlagJSON   = "print JSON, for programs"
+
+	// up, login
+	textShortUp = "Connect, and log in where it is needed"
+	textLongUp  = `Up connects this machine to its network. The first time, name your coordination server, or give the invite link
+that you got; later "warren up" alone is enough.
+
+Only what you name changes. Everything else stays as it was: nothing has to be said twice.
+
+If the machine has to be logged in, up shows an address to open in a browser, here or on another device, and waits.
+With a pre-auth key it needs nobody:
+
+  warren up https://warren.example.org --auth-key file:/root/warren.key
+  cat warren.key | warren up https://warren.example.org --auth-key -`
+	textShortLogin = "Log in again, as another user or with a fresh key"
+	textLongLogin  = `Login does as up does, but asks for a login even if the one that this machine has still holds.
+Until the new login succeeds, the old one stays.`
+	textFlagLoginServer = "the coordination server, as other programs call it; the same as SERVER"
+	textFlagServerKey   = "the server's identity (server:…), for a server whose address alone cannot be trusted"
+	textFlagAuthKey     = "log in with a pre-auth key: file:PATH, or - for standard input"
+	textFlagHostname    = "this machine's name on the network; empty: the system's"
+	textFlagPort        = "UDP port (needs root); 0: a random one, which is remembered"
+	textFlagNoBrowser   = "show the login's address, but open no browser"
+	textFlagTimeout     = "how long to wait for the network after the login"
+	textTwoServers      = "two servers are named; name one"
+	textRawAuthKey      = `a key in a command line can be read by every user of this machine, so --auth-key does not take one.
+Put it into a file, and give --auth-key file:PATH; or give --auth-key - and write it to standard input`
+	textBadAuthKey   = "what was read is no auth key: it must be one line of letters, digits and signs"
+	textInterrupted  = "stopped"
+	textLoginExpired = "nobody logged in in time. Run it again for a new address"
+
+	textLoginOpened = `Your browser shows a page to log this machine in. If it does not, open:
+
+    %s
+`
+	textLoginHere = `To log this machine in, open in a browser on it:
+
+    %s
+`
+	textLoginElsewhere = `Or open on any other device:
+
+    %s
+
+and type there the code:  %s
+`
+	textLoginWaiting = "Waiting until %s. Ctrl-C stops."
+
+	// down, logout, set
+	textShortDown    = "Disconnect, and stay logged in"
+	textLongDown     = `Down takes this machine off its network. It stays logged in: "warren up" connects again at once.`
+	textDisconnected = `Disconnected. "warren up" connects again.`
+	textShortLogout  = "Disconnect, and give the login up"
+	textLongLogout   = `Logout takes this machine off its network and out of it: its key is given up, and "warren up" needs a login.`
+	textLoggedOut    = `Logged out. "warren up" logs in again.`
+	textShortSet     = "Change a setting"
+	textLongSet      = `Set changes what you name, at once, and nothing else. An empty value goes back to the default.
+
+  warren set --hostname den
+  sudo warren set --port 41641`
+	textSetNothing = "name what to change: --hostname, --port"
+
+	// ping, ip, version, completion
+	textShortPing = "Ask a machine for an answer, and see the way it takes"
+	textLongPing  = `Ping asks a machine of your network, by its name or address, whether it is there, and says how long the answer
+took and which way it came: directly, or through a relay.
+
+It stops at the first answer that came directly, or after -c pings. A machine that cannot be reached directly still
+is a success, as long as it answers; with --until-direct named, it is not.`
+	textFlagCount       = "stop after this many; 0: never"
+	textFlagPingTimeout = "how long to wait for each answer, 30s at the most"
+	textFlagInterval    = "pause between two"
+	textFlagUntilDirect = "stop at the first answer that came directly"
+	textPingBounds      = "-c must not be negative, --timeout must be above 0 and 30s at the most, -i must not be negative"
+	textPong            = "pong from %s (%s) via %s in %s"
+	textNoPong          = "no answer from %s in %s"
+	textNotDirect       = "There is no direct path (yet): packets go through the relay."
+
+	textShortIP = "Print the addresses of this machine, or of another"
+	textLongIP  = `Ip prints a machine's addresses on your network, IPv4 first, a line each: this machine's, or those of the one
+named (by name or address).`
+	textFlag4      = "IPv4 only"
+	textFlag6      = "IPv6 only"
+	textFlag1      = "only the first"
+	textFlag46     = "-4 and -6 exclude each other"
+	textNoAddr     = "this machine has no address yet: it is not on its network.\nConnect: warren up"
+	textNoSuchAddr = "it has no such address"
+	textNoPeer     = "no machine of your network is called so.\nSee them: warren status"
+
+	textShortVersion     = "Print the versions of this program and of warrend"
+	textLongVersion      = "Version prints the version of this program and of the warrend that runs."
+	textDaemonNotRunning = "warrend is not running"
+	textDaemonUnknown    = "warrend does not say"
+	textVersionsDiffer   = "They differ. Restart the daemon: sudo systemctl restart warrend"
+
+	textShortCompletion = "Print a script that completes commands in your shell"
+	textLongCompletion  = `Completion prints a script for your shell:
+
+  source <(warren completion bash)
+  warren completion zsh >"${fpath[1]}/_warren"
+  warren completion fish >~/.config/fish/completions/warren.fish`
+
+	textShortExitCodes = "What the exit codes mean"
+	textExitCodes      = "The exit codes are stable; scripts may count on them.\n\n"
+
+	// status
+	textShortStatus = "Show this machine, the others, and how they are reached"
+	textLongStatus  = `Status shows how this machine stands and, for each other machine, how packets reach it: directly ("direct
+203.0.113.7:41641, 12 ms"), through a relay ("relay fra, 30 ms"), not lately ("idle"), or not at all ("offline, 3 h").
+
+It ends with code 0 if this machine is on its network and 5 if not; with --json always with 0, since the JSON says it.
+
+The JSON's fields are stable: some may be added, none is renamed or removed. Lists are never null, times are RFC 3339,
+latencies are milliseconds. The ones most used:
+
+  .state                          "running", "starting", "down", "needs-login" or "no-server"
+  .self.name .self.addrs[]        this machine
+  .peers[].name .addrs[] .os      another machine
+  .peers[].online .lastSeen       as the coordination server last said
+  .peers[].path.kind              "direct", "relay" or "none"
+  .peers[].path.endpoint          where it is reached, if directly
+  .peers[].path.relay             the relay's name, if through one
+  .peers[].path.latency           round trip; left out where it is not known
+  .peers[].lastHandshake          of WireGuard
+  .peers[].rxBytes .txBytes       since the daemon started
+  .coord.connected .coord.error   the coordination server
+  .problems[].code .text .fix     what is wrong and what to do
+
+  warren status --json | jq -r '.peers[] | select(.online) | .name'`
+	textFlagWatch  = "show every change, until Ctrl-C"
+	textFlagPeers  = "show the other machines"
+	textFlagActive = "show only machines that packets are exchanged with"
+	textPeerHeader = "NAME\tADDRESS\tOS\tCONNECTION\tRECEIVED\tSENT"
+	textPeerGone   = "%s: removed from the network"
+)
+
+// connected says what up has reached.
+func connected(s *ipc.Status) string {
+	online, own := 0, true
+	for i := range s.Peers {
+		if s.Peers[i].Online {
+			online++
+			own = own && s.Peers[i].User == s.Self.User
+		}
+	}
+	machines := "machines"
+	if online == 1 {
+		machines = "machine"
+	}
+	if own && s.Self.User != "" {
+		machines += " of yours"
+	}
+	others := fmt.Sprintf("%d %s are online.", online, machines)
+	switch online {
+	case 0:
+		others = "No other machine is online yet."
+	case 1:
+		others = fmt.Sprintf("1 %s is online.", machines)
+	}
+	addr := ""
+	if len(s.Self.Addrs) > 0 {
+		addr = " (" + s.Self.Addrs[0].String() + ")"
+	}
+	return "Connected as " + say.Line(s.Self.Name) + addr + ". " + others
+}
+
+// notConnected says how far up came. s is nil if nothing was heard.
+func notConnected(s *ipc.Status) string {
+	text := "not connected yet; warrend keeps trying"
+	if s == nil {
+		return text + ".\nSee how it stands: warren status"
+	}
+	if !s.Coord.Connected && s.Coord.Error != "" {
+		text += ": " + coordLost(s)
+	}
+	for _, p := range s.Problems {
+		text += "\n! " + say.Line(p.Text)
+		if p.Fix != "" {
+			text += "\n  " + say.Line(p.Fix)
+		}
+	}
+	return text + "\nSee how it stands: warren status"
+}
+
+// stateLine says how this machine stands, and what to do about it.
+func stateLine(s *ipc.Status) string {
+	server := say.Line(s.Server)
+	switch s.State {
+	case ipc.StateRunning:
+		if s.Network.Name != "" {
+			return "Connected to " + say.Line(s.Network.Name) + " at " + server
+		}
+		return "Connected to " + server
+	case ipc.StateStarting:
+		return "Connecting to " + server
+	case ipc.StateDown:
+		return "Switched off. Connect: warren up"
+	case ipc.StateNeedsLogin:
+		return "Not logged in to " + server + ". Log in: warren up"
+	case ipc.StateNoServer:
+		return "No coordination server is known. Name yours: warren up https://warren.example.org"
+	default: // of a later daemon
+		return "State: " + say.Line(string(s.State))
+	}
+}
+
+// coordLost says that the coordination server cannot be reached, and what that means.
+func coordLost(s *ipc.Status) string {
+	why := ""
+	if s.Coord.Error != "" {
+		why = " (" + say.Line(s.Coord.Error) + ")"
+	}
+	return "The coordination server cannot be reached" + why + ". What is connected stays connected."
+}
+
+// prefsText says what an edit has set.
+func prefsText(p ipc.Prefs, e ipc.PrefsEdit) string {
+	var lines []string
+	if e.Hostname != nil {
+		name := say.Line(p.Hostname)
+		if name == "" {
+			name = "the system's"
+		}
+		lines = append(lines, "Host name: "+name)
+	}
+	if e.Port != nil {
+		port := strconv.Itoa(int(p.Port))
+		if p.Port == 0 {
+			port = "random"
+		}
+		lines = append(lines, "UDP port: "+port)
+	}
+	return strings.Join(lines, "\n")
+}

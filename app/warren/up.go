@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/warren-mesh/warren/app/internal/login"
+	"github.com/warren-mesh/warren/app/internal/say"
+	"github.com/warren-mesh/warren/ipc"
+)
+
+// maxAuthKey bounds a pre-auth key's file, in bytes.
+const maxAuthKey = 4096
+
+// upFlags are the flags of up and login.
+type upFlags struct {
+	loginServer string
+	serverKey   string
+	authKey     string
+	hostname    string
+	port        uint16
+	noBrowser   bool
+	timeout     time.Duration
+}
+
+func (p *program) up() *cobra.Command {
+	return p.upCommand(&cobra.Command{Use: "up [SERVER|INVITE]", Short: textShortUp, Long: textLongUp}, false)
+}
+
+func (p *program) login() *cobra.Command {
+	return p.upCommand(&cobra.Command{Use: "login [SERVER|INVITE]", Short: textShortLogin, Long: textLongLogin}, true)
+}
+
+func (p *program) upCommand(cmd *cobra.Command, reauth bool) *cobra.Command {
+	var f upFlags
+	cmd.Args = cobra.MaximumNArgs(1)
+	cmd.ValidArgsFunction = cobra.NoFileCompletions
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&f.authKey, "auth-key", "", textFlagAuthKey)
+	flags.StringVar(&f.serverKey, "server-key", "", textFlagServerKey)
+	flags.StringVar(&f.hostname, "hostname", "", textFlagHostname)
+	flags.Uint16Var(&f.port, "port", 0, textFlagPort)
+	flags.BoolVar(&f.noBrowser, "no-browser", false, textFlagNoBrowser)
+	flags.DurationVar(&f.timeout, "timeout", 30*time.Second, textFlagTimeout)
+	flags.StringVar(&f.loginServer, "login-server", "", textFlagLoginServer)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		r, err := f.request(cmd, args, p.in)
+		if err != nil {
+			return err
+		}
+		r.Reauth = reauth
+		return p.connect(cmd.Context(), r, f)
+	}
+	return cmd
+}
+
+// request reads the command line. What it does not name stays as it is.
+func (f *upFlags) request(cmd *cobra.Command, args []string, in io.Reader) (r ipc.UpRequest, err error) {
+	r = ipc.UpRequest{Server: f.loginServer, ServerKey: f.serverKey}
+	if len(args) == 1 {
+		if r.Server != "" && r.Server != args[0] {
+			return r, usage(cmd, textTwoServers)
+		}
+		r.Server = args[0]
+	}
+	if cmd.Flags().Changed("hostname") {
+		r.Edit.Hostname = &f.hostname
+	}
+	if cmd.Flags().Changed("port") {
+		r.Edit.Port = &f.port
+	}
+	if cmd.Flags().Changed("auth-key") {
+		r.AuthKey, err = readAuthKey(cmd, f.authKey, in)
+	}
+	return r, err
+}
+
+// readAuthKey takes a key from a file or the input. One in the command line itself, where every user of the
+// machine can read it, is refused, and not shown once more.
+func readAuthKey(cmd *cobra.Command, where string, in io.Reader) (string, error) {
+	path, isFile := strings.CutPrefix(where, "file:")
+	switch {
+	case isFile:
+		file, err := os.Open(path)
+		if err != nil {
+			return "", fmt.Errorf("the auth key: %w", err)
+		}
+		defer func() { _ = file.Close() }()
+		in = file
+	case where != "-":
+		return "", usage(cmd, textRawAuthKey)
+	}
+	text, err := io.ReadAll(io.LimitReader(in, maxAuthKey+1))
+	if err != nil {
+		return "", fmt.Errorf("the auth key: %w", err)
+	}
+	k := strings.TrimSpace(string(text))
+	if k == "" || len(text) > maxAuthKey || strings.ContainsFunc(k, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", errors.New(textBadAuthKey)
+	}
+	return k, nil
+}
+
+// connect asks the daemon to be on the network, goes through a login where there is one, and waits until packets
+// flow.
+func (p *program) connect(ctx context.Context, r ipc.UpRequest, f upFlags) error {
+	c := p.client()
+	defer c.Close()
+	secret := login.NewSecret()
+	if r.AuthKey == "" {
+		r.Challenge = secret.Challenge
+	}
+	reply, err := c.Up(ctx, r)
+	if err != nil {
+		return err
+	}
+	if reply.Login != nil {
+		if err := p.throughLogin(ctx, c, reply.Login, secret, r.Server, f); err != nil {
+			return err
+		}
+	}
+	s, err := awaitRunning(ctx, c, f.timeout)
+	if err != nil {
+		return err
+	}
+	p.print("%s", connected(s))
+	return nil
+}
+
+// awaitRunning waits until the machine is on its network.
+func awaitRunning(ctx context.Context, c *ipc.Client, timeout time.Duration) (*ipc.Status, error) {
+	limited, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	var last *ipc.Status
+	err := c.Watch(limited, func(s *ipc.Status) error {
+		if last = s; s.State == ipc.StateRunning {
+			return errEnough
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, errEnough):
+		return last, nil
+	case limited.Err() != nil && ctx.Err() == nil:
+		return nil, &failure{exitNotUp, notConnected(last)}
+	default:
+		return nil, err
+	}
+}
+
+// errEnough ends a Watch that has seen what it waited for.
+var errEnough = errors.New("enough")
+
+// throughLogin shows the login's page and waits for its end, whichever comes first: the browser that comes back to
+// this machine, or the daemon's word that somebody typed the code on another device.
+func (p *program) throughLogin(ctx context.Context, c *ipc.Client, l *ipc.Login, secret login.Secret, asked string, f upFlags) error {
+	page, err := login.NewPage(l, asked)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, min(login.MaxWait, max(time.Until(l.Expires), time.Second)))
+	defer cancel()
+	ends := make(chan error, 2)
+	waits := 1
+	go func() {
+		_, err := c.LoginWait(ctx, ipc.LoginWait{ID: l.ID})
+		ends <- err
+	}()
+	listener, err := login.Listen(page, secret.State)
+	if err == nil {
+		waits++
+		go func() {
+			ends <- listener.Serve(ctx, func(ctx context.Context, code string) error {
+				_, err := c.LoginFinish(ctx, ipc.LoginFinish{ID: l.ID, Code: code, Verifier: secret.Verifier})
+				return err
+			})
+		}()
+	}
+	p.showLogin(page, l, listener, f)
+	err = <-ends
+	cancel()
+	for range waits - 1 { // both end before this does
+		if late := <-ends; late == nil {
+			err = nil
+		}
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return &failure{exitServer, textLoginExpired}
+	}
+	return err
+}
+
+// showLogin says how to log in, and opens the page where there is a desktop. listener is nil where none could be
+// made.
+func (p *program) showLogin(page login.Page, l *ipc.Login, listener *login.Listener, f upFlags) {
+	if listener != nil {
+		opened := false
+		if !f.noBrowser {
+			err := listener.Open(p.environ)
+			opened = err == nil
+			if err != nil && login.CanOpen(p.environ) {
+				p.note("warren: %v", err)
+			}
+		}
+		if opened {
+			p.print(textLoginOpened, listener.URL())
+		} else {
+			p.print(textLoginHere, listener.URL())
+		}
+	}
+	p.print(textLoginElsewhere, page.Elsewhere(), say.Line(l.Code))
+	p.print(textLoginWaiting, l.Expires.Local().Format("15:04"))
+}
