@@ -1,0 +1,167 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/internal/account"
+	"github.com/warren-mesh/warren/coord/internal/state"
+	"github.com/warren-mesh/warren/coord/internal/store"
+)
+
+// complete ends a login: the machine is the user's.
+func (s *Server) complete(ctx context.Context, l *login, user int64) error {
+	a := l.admission
+	a.user = user
+	if err := s.admit(ctx, a); err != nil {
+		s.logins.finish(l, loginFailed)
+		return err
+	}
+	s.logins.finish(l, loginDone)
+	return nil
+}
+
+// AddUser makes an account.
+func (s *Server) AddUser(ctx context.Context, login, password string) error {
+	if err := account.CheckNew(login, password); err != nil {
+		return err
+	}
+	hash, err := s.hasher.Hash(ctx, password)
+	if err != nil {
+		return err
+	}
+	err = s.store.Write(ctx, func(tx store.Tx) error {
+		_, err := tx.AddUser(store.User{Login: login, Password: hash, Created: s.now()})
+		return err
+	})
+	if errors.Is(err, store.ErrTaken) {
+		return fmt.Errorf("there is a user %s already: %w", login, err)
+	}
+	return err
+}
+
+// SetPassword replaces a user's password and ends the user's browser sessions.
+func (s *Server) SetPassword(ctx context.Context, login, password string) error {
+	if err := account.CheckNew(login, password); err != nil {
+		return err
+	}
+	hash, err := s.hasher.Hash(ctx, password)
+	if err != nil {
+		return err
+	}
+	return s.store.Write(ctx, func(tx store.Tx) error {
+		u, err := userNamed(tx, login)
+		if err != nil {
+			return err
+		}
+		return tx.SetPassword(u.ID, hash)
+	})
+}
+
+func userNamed(tx store.Tx, login string) (store.User, error) {
+	u, err := tx.UserByLogin(login)
+	if errors.Is(err, store.ErrNotFound) {
+		return u, fmt.Errorf("there is no user %q: %w", login, err)
+	}
+	return u, err
+}
+
+// RemoveUser removes an account, its machines and its pre-auth keys.
+func (s *Server) RemoveUser(ctx context.Context, login string) error {
+	var gone []state.Event
+	err := s.store.Write(ctx, func(tx store.Tx) error {
+		gone = nil
+		u, err := userNamed(tx, login)
+		if err != nil {
+			return err
+		}
+		nodes, err := tx.Nodes()
+		if err != nil {
+			return err
+		}
+		for _, n := range nodes {
+			if n.User != u.ID {
+				continue
+			}
+			if err := tx.RemoveNode(n.ID, s.now()); err != nil {
+				return err
+			}
+			gone = append(gone, state.Gone{ID: n.ID})
+		}
+		return tx.RemoveUser(u.ID)
+	})
+	if err == nil {
+		s.hub.apply(gone...)
+	}
+	return err
+}
+
+// KeyOptions says what a pre-auth key is for.
+type KeyOptions struct {
+	User     string        `json:"user,omitempty"` // whose machines; empty: nobody's, then Tags say what they are
+	Reusable bool          `json:"reusable,omitempty"`
+	Expires  time.Duration `json:"expires,omitempty"` // from now; 0: an hour
+	Tags     []string      `json:"tags,omitempty"`
+}
+
+// maxKeyLife bounds how long a pre-auth key can let machines in.
+const maxKeyLife = 365 * 24 * time.Hour
+
+// CreateKey makes a pre-auth key. Its text is in no other place than the answer.
+func (s *Server) CreateKey(ctx context.Context, o KeyOptions) (secret string, id int64, err error) {
+	if o.Expires == 0 {
+		o.Expires = time.Hour
+	}
+	if o.Expires < 0 || o.Expires > maxKeyLife {
+		return "", 0, fmt.Errorf("%w life of a key: give up to %d hours", coord.ErrInvalid, int(maxKeyLife.Hours()))
+	}
+	tags, err := cleanTags(o.Tags)
+	if err != nil {
+		return "", 0, err
+	}
+	if o.User != "" && len(tags) > 0 {
+		return "", 0, fmt.Errorf("%w key: it is for a user's machines or for tagged ones, not for both", coord.ErrInvalid)
+	}
+	secret = authPrefix + rand.Text() // 128 random bits at the least
+	err = s.store.Write(ctx, func(tx store.Tx) error {
+		k := store.AuthKey{
+			Hash: sha256.Sum256([]byte(secret)), Reusable: o.Reusable, Tags: tags, Created: s.now(), Expires: s.now().Add(o.Expires),
+		}
+		if o.User != "" {
+			u, err := userNamed(tx, o.User)
+			if err != nil {
+				return err
+			}
+			k.User = u.ID
+		}
+		var err error
+		id, err = tx.AddAuthKey(k)
+		return err
+	})
+	return secret, id, err
+}
+
+// cleanTags orders tags, each once. A tag is named as a machine is.
+func cleanTags(tags []string) ([]string, error) {
+	if len(tags) > coord.MaxTags {
+		return nil, fmt.Errorf("%w tags: %d at the most", coord.ErrInvalid, coord.MaxTags)
+	}
+	for _, t := range tags {
+		if !coord.ValidName(t) {
+			return nil, fmt.Errorf("%w tag %q: use lower-case letters, digits and inner hyphens", coord.ErrInvalid, t)
+		}
+	}
+	return sortedUnique(tags), nil
+}
+
+func sortedUnique(tags []string) []string {
+	out := slices.Clone(tags)
+	slices.Sort(out)
+	return slices.Compact(out)
+}

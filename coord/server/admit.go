@@ -1,0 +1,257 @@
+package server
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/internal/state"
+	"github.com/warren-mesh/warren/coord/internal/store"
+	"github.com/warren-mesh/warren/coord/key"
+)
+
+const (
+	keyLife      = 180 * 24 * time.Hour // of a person's machine; tagged machines' keys do not expire
+	addressQuiet = 30 * 24 * time.Hour  // an address of a removed machine goes to nobody else for so long
+	authPrefix   = "wk_"
+)
+
+// notToUse is an address that others of our kind serve DNS at, and that people would expect to be special.
+var notToUse = netip.AddrFrom4([4]byte{100, 100, 100, 100})
+
+// admission is a machine on its way in.
+type admission struct {
+	machine key.MachinePublic
+	node    key.NodePublic
+	host    string
+	os      string
+	version string
+
+	user    int64 // who logged in, or
+	authKey string
+}
+
+// locks keeps the order of what is written about one machine and what is then told about it.
+type locks [64]sync.Mutex
+
+func (l *locks) of(m key.MachinePublic) *sync.Mutex { return &l[m[0]%64] }
+
+// admit makes the machine a node, on disk and for the others.
+func (s *Server) admit(ctx context.Context, a admission) error {
+	lock := s.locks.of(a.machine)
+	lock.Lock()
+	defer lock.Unlock()
+	now := s.now()
+	var node store.Node
+	var user store.User
+	var removed coord.NodeID
+	err := s.store.Write(ctx, func(tx store.Tx) (err error) {
+		node, removed, err = s.enter(tx, now, a)
+		if err != nil || node.User == 0 {
+			return err
+		}
+		user, err = tx.User(node.User)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if removed != 0 {
+		s.hub.apply(state.Gone{ID: removed})
+	}
+	s.hub.apply(state.Put{Machine: a.machine, Node: s.nodeOf(node, user)})
+	s.sessions.admitted(now, a.machine)
+	s.count.registrations.Inc()
+	s.log.Info("machine admitted", "id", node.ID, "name", node.Name, "user", user.Login, "authKey", node.AuthKey)
+	return nil
+}
+
+// enter is the transaction: the key used, the address taken, the machine written, or none of it.
+func (s *Server) enter(tx store.Tx, now time.Time, a admission) (n store.Node, removed coord.NodeID, err error) {
+	n, err = tx.NodeByMachine(a.machine)
+	known := err == nil
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return n, 0, err
+	}
+	user, tags, authKey := a.user, []string(nil), int64(0)
+	if a.authKey != "" {
+		k, err := s.useKey(tx, now, a, n)
+		if err != nil {
+			return n, 0, err
+		}
+		user, tags, authKey = k.User, k.Tags, k.ID
+	}
+	switch owner, err := tx.NodeByKey(a.node); {
+	case err == nil && owner.Machine != a.machine:
+		return n, 0, errNodeKeyTaken
+	case err != nil && !errors.Is(err, store.ErrNotFound):
+		return n, 0, err
+	}
+	if known && n.User != user { // another person's now: nothing of what it was goes over
+		removed, known = n.ID, false
+		if err := tx.RemoveNode(n.ID, now); err != nil {
+			return n, 0, err
+		}
+	}
+	if !known {
+		n = store.Node{Machine: a.machine, User: user, Created: now}
+		if err := s.place(tx, &n, a.host); err != nil {
+			return n, 0, err
+		}
+	}
+	n.Key, n.Tags, n.AuthKey = a.node, tags, authKey
+	n.OS, n.Version = a.os, a.version
+	n.Expires = time.Time{}
+	if user != 0 && len(tags) == 0 {
+		n.Expires = now.Add(keyLife)
+	}
+	if known {
+		return n, 0, tx.SetNode(n)
+	}
+	n.Said = coord.NodeUpdate{OS: a.os, Version: a.version}
+	n.ID, err = tx.AddNode(n)
+	return n, removed, err
+}
+
+// useKey consumes the pre-auth key. A machine that is in by this very key has not heard the answer: it is let in
+// again, at no cost.
+func (s *Server) useKey(tx store.Tx, now time.Time, a admission, n store.Node) (store.AuthKey, error) {
+	k, err := tx.AuthKeyByHash(sha256.Sum256([]byte(a.authKey)))
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return k, errKeyUnknown
+	case err != nil:
+		return k, err
+	case n.AuthKey == k.ID && !n.Key.IsZero() && (n.Expires.IsZero() || n.Expires.After(now)):
+		return k, nil
+	}
+	ok, err := tx.UseAuthKey(k.ID, a.machine, now)
+	switch {
+	case err != nil || ok:
+		return k, err
+	case k.Revoked:
+		return k, errKeyRevoked
+	case !k.Expires.IsZero() && !k.Expires.After(now):
+		return k, errKeyExpired
+	}
+	return k, errKeyUsed
+}
+
+// place gives a new machine its name and its address.
+func (s *Server) place(tx store.Tx, n *store.Node, host string) error {
+	if err := tx.ReleaseNumbers(n.Created.Add(-addressQuiet)); err != nil {
+		return err
+	}
+	v4 := s.network.IPv4
+	last := uint32(1)<<(32-v4.Bits()) - 2 // the last one is the broadcast address
+	var err error
+	n.Number, err = tx.FreeNumber(last, func(number uint32) bool { return addresses(s.network, number)[0] == notToUse })
+	if err != nil {
+		return err
+	}
+	n.Base = coord.CleanName(host)
+	n.Name = n.Base
+	for i := 2; ; i++ {
+		taken, err := tx.NameTaken(n.Name)
+		if err != nil || !taken {
+			return err
+		}
+		if i == 10 { // many of one name: begin where the free ones should be
+			if count, err := tx.CountBase(n.Base); err == nil {
+				i = max(i, count)
+			}
+		}
+		n.Name = numbered(n.Base, i)
+	}
+}
+
+// numbered makes a name unique, within the bounds of a name.
+func numbered(base string, i int) string {
+	suffix := "-" + strconv.Itoa(i)
+	if len(base)+len(suffix) > coord.MaxNameLength {
+		base = strings.TrimRight(base[:coord.MaxNameLength-len(suffix)], "-")
+	}
+	return base + suffix
+}
+
+// addresses are those of a machine's number.
+func addresses(n coord.Network, number uint32) []netip.Addr {
+	v4, v6 := n.IPv4.Addr().As4(), n.IPv6.Addr().As16()
+	binary.BigEndian.PutUint32(v4[:], binary.BigEndian.Uint32(v4[:])+number)
+	binary.BigEndian.PutUint32(v6[12:], number)
+	return []netip.Addr{netip.AddrFrom4(v4), netip.AddrFrom16(v6)}
+}
+
+// nodeOf makes of what the store knows what peers see.
+func (s *Server) nodeOf(n store.Node, u store.User) coord.Node {
+	out := coord.Node{
+		ID: n.ID, Name: n.Name, Key: n.Key, Addrs: addresses(s.network, n.Number), Tags: slices.Clone(n.Tags),
+		OS: n.OS, Version: n.Version, Created: n.Created, Expires: n.Expires, LastSeen: n.LastSeen,
+		Disco: n.Said.Disco, Endpoints: n.Said.Endpoints, Relay: n.Said.Relay,
+	}
+	if u.ID != 0 {
+		out.User = coord.User{ID: u.ID, Login: u.Login}
+	}
+	return out
+}
+
+// rekey gives a member another node key.
+func (s *Server) rekey(ctx context.Context, m key.MachinePublic, k key.NodePublic) error {
+	lock := s.locks.of(m)
+	lock.Lock()
+	defer lock.Unlock()
+	var node store.Node
+	var user store.User
+	err := s.store.Write(ctx, func(tx store.Tx) (err error) {
+		if owner, err := tx.NodeByKey(k); err == nil && owner.Machine != m {
+			return errNodeKeyTaken
+		}
+		if node, err = tx.NodeByMachine(m); err != nil {
+			return err
+		}
+		node.Key = k
+		if node.User != 0 {
+			if user, err = tx.User(node.User); err != nil {
+				return err
+			}
+		}
+		return tx.SetNode(node)
+	})
+	if err != nil {
+		return err
+	}
+	s.hub.apply(state.Put{Machine: m, Node: s.nodeOf(node, user)})
+	return nil
+}
+
+// leave ends a machine's membership. It keeps its place for when its owner logs in again.
+func (s *Server) leave(ctx context.Context, m key.MachinePublic) error {
+	lock := s.locks.of(m)
+	lock.Lock()
+	defer lock.Unlock()
+	var id coord.NodeID
+	err := s.store.Write(ctx, func(tx store.Tx) error {
+		n, err := tx.NodeByMachine(m)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil // it has left already
+		}
+		if err != nil {
+			return err
+		}
+		id = n.ID
+		n.Key, n.AuthKey = key.NodePublic{}, 0
+		return tx.SetNode(n)
+	})
+	if err == nil && id != 0 {
+		s.hub.apply(state.Gone{ID: id})
+	}
+	return err
+}

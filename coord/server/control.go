@@ -1,0 +1,214 @@
+package server
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/internal/state"
+)
+
+// The control protocol: package coord's wire.go says what each request means.
+
+func (s *Server) hello(w http.ResponseWriter, r *http.Request) error {
+	var req coord.HelloRequest
+	if err := readJSON(w, r, &req); err != nil {
+		return err
+	}
+	if len(req.Nonce) != coord.NonceSize {
+		return badRequest("The nonce must have %d bytes", coord.NonceSize)
+	}
+	now := s.now()
+	nonce, challenge, ok := s.sessions.greet(now, [coord.NonceSize]byte(req.Nonce))
+	if !ok {
+		return errBusy
+	}
+	h := coord.Hello{Nonce: nonce[:], Cert: s.certHash(), Challenge: challenge, Time: now}
+	h.Sign(s.identity, req.Nonce)
+	return writeJSON(w, &h)
+}
+
+func (s *Server) session(w http.ResponseWriter, r *http.Request) error {
+	var req coord.SessionRequest
+	if err := readJSON(w, r, &req); err != nil {
+		return err
+	}
+	if len(req.Nonce) != coord.NonceSize || len(req.ClientNonce) != coord.NonceSize {
+		return badRequest("The nonces must have %d bytes", coord.NonceSize)
+	}
+	now := s.now()
+	nonce := [coord.NonceSize]byte(req.Nonce)
+	challenge, ok := s.sessions.redeem(now, nonce, [coord.NonceSize]byte(req.ClientNonce))
+	if !ok {
+		return errHello
+	}
+	if !req.Verify(s.identity.Public()) {
+		return errSignature
+	}
+	_, err := s.hub.member(req.Machine)
+	member := err == nil || refusal(err).Code == coord.CodeExpired
+	token, sess := s.sessions.start(now, req.Machine, nonce, challenge, member)
+	return writeJSON(w, &coord.Session{Token: token, Expires: sess.expires, Registered: member})
+}
+
+func (s *Server) register(w http.ResponseWriter, r *http.Request, sess *session) error {
+	var req coord.RegisterRequest
+	if err := readJSON(w, r, &req); err != nil {
+		return err
+	}
+	if !req.Check(sess.challenge, sess.stream()) {
+		return errNodeProof
+	}
+	if req.Challenge != "" && !coord.ValidCodeChallenge(req.Challenge) {
+		return badRequest("The PKCE challenge is none")
+	}
+	a := admission{
+		machine: sess.machine, node: req.Node, host: bounded(req.Hostname, 255),
+		os: bounded(req.OS, coord.MaxVersion), version: bounded(req.Version, coord.MaxVersion),
+	}
+	n, err := s.hub.member(sess.machine)
+	switch {
+	case err == nil && !req.Reauth:
+		if n.Node.Key != req.Node {
+			if err := s.rekey(r.Context(), sess.machine, req.Node); err != nil {
+				return err
+			}
+		}
+		return writeJSON(w, &coord.RegisterReply{Registered: true})
+	case req.AuthKey != "":
+		a.authKey = bounded(req.AuthKey, 255)
+		if err := s.admit(r.Context(), a); err != nil {
+			return err
+		}
+		return writeJSON(w, &coord.RegisterReply{Registered: true})
+	}
+	l, err := s.logins.start(s.now(), a, req.Challenge, s.clientAddr(r).String())
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, &coord.RegisterReply{LoginID: l.id, Code: showCode(l.code), Expires: l.expires})
+}
+
+// ownLogin finds a login of this very machine.
+func (s *Server) ownLogin(sess *session, id string) (*login, loginState, error) {
+	l, st, err := s.logins.find(s.now(), id)
+	if l != nil && l.admission.machine != sess.machine {
+		return nil, 0, errLoginUnknown
+	}
+	return l, st, err
+}
+
+func (s *Server) registerWait(w http.ResponseWriter, r *http.Request, sess *session) error {
+	l, st, err := s.ownLogin(sess, r.URL.Query().Get("id"))
+	if err != nil {
+		return err
+	}
+	if st != loginDone {
+		wait := time.NewTimer(min(coord.MaxLoginWait, l.expires.Sub(s.now())))
+		defer wait.Stop()
+		select {
+		case <-l.over:
+		case <-wait.C:
+		case <-s.stopping:
+			return errBusy
+		case <-r.Context().Done():
+			return r.Context().Err()
+		}
+		if _, st, err = s.ownLogin(sess, l.id); err != nil {
+			return err
+		}
+	}
+	return writeJSON(w, &coord.RegisterReply{Registered: st == loginDone, LoginID: l.id, Expires: l.expires})
+}
+
+func (s *Server) registerCode(w http.ResponseWriter, r *http.Request, sess *session) error {
+	var req coord.CodeRequest
+	if err := readJSON(w, r, &req); err != nil {
+		return err
+	}
+	l, st, err := s.ownLogin(sess, req.LoginID)
+	if err != nil {
+		return err
+	}
+	if st != loginDone { // asked again, after an answer that was lost
+		user, err := s.logins.redeem(l, req.Code, req.Verifier)
+		if err != nil {
+			return err
+		}
+		if err := s.complete(r.Context(), l, user); err != nil {
+			return err
+		}
+	}
+	return writeJSON(w, &coord.RegisterReply{Registered: true})
+}
+
+func (s *Server) node(w http.ResponseWriter, r *http.Request, sess *session) error {
+	var u coord.NodeUpdate
+	if err := readJSON(w, r, &u); err != nil {
+		return err
+	}
+	n, err := s.hub.member(sess.machine)
+	if err != nil {
+		return err
+	}
+	if err := coord.ValidateEndpoints(u.Endpoints, &s.network); err != nil {
+		return err
+	}
+	if u.Relay < 0 {
+		return badRequest("The home relay's number is none")
+	}
+	u.OS, u.Version, u.Hostname = bounded(u.OS, coord.MaxVersion), bounded(u.Version, coord.MaxVersion), bounded(u.Hostname, 255)
+	s.hub.apply(state.Said{ID: n.Node.ID, Update: u})
+	return writeJSON(w, struct{}{})
+}
+
+func (s *Server) logout(w http.ResponseWriter, r *http.Request, sess *session) error {
+	if err := s.leave(r.Context(), sess.machine); err != nil {
+		return err
+	}
+	return writeJSON(w, struct{}{})
+}
+
+// bounded makes a machine's text fit to be shown: printable, and no longer than n bytes.
+func bounded(text string, n int) string {
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return -1
+	}, strings.ToValidUTF8(text, ""))
+	return strings.ToValidUTF8(text[:min(n, len(text))], "")
+}
+
+func readJSON(w http.ResponseWriter, r *http.Request, into any) error {
+	if ct := r.Header.Get("Content-Type"); !strings.HasPrefix(ct, "application/json") {
+		return badRequest("The body must be application/json")
+	}
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Now().Add(readTimeout))
+	defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, coord.MaxBody))
+	if err := d.Decode(into); err != nil {
+		if isTooLong(err) {
+			return errTooLong
+		}
+		return badRequest("The body cannot be read")
+	}
+	if d.More() {
+		return badRequest("Something follows the body")
+	}
+	return nil
+}
+
+func writeJSON(w http.ResponseWriter, v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(append(text, '\n'))
+	return nil
+}

@@ -1,0 +1,223 @@
+package server
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/google/renameio/v2"
+	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/internal/store"
+	"github.com/warren-mesh/warren/coord/key"
+)
+
+// What lies in a state directory. All is for the server's user alone.
+const (
+	fileIdentity = "identity"
+	fileDatabase = "warren.db"
+	fileCert     = "tls.crt"
+	fileKey      = "tls.key"
+	fileLock     = "lock"
+	// FileSocket is where the admin API answers.
+	FileSocket = "admin.sock"
+	// FileRelay keeps the embedded relay's key.
+	FileRelay = "relay.key"
+)
+
+// Names in the store's meta table.
+const (
+	metaNetwork = "network"
+	metaURL     = "url"
+	metaSeq     = "seq"
+)
+
+// Defaults of a new network.
+const (
+	DefaultNetwork = "home"
+	DefaultSuffix  = "warren.internal"
+)
+
+// DefaultIPv4 is shared address space (RFC 6598), which home routers do not use.
+var DefaultIPv4 = netip.MustParsePrefix("100.64.0.0/10")
+
+// InitOptions says what a new network is to be. The zero value will do.
+type InitOptions struct {
+	URL     string       // where machines reach the server; empty: https:// and this host's name
+	Network string       // DefaultNetwork
+	IPv4    netip.Prefix // DefaultIPv4
+}
+
+// Init sets up a server in the directory: identity, certificate, database. It changes nothing where there is one.
+func Init(ctx context.Context, dir string, o InitOptions) (err error) {
+	network, address, err := o.check()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("cannot make the state directory: %w", err)
+	}
+	unlock, err := lock(dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if _, err := os.Stat(filepath.Join(dir, fileIdentity)); err == nil {
+		return fmt.Errorf("%s: %w", dir, ErrInitialized)
+	}
+	if err := makeCertificate(dir, address); err != nil {
+		return err
+	}
+	db, err := store.OpenSQLite(ctx, filepath.Join(dir, fileDatabase))
+	if err != nil {
+		return err
+	}
+	text, _ := json.Marshal(network) // prefixes and names
+	err = db.Write(ctx, func(tx store.Tx) error {
+		return errors.Join(tx.SetMeta(metaNetwork, string(text)), tx.SetMeta(metaURL, address))
+	})
+	if err = errors.Join(err, db.Close()); err != nil {
+		return err
+	}
+	// The identity comes last: with it the server is set up.
+	return writeFile(dir, fileIdentity, []byte(key.NewServer().Reveal()+"\n"))
+}
+
+func (o InitOptions) check() (coord.Network, string, error) {
+	n := coord.Network{Name: o.Network, Suffix: DefaultSuffix, IPv4: o.IPv4, IPv6: randomULA()}
+	if n.Name == "" {
+		n.Name = DefaultNetwork
+	}
+	if n.Name != strings.TrimSpace(n.Name) || len(n.Name) > coord.MaxNameLength || strings.ContainsFunc(n.Name, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return n, "", fmt.Errorf("%w network name: use up to %d plain letters and digits", coord.ErrInvalid, coord.MaxNameLength)
+	}
+	if !n.IPv4.IsValid() {
+		n.IPv4 = DefaultIPv4
+	}
+	if b := n.IPv4.Bits(); !n.IPv4.Addr().Is4() || b < 8 || b > 29 {
+		return n, "", fmt.Errorf("%w address range %s: give an IPv4 prefix from /8 to /29, such as %s", coord.ErrInvalid, n.IPv4, DefaultIPv4)
+	}
+	n.IPv4 = n.IPv4.Masked()
+	if o.URL == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return n, "", err
+		}
+		o.URL = "https://" + strings.ToLower(host)
+	}
+	address, _, err := coord.ParseServer(o.URL)
+	return n, address, err
+}
+
+// randomULA makes a /48 that no other network has (RFC 4193, section 3.2.2).
+func randomULA() netip.Prefix {
+	a := [16]byte{0: 0xfd}
+	_, _ = rand.Read(a[1:6])
+	return netip.PrefixFrom(netip.AddrFrom16(a), 48)
+}
+
+func writeFile(dir, name string, text []byte) error {
+	if err := renameio.WriteFile(filepath.Join(dir, name), text, 0o600, renameio.IgnoreUmask()); err != nil {
+		return fmt.Errorf("cannot write %s: %w", filepath.Join(dir, name), err)
+	}
+	return nil
+}
+
+// lock keeps a second process out of the directory.
+func lock(dir string) (unlock func(), err error) {
+	f, err := os.OpenFile(filepath.Join(dir, fileLock), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("cannot use the state directory: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("%s: %w", dir, ErrInUse)
+	}
+	return func() { _ = f.Close() }, nil
+}
+
+func readIdentity(dir string) (key.Server, error) {
+	path := filepath.Join(dir, fileIdentity)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return key.Server{}, fmt.Errorf("%s: %w", dir, ErrNotInitialized)
+	}
+	if err != nil {
+		return key.Server{}, fmt.Errorf("cannot read the server's identity: %w", err)
+	}
+	k, err := key.ParseServer(strings.TrimSpace(string(text)))
+	if err != nil {
+		return key.Server{}, fmt.Errorf("%s is damaged, restore it from a backup (machines pin this key): %w", path, err)
+	}
+	return k, nil
+}
+
+// certLife is that of the server's own certificate. What vouches for it is the signed hello, so it need not be short.
+const certLife = 10 * 365 * 24 * time.Hour
+
+// makeCertificate makes a self-signed certificate for the address, this host's name and loopback.
+func makeCertificate(dir, address string) error {
+	u, err := url.Parse(address)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	serial := make([]byte, 16)
+	_, _ = rand.Read(serial)
+	tmpl := &x509.Certificate{
+		SerialNumber: new(big.Int).SetBytes(serial), Subject: pkix.Name{CommonName: "warren-coord"},
+		NotBefore: now.Add(-24 * time.Hour), NotAfter: now.Add(certLife), // other clocks may be behind
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}, DNSNames: []string{"localhost"},
+	}
+	if ip := net.ParseIP(u.Hostname()); ip != nil {
+		tmpl.IPAddresses = append(tmpl.IPAddresses, ip)
+	} else {
+		tmpl.DNSNames = append(tmpl.DNSNames, u.Hostname())
+	}
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &k.PublicKey, k)
+	if err != nil {
+		return err
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(k)
+	if err != nil {
+		return err
+	}
+	if err := writeFile(dir, fileKey, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})); err != nil {
+		return err
+	}
+	return writeFile(dir, fileCert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+// loadCertificate reads the certificate from the files, or the server's own where they are not named.
+func loadCertificate(dir, cert, key string) (*tls.Certificate, error) {
+	if cert == "" {
+		cert, key = filepath.Join(dir, fileCert), filepath.Join(dir, fileKey)
+	}
+	c, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		return nil, fmt.Errorf("cannot load the TLS certificate %s: %w", cert, err)
+	}
+	return &c, nil
+}

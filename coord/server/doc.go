@@ -1,0 +1,11 @@
+// Package server is the coordination server: the control protocol for machines, pages for people, an admin API on a
+// local socket, and the stream fan-out.
+//
+//	machine ──hello, session──▶ sessions ─┐                     ┌─▶ store: on disk before anyone hears of it
+//	machine ──register────────▶ admit ────┼─ store.Write, then ─┤
+//	browser ──/login/…────────▶ logins ───┘                     └─▶ hub: state.Apply ─ some 10 ms ─ Flush
+//	                                                                     │ one body, encoded once
+//	machine ◀─signed, numbered lines── stream ◀── bounded queue ─────────┘
+//
+// Every route stands in one table (routes.go) with who may call it; what is in no table does not exist.
+package server

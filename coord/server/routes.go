@@ -1,0 +1,203 @@
+package server
+
+import (
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/warren-mesh/warren/coord"
+)
+
+// access says who may call a route.
+type access int
+
+const (
+	anyone   access = iota // and the handler knows nobody
+	machine                // a machine with a session
+	visitor                // a browser, signed in or not
+	signedIn               // a browser with an account
+)
+
+// route is one thing that the server does. Exactly one of the handlers is set, the one that the access needs.
+type route struct {
+	method, path string
+	access       access
+	limited      bool // no more than maxConcurrent at a time
+	public       func(http.ResponseWriter, *http.Request) error
+	machine      func(http.ResponseWriter, *http.Request, *session) error
+	page         func(http.ResponseWriter, *http.Request, *visit) error
+}
+
+// routes is everything that can be called.
+func (s *Server) routes() []route {
+	get, post := http.MethodGet, http.MethodPost
+	return []route{
+		{method: post, path: coord.PathHello, limited: true, public: s.hello},
+		{method: post, path: coord.PathSession, limited: true, public: s.session},
+		{method: post, path: coord.PathRegister, access: machine, limited: true, machine: s.register},
+		{method: get, path: coord.PathRegisterWait, access: machine, machine: s.registerWait},
+		{method: post, path: coord.PathRegisterCode, access: machine, limited: true, machine: s.registerCode},
+		{method: post, path: coord.PathNode, access: machine, machine: s.node},
+		{method: get, path: coord.PathNetmap, access: machine, machine: s.netmap},
+		{method: post, path: coord.PathLogout, access: machine, machine: s.logout},
+
+		{method: get, path: "/healthz", public: s.healthz},
+	}
+}
+
+// Handler serves the control protocol and the pages.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	methods := map[string]bool{}
+	for _, rt := range s.routes() {
+		mux.Handle(rt.method+" "+rt.path, s.serve(rt))
+		if !methods[rt.path] {
+			methods[rt.path] = true
+			mux.HandleFunc(rt.path, func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, rt.path, errMethod) })
+		}
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, "", errNotFound) })
+	guard := http.NewCrossOriginProtection()
+	guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, "", errCrossOrigin) }))
+	return headers(guard.Handler(mux))
+}
+
+// headers that every answer has.
+func headers(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", csp(""))
+		h.Set("Strict-Transport-Security", "max-age=31536000")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "DENY")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
+		h.Set("Cache-Control", "no-store")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// csp allows a page our own style and pictures, and its forms to lead to formTarget too.
+func csp(formTarget string) string {
+	if formTarget != "" {
+		formTarget = " " + formTarget
+	}
+	return "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'" + formTarget +
+		"; base-uri 'none'; frame-ancestors 'none'"
+}
+
+// serve holds the route's access, and gives each error its answer.
+func (s *Server) serve(rt route) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			if p := recover(); p != nil {
+				s.log.Error("a handler failed", "route", rt.path, "panic", p)
+				s.fail(w, r, rt.path, errInternal)
+			}
+		}()
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(coord.MaxLoginWait + writeTimeout))
+		if err := s.call(rt, w, r); err != nil {
+			s.fail(w, r, rt.path, err)
+			return
+		}
+		s.count.requests.WithLabelValues(rt.path, "ok").Inc()
+	})
+}
+
+func (s *Server) call(rt route, w http.ResponseWriter, r *http.Request) error {
+	if rt.limited {
+		wait := time.NewTimer(concurrentWait)
+		defer wait.Stop()
+		select {
+		case s.slots <- struct{}{}:
+			defer func() { <-s.slots }()
+		case <-wait.C:
+			return errBusy
+		case <-r.Context().Done():
+			return r.Context().Err()
+		}
+	}
+	switch rt.access {
+	case anyone:
+		return rt.public(w, r)
+	case machine:
+		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if !ok {
+			return errNoSession
+		}
+		sess := s.sessions.find(s.now(), token)
+		if sess == nil {
+			return errNoSession
+		}
+		return rt.machine(w, r, sess)
+	case visitor, signedIn:
+		v, err := s.visit(r)
+		if err != nil {
+			return err
+		}
+		if rt.access == signedIn && v.user.ID == 0 {
+			return s.askSignIn(w, r)
+		}
+		return rt.page(w, r, v)
+	}
+	return errInternal // an access that nobody has thought of
+}
+
+// fail answers with an error: as JSON, or as a page to a browser.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, path string, err error) {
+	e := refusal(err)
+	s.count.requests.WithLabelValues(path, e.Code).Inc()
+	switch {
+	case r.Context().Err() != nil:
+	case e.Status >= http.StatusInternalServerError:
+		s.log.Error("request failed", "route", path, "err", err)
+	default:
+		s.log.Debug("request refused", "route", path, "code", e.Code)
+	}
+	if !strings.HasPrefix(r.URL.Path, "/v1/") && strings.Contains(r.Header.Get("Accept"), "text/html") {
+		s.failPage(w, e)
+		return
+	}
+	text, _ := json.Marshal(coord.ErrorReply{Error: e}) // strings
+	w.Header().Set("Content-Type", "application/json")
+	if e.Code == coord.CodeBusy {
+		w.Header().Set("Retry-After", "5")
+	}
+	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+	w.WriteHeader(e.Status)
+	_, _ = w.Write(text)
+}
+
+// clientAddr is who asks. Behind a proxy it is what the proxy nearest to us says.
+func (s *Server) clientAddr(r *http.Request) netip.Addr {
+	if s.opts.BehindProxy {
+		said := r.Header.Values("X-Forwarded-For")
+		if len(said) > 0 {
+			last := said[len(said)-1]
+			if a, err := netip.ParseAddr(strings.TrimSpace(last[strings.LastIndex(last, ",")+1:])); err == nil {
+				return a.Unmap()
+			}
+		}
+	}
+	host, _, _ := net.SplitHostPort(r.RemoteAddr)
+	a, _ := netip.ParseAddr(host)
+	return a.Unmap()
+}
+
+func isTooLong(err error) bool {
+	var e *http.MaxBytesError
+	return errors.As(err, &e)
+}
+
+func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) error {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write([]byte("ok\n"))
+	return nil
+}

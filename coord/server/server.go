@@ -1,0 +1,262 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/internal/account"
+	"github.com/warren-mesh/warren/coord/internal/state"
+	"github.com/warren-mesh/warren/coord/internal/store"
+	"github.com/warren-mesh/warren/coord/key"
+)
+
+// Times and bounds of HTTP.
+const (
+	headerTimeout = 5 * time.Second
+	readTimeout   = 15 * time.Second // for a body
+	writeTimeout  = 15 * time.Second // for one piece of an answer
+	idleTimeout   = time.Minute
+	stopTimeout   = 5 * time.Second // for requests that are under way at the end
+	maxHeader     = 16 << 10
+)
+
+// Options says how a server is run. The zero value serves with what Init made.
+type Options struct {
+	URL         string // replaces the one from Init, if set
+	BehindProxy bool   // a reverse proxy ends TLS and names the client in X-Forwarded-For
+	TLSCert     string // files with a certificate of one's own
+	TLSKey      string
+	Version     string       // of this program
+	Log         *slog.Logger // nil: none
+	// Now is the clock; nil: the real one.
+	Now func() time.Time
+}
+
+// Server is a coordination server.
+type Server struct {
+	// fixed
+	dir       string
+	opts      Options
+	url       string
+	network   coord.Network
+	identity  key.Server
+	cert      *tls.Certificate // nil behind a proxy
+	store     store.Store
+	log       *slog.Logger
+	now       func() time.Time
+	heartbeat time.Duration
+	unlock    func()
+	formKey   [32]byte // of the forms' tokens
+	started   time.Time
+
+	hub      *hub
+	sessions *sessions
+	logins   *logins
+	hasher   *account.Hasher
+	throttle *account.Throttle
+	count    *counters
+	slots    chan struct{}
+	locks    locks
+
+	stopping chan struct{} // closed when streams and waits should end
+	stop     sync.Once
+}
+
+// Open opens the server that Init made in the directory, and keeps others out of it until Close.
+func Open(ctx context.Context, dir string, o Options) (_ *Server, err error) {
+	identity, err := readIdentity(dir)
+	if err != nil {
+		return nil, err
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	s := &Server{
+		dir: dir, opts: o, identity: identity, log: o.Log, now: o.Now, heartbeat: coord.Heartbeat, started: o.Now(),
+		sessions: newSessions(), logins: newLogins(), hasher: account.NewHasher(), throttle: account.NewThrottle(),
+		count: newCounters(), slots: make(chan struct{}, maxConcurrent), stopping: make(chan struct{}),
+	}
+	_, _ = rand.Read(s.formKey[:])
+	if s.unlock, err = lock(dir); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.unlock()
+		}
+	}()
+	if !o.BehindProxy {
+		if s.cert, err = loadCertificate(dir, o.TLSCert, o.TLSKey); err != nil {
+			return nil, err
+		}
+	}
+	db, err := store.OpenSQLite(ctx, filepath.Join(dir, fileDatabase))
+	if err != nil {
+		return nil, err
+	}
+	s.store = db
+	if err := s.load(ctx); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	s.count.watch(s.hub)
+	return s, nil
+}
+
+// load reads the network into memory.
+func (s *Server) load(ctx context.Context) error {
+	return s.store.Read(ctx, func(tx store.Tx) error {
+		text, err := tx.Meta(metaNetwork)
+		if err == nil {
+			err = json.Unmarshal([]byte(text), &s.network)
+		}
+		if err != nil {
+			return fmt.Errorf("the database does not say which network it is: %w", err)
+		}
+		if s.url, err = tx.Meta(metaURL); err != nil {
+			return err
+		}
+		if s.opts.URL != "" {
+			if s.url, _, err = coord.ParseServer(s.opts.URL); err != nil {
+				return err
+			}
+		}
+		last := uint64(0)
+		if text, err := tx.Meta(metaSeq); err == nil {
+			last, _ = strconv.ParseUint(text, 10, 64)
+		}
+		relays, err := tx.Relays()
+		if err != nil {
+			return err
+		}
+		users, err := tx.Users()
+		if err != nil {
+			return err
+		}
+		byID := make(map[int64]store.User, len(users))
+		for _, u := range users {
+			byID[u.ID] = u
+		}
+		nodes, err := tx.Nodes()
+		if err != nil {
+			return err
+		}
+		st := state.New(s.now(), last, s.network, relays)
+		for _, n := range nodes {
+			if !n.Key.IsZero() {
+				st.Apply(s.now(), state.Put{Machine: n.Machine, Node: s.nodeOf(n, byID[n.User])})
+			}
+		}
+		s.hub = newHub(s.identity, s.store, s.now, st, s.count)
+		return nil
+	})
+}
+
+func formatSeq(n uint64) string { return strconv.FormatUint(n, 10) }
+
+// Key is the identity that machines pin.
+func (s *Server) Key() key.ServerPublic { return s.identity.Public() }
+
+// URL is where machines reach the server.
+func (s *Server) URL() string { return s.url }
+
+// Network is what is common to all machines.
+func (s *Server) Network() coord.Network { return s.network }
+
+// certHash is the SHA-256 of the certificate that this server itself serves.
+func (s *Server) certHash() []byte {
+	if s.cert == nil {
+		return nil
+	}
+	sum := sha256.Sum256(s.cert.Certificate[0])
+	return sum[:]
+}
+
+// TLS is the configuration of a listener that serves as the server does; nil behind a proxy.
+func (s *Server) TLS() *tls.Config {
+	if s.cert == nil {
+		return nil
+	}
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{*s.cert}, NextProtos: []string{"h2", "http/1.1"},
+	}
+}
+
+// Serve answers on the listener (plain TCP; Serve does the TLS) until ctx ends. Then it lets what is under way end.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	if c := s.TLS(); c != nil {
+		ln = tls.NewListener(ln, c)
+	}
+	srv := &http.Server{
+		Handler: s.Handler(), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	var work sync.WaitGroup
+	inner, cancel := context.WithCancel(context.WithoutCancel(ctx)) // ends after the requests
+	defer cancel()
+	hubErr := make(chan error, 1)
+	work.Go(func() { hubErr <- s.hub.run(inner) })
+	work.Go(func() { s.tidy(inner) })
+	served := make(chan error, 1)
+	work.Go(func() { served <- srv.Serve(ln) })
+
+	var err error
+	select {
+	case <-ctx.Done():
+		s.stop.Do(func() { close(s.stopping) })
+		wait, done := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		if srv.Shutdown(wait) != nil {
+			_ = srv.Close()
+		}
+		done()
+		<-served
+	case err = <-served:
+		s.stop.Do(func() { close(s.stopping) })
+		_ = srv.Close()
+	}
+	cancel()
+	work.Wait()
+	return errors.Join(err, <-hubErr)
+}
+
+// tidy forgets old browser sessions, once an hour.
+func (s *Server) tidy(ctx context.Context) {
+	every := time.NewTicker(time.Hour)
+	defer every.Stop()
+	for {
+		now := s.now()
+		err := s.store.Write(ctx, func(tx store.Tx) error {
+			return tx.PurgeWebSessions(now.Add(-webLife), now.Add(-webIdle))
+		})
+		if err != nil && ctx.Err() == nil {
+			s.log.Warn("cannot tidy up", "err", err)
+		}
+		select {
+		case <-every.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Close closes the database and lets others use the directory. Serve must have returned.
+func (s *Server) Close() error {
+	err := s.store.Close()
+	s.unlock()
+	return err
+}

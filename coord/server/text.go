@@ -1,0 +1,77 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/internal/store"
+)
+
+// What the server says to people in errors stands here; the pages' text is in assets.
+
+func refuse(status int, code, message string) *coord.Error {
+	return &coord.Error{Status: status, Code: code, Message: message}
+}
+
+var (
+	errNoSession     = refuse(http.StatusUnauthorized, coord.CodeNoSession, "There is no such session: start another one")
+	errNotRegistered = refuse(http.StatusForbidden, coord.CodeNotRegistered, "This machine is not a member of the network: log in with 'warren up'")
+	errExpired       = refuse(http.StatusForbidden, coord.CodeExpired, "This machine's key has expired: log in again with 'warren login'")
+	errKeyUnknown    = refuse(http.StatusForbidden, coord.CodeKeyUnknown, "The server does not know this pre-auth key: check that it was copied whole, or make another")
+	errKeyUsed       = refuse(http.StatusForbidden, coord.CodeKeyUsed, "This pre-auth key has been used: make another with 'warren-coord key create'")
+	errKeyExpired    = refuse(http.StatusForbidden, coord.CodeKeyExpired, "This pre-auth key has expired: make another with 'warren-coord key create'")
+	errKeyRevoked    = refuse(http.StatusForbidden, coord.CodeKeyUnknown, "This pre-auth key was revoked: make another with 'warren-coord key create'")
+	errNodeKeyTaken  = refuse(http.StatusConflict, coord.CodeNodeKeyTaken, "This machine's WireGuard key belongs to another machine (was its disk copied?): 'warren logout', then log in again")
+	errNodeProof     = refuse(http.StatusBadRequest, coord.CodeBadRequest, "The machine did not prove that it holds its WireGuard key")
+	errFull          = refuse(http.StatusInsufficientStorage, coord.CodeFull, "The network has no address left: remove machines that are gone")
+	errLoginUnknown  = refuse(http.StatusNotFound, coord.CodeLoginUnknown, "This login is not known (any more): start again with 'warren login'")
+	errLoginExpired  = refuse(http.StatusGone, coord.CodeLoginExpired, "This login took too long: start again with 'warren login'")
+	errLoginDenied   = refuse(http.StatusForbidden, coord.CodeLoginDenied, "The login was cancelled in the browser")
+	errLoginCode     = refuse(http.StatusForbidden, coord.CodeLoginUnknown, "The browser's code does not belong to this login: start again with 'warren login'")
+	errBusy          = refuse(http.StatusServiceUnavailable, coord.CodeBusy, "The server is busy: try again in a minute")
+	errStorage       = refuse(http.StatusInsufficientStorage, coord.CodeStorage, "The server cannot write to its disk (is it full?): nothing was changed; reading goes on")
+	errInternal      = refuse(http.StatusInternalServerError, coord.CodeInternal, "Something went wrong in the server; its log says what")
+	errHello         = refuse(http.StatusUnauthorized, coord.CodeNoSession, "The greeting is not known or too old: begin with another")
+	errSignature     = refuse(http.StatusUnauthorized, coord.CodeBadRequest, "The signature is not by this machine's key for this server")
+	errNotFound      = refuse(http.StatusNotFound, "not-found", "There is nothing here: the control protocol's paths begin with /v1/")
+	errMethod        = refuse(http.StatusMethodNotAllowed, coord.CodeBadRequest, "This method is not for this address")
+	errTooLong       = refuse(http.StatusRequestEntityTooLarge, coord.CodeBadRequest, "The request is too long")
+	errCrossOrigin   = refuse(http.StatusForbidden, coord.CodeBadRequest, "The request comes from another site")
+)
+
+func badRequest(format string, args ...any) *coord.Error {
+	return refuse(http.StatusBadRequest, coord.CodeBadRequest, fmt.Sprintf(format, args...))
+}
+
+// refusal gives any error its answer. What people cannot mend stays in the log.
+func refusal(err error) *coord.Error {
+	var e *coord.Error
+	switch {
+	case errors.As(err, &e):
+		return e
+	case errors.Is(err, store.ErrFull):
+		return errStorage
+	case errors.Is(err, store.ErrNoNumber):
+		return errFull
+	case errors.Is(err, coord.ErrInvalid):
+		return badRequest("%v", err)
+	}
+	return errInternal
+}
+
+func sayWait(d time.Duration) string {
+	return fmt.Sprintf("Too many wrong guesses: wait %s, then try again", max(d, time.Second).Round(time.Second))
+}
+
+// Errors about the state directory.
+var (
+	// ErrNotInitialized: there is nothing in the state directory yet.
+	ErrNotInitialized = errors.New("no server has been set up there: run 'warren-coord init'")
+	// ErrInitialized: a server has been set up already.
+	ErrInitialized = errors.New("a server has been set up there already; nothing was changed")
+	// ErrInUse: another process serves the same state.
+	ErrInUse = errors.New("another warren-coord uses it already: stop that one first")
+)
