@@ -21,7 +21,7 @@ type ClientConfig struct {
 
 	// Who we are.
 	Node   key.Node
-	Ticket func() []byte // the newest ticket, nil while there is none; called from Run's goroutine
+	Ticket func() []byte // the newest ticket, nil while there is none; several may call it
 
 	// Log gets what happens to the link. nil: nothing is logged.
 	Log *slog.Logger

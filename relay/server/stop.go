@@ -17,3 +17,9 @@ func (s *Server) stop() {
 		return true
 	})
 }
+
+func (s *Server) stopping() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stopped
+}

@@ -85,6 +85,9 @@ func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	writer.Go(func() { s.write(ws) })
 	s.sockets.Store(ws, nil)
 	defer s.sockets.Delete(ws)
+	if s.stopping() { // between enter and here; stop did not see this one
+		ws.queue.Close()
+	}
 
 	s.read(ws, stranger)
 

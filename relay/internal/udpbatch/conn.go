@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -87,6 +88,9 @@ func (c *Conn) prepare(fd int) {
 
 // LocalAddr gives the socket's own address.
 func (c *Conn) LocalAddr() netip.AddrPort { return unmap(c.udp.LocalAddr().(*net.UDPAddr).AddrPort()) }
+
+// SetReadDeadline ends a Receive that waits until then, with os.ErrDeadlineExceeded. The zero time is never.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.udp.SetReadDeadline(t) }
 
 // Offloads reports whether the kernel joins datagrams that we receive and cuts those that we send.
 func (c *Conn) Offloads() (receive, send bool) { return c.gro, c.gsoLimit.Load() > 0 }

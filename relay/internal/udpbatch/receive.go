@@ -113,5 +113,11 @@ func groSize(control []byte) int {
 	return int(binary.NativeEndian.Uint16(control[unix.CmsgLen(0):]))
 }
 
+// Passing reports whether an error is about a datagram that was sent earlier, and the socket can go on.
+func Passing(err error) bool {
+	var errno unix.Errno
+	return errors.As(err, &errno)
+}
+
 // Refused reports whether an error says that nothing listened where an earlier datagram went.
 func Refused(err error) bool { return errors.Is(err, unix.ECONNREFUSED) }

@@ -1,0 +1,71 @@
+package relay
+
+import "time"
+
+const (
+	// keepalive is the longest silence of an idle client: below the 30 s after which the hastiest NATs forget a UDP
+	// mapping (RFC 4787, section 4.3, measured so in the field), and a third of what the relay remembers.
+	keepalive = 20 * time.Second
+
+	// silence is how long nothing may come from the relay right after a packet did. It grows with the time that no
+	// packet came, up to keepalive: who only listens also notices soon that the relay forgot it, and an idle client
+	// costs its relay three frames a minute.
+	silence = 1500 * time.Millisecond
+
+	// unansweredTime is how long nothing may come after something was sent. WireGuard answers data within 10 s by
+	// itself, and TCP inside it within far less than this.
+	unansweredTime = time.Second
+
+	// A probe is this many Pings, this far apart or twice the round trip. None answered: the session is gone.
+	probePings   = 3
+	probeEvery   = 300 * time.Millisecond
+	probeLongest = time.Second
+)
+
+// action is what liveness wants done.
+type action int
+
+const (
+	actNothing action = iota
+	actPing
+	actGiveUp
+)
+
+// liveness decides when to ping a relay and when to give a session up. It is pure: time comes in.
+type liveness struct {
+	pings int       // unanswered ones
+	last  time.Time // when the last was sent
+	rtt   time.Duration
+	probe bool // ping now, whatever the time
+}
+
+// suspect makes the next step ping at once, unless it already does.
+func (l *liveness) suspect() { l.probe = l.pings == 0 }
+
+// step says what to do now and when to ask again. heard is when something last came from the relay, packet when
+// that was last a packet; unanswered is when the first packet was sent after heard, zero if none was.
+func (l *liveness) step(now, heard, packet, unanswered time.Time) (action, time.Time) {
+	if l.pings > 0 && heard.After(l.last) {
+		l.pings = 0
+	}
+	due := heard.Add(min(silence+heard.Sub(packet), keepalive))
+	switch {
+	case l.pings > 0:
+		due = l.last.Add(min(max(probeEvery, 2*l.rtt), probeLongest))
+	case l.probe:
+		due = now
+	case !unanswered.IsZero():
+		if d := unanswered.Add(unansweredTime); d.Before(due) {
+			due = d
+		}
+	}
+	if now.Before(due) {
+		return actNothing, due
+	}
+	if l.pings == probePings {
+		return actGiveUp, now
+	}
+	l.pings++
+	l.last, l.probe = now, false
+	return actPing, now.Add(min(max(probeEvery, 2*l.rtt), probeLongest))
+}

@@ -1,0 +1,320 @@
+package relay
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+const (
+	// Between attempts it waits from the first to the last of these, twice as long each time, give or take a quarter.
+	waitFirst = 250 * time.Millisecond
+	waitLast  = 15 * time.Second
+	// waitTraffic is how long it still waits when there is something to send, waitRefused when the relay said no,
+	// and waitReplaced when somebody else uses the same key.
+	waitTraffic  = 500 * time.Millisecond
+	waitRefused  = 3 * time.Second
+	waitReplaced = 10 * time.Second
+	// waitTicket is how long it waits at the most while there is only no ticket yet, which costs nothing to see.
+	waitTicket = time.Second
+	// settled is how long a session lasts before the next attempt starts from waitFirst again.
+	settled = 10 * time.Second
+
+	// upgradeEvery is how often UDP is tried while a WebSocket is used.
+	upgradeEvery = 30 * time.Second
+)
+
+// errReplaced is for a session that another with the same key ended.
+var errReplaced = fmt.Errorf("%w: %s", ErrRefused, ReasonReplaced)
+
+// Run keeps the link open until ctx ends, and returns nil then. It owns every goroutine of the client. It may be called once.
+func (c *Client) Run(ctx context.Context) error {
+	defer close(c.ended)
+	defer c.work.Wait()
+	defer c.use(nil)
+	wait := waitFirst
+	for ctx.Err() == nil {
+		l, err := c.connect(ctx, connectTime, true, true)
+		var begun time.Time
+		if err == nil {
+			begun = l.since
+			err = c.keepUp(ctx, l)
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		c.lost(err)
+		if !begun.IsZero() && time.Since(begun) > settled {
+			wait = waitFirst
+			if !errors.Is(err, ErrRefused) {
+				continue // it may be back already
+			}
+		}
+		c.pause(ctx, wait, err)
+		wait = min(2*wait, waitLast)
+	}
+	c.set(func(s *State) { *s = State{Since: time.Now(), Err: ErrClosed} })
+	return nil
+}
+
+// keepUp keeps a link, and those that take its place, until there is none.
+func (c *Client) keepUp(ctx context.Context, l *link) (err error) {
+	for {
+		c.begin(l)
+		next, err := c.attend(ctx, l)
+		if next == nil {
+			c.use(nil) // first, so that nobody sends into what is closed
+			c.retire(ctx, l)
+			return err
+		}
+		c.use(next)
+		l.carrier.close()
+		l = next
+	}
+}
+
+// begin takes a link into use.
+func (c *Client) begin(l *link) {
+	if c.slot.Load().link != l {
+		c.use(l)
+	}
+	if !l.moved {
+		c.count.connects.Add(1)
+		c.cfg.Log.Info("relay connected", "relay", c.cfg.Name, "transport", l.transport, "at", l.remote)
+	}
+	c.set(func(s *State) {
+		var why error
+		if l.transport == TransportWebSocket && c.cfg.UDP != "" {
+			why = fmt.Errorf("%w over UDP from %s: it seems to be blocked here", ErrNoAnswer, c.cfg.UDP)
+		}
+		*s = State{Connected: true, Transport: l.transport, Since: l.since, Remote: l.remote, Observed: l.observed, Err: why}
+	})
+}
+
+// retire closes the last link. If it is we who end it, the relay is told.
+func (c *Client) retire(ctx context.Context, l *link) {
+	if ctx.Err() != nil {
+		l.counter++
+		l.carrier.control(AppendLeave(nil, l.shared, l.tag, l.counter))
+		l.carrier.finish()
+		return
+	}
+	l.carrier.close()
+}
+
+// lost tells why there is no link.
+func (c *Client) lost(err error) {
+	c.cfg.Log.Info("relay not connected", "relay", c.cfg.Name, "err", err)
+	c.set(func(s *State) {
+		since := s.Since
+		if s.Connected || since.IsZero() {
+			since = time.Now()
+		}
+		*s = State{Since: since, Err: err}
+	})
+}
+
+// set changes the state and tells.
+func (c *Client) set(change func(*State)) {
+	c.mu.Lock()
+	change(&c.state)
+	c.mu.Unlock()
+	if c.cfg.OnState != nil {
+		c.cfg.OnState(c.State())
+	}
+}
+
+// pause waits before the next attempt: less where there is something to send, not at all once the network has changed.
+func (c *Client) pause(ctx context.Context, wait time.Duration, err error) {
+	least := waitTraffic
+	switch {
+	case errors.Is(err, errReplaced):
+		least, wait = waitReplaced, max(wait, waitReplaced)
+	case errors.Is(err, ErrRefused):
+		least, wait = waitRefused, max(wait, waitRefused)
+	case errors.Is(err, ErrNoTicket):
+		wait = min(wait, waitTicket)
+	}
+	wait = wait*3/4 + rand.N(wait/2)
+	begun := time.Now()
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			return
+		case <-c.rebind:
+			return
+		case <-c.wake:
+			t.Reset(min(wait, max(least-time.Since(begun), 0)))
+		case <-c.notes: // of a link that is gone
+		}
+	}
+}
+
+// attendance is what Run knows while a link is in use.
+type attendance struct {
+	link     *link
+	live     liveness
+	upgrades chan *link // what an attempt at UDP gave; nil: nothing
+	busy     bool       // such an attempt runs
+	broken   error      // the link is gone, and only the attempt is waited for
+}
+
+// attend keeps a link alive until it is gone or another is better. It gives the other, or why there is none.
+func (c *Client) attend(ctx context.Context, l *link) (next *link, err error) {
+	upgrading, stop := context.WithCancel(ctx)
+	a := &attendance{link: l, upgrades: make(chan *link, 1)}
+	a.live.suspect() // measures the round trip, and takes the relay along to a new socket
+	defer func() {
+		stop()
+		if a.busy {
+			if late := <-a.upgrades; late != nil {
+				late.carrier.close()
+			}
+		}
+	}()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var upgrade <-chan time.Time
+	if l.transport == TransportWebSocket && c.cfg.UDP != "" {
+		tick := time.NewTicker(upgradeEvery)
+		defer tick.Stop()
+		upgrade = tick.C
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-timer.C:
+		case <-c.wake:
+		case <-upgrade:
+			c.upgrade(upgrading, a)
+		case <-c.rebind:
+			if l.transport == TransportUDP {
+				return c.rebound(ctx, l)
+			}
+			c.upgrade(upgrading, a)
+			a.live.suspect()
+		case better := <-a.upgrades:
+			a.busy = false
+			if better != nil || a.broken != nil {
+				return better, a.broken
+			}
+		case n := <-c.notes:
+			if n.link == l {
+				c.heed(a, n)
+			}
+		}
+		if a.broken != nil && !a.busy {
+			return nil, a.broken
+		}
+		due, err := c.tend(a)
+		if err != nil && a.broken == nil {
+			a.broken = err
+		}
+		if a.broken != nil && !a.busy {
+			return nil, a.broken
+		}
+		timer.Reset(time.Until(due))
+	}
+}
+
+// tend pings if it is time to, and says when to look again.
+func (c *Client) tend(a *attendance) (due time.Time, err error) {
+	heard, unanswered := c.heard.Load(), c.unanswered.Load()
+	if unanswered != 0 && heard >= unanswered {
+		c.unanswered.CompareAndSwap(unanswered, 0)
+		unanswered = 0
+	}
+	now := time.Now()
+	if a.broken != nil {
+		return now.Add(upgradeTime), nil
+	}
+	act, due := a.live.step(now, c.time(heard), c.time(c.packet.Load()), c.time(unanswered))
+	switch act {
+	case actPing:
+		c.ping(a.link)
+	case actGiveUp:
+		return due, fmt.Errorf("%w for %d pings: the relay restarted, or the way to it is cut", ErrNoAnswer, probePings)
+	}
+	return due, nil
+}
+
+// ticket gives the newest ticket, nil if there is none that could be sent.
+func (c *Client) ticket() []byte {
+	if c.cfg.Ticket == nil {
+		return nil
+	}
+	t := c.cfg.Ticket()
+	if len(t) > MaxTicket {
+		return nil
+	}
+	return t
+}
+
+// ping sends a Ping, with the ticket if there is a newer one.
+func (c *Client) ping(l *link) {
+	l.counter++
+	p := Ping{Counter: l.counter}
+	l.offered = nil
+	if t := c.ticket(); len(t) > 0 && !bytes.Equal(t, l.ticket) {
+		p.Ticket, l.offered = t, t
+	}
+	l.carrier.control(AppendPing(nil, l.shared, l.tag, p))
+}
+
+// heed acts on what Receive found.
+func (c *Client) heed(a *attendance, n note) {
+	switch {
+	case n.pong != nil:
+		if n.pong.Counter == a.link.counter {
+			a.live.rtt = time.Since(a.live.last)
+			if a.link.offered != nil {
+				a.link.ticket = a.link.offered
+			}
+		}
+		a.link.observed = n.pong.Observed
+		rtt := a.live.rtt
+		c.set(func(s *State) { s.RTT, s.Observed = rtt, n.pong.Observed })
+	case n.bye == ReasonReplaced:
+		a.broken = errReplaced
+	case n.bye != 0:
+		a.broken = fmt.Errorf("the relay ended the session: %s", n.bye)
+	case a.link.transport == TransportUDP:
+		a.live.suspect() // whatever it is: what answers is alive
+	case n.err != nil:
+		a.broken = fmt.Errorf("the WebSocket broke: %w", plain(n.err))
+	}
+}
+
+// upgrade starts an attempt at UDP, unless one runs. attend gets what it gives.
+func (c *Client) upgrade(ctx context.Context, a *attendance) {
+	if a.busy || c.cfg.UDP == "" {
+		return
+	}
+	a.busy = true
+	c.work.Go(func() {
+		l, err := c.connect(ctx, upgradeTime, true, false)
+		if err != nil {
+			l = nil
+		}
+		a.upgrades <- l
+	})
+}
+
+// rebound moves a session over UDP to a new socket: its next Ping takes the relay along.
+func (c *Client) rebound(ctx context.Context, l *link) (*link, error) {
+	u, err := dialUDP(ctx, l.address, c.cfg.Control)
+	if err != nil {
+		return nil, fmt.Errorf("cannot reach %s over UDP: %w", l.remote, plain(err))
+	}
+	moved := *l
+	moved.carrier, moved.moved = u, true
+	return &moved, nil
+}

@@ -1,0 +1,104 @@
+package server
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+)
+
+// natForwarder is a NAT for one client: what it forgets and blocks is the test's choice.
+type natForwarder struct {
+	inside *net.UDPConn
+	to     *net.UDPAddr
+	work   sync.WaitGroup
+
+	mu      sync.Mutex
+	outside *net.UDPConn
+	client  netip.AddrPort
+	blocked bool
+}
+
+func newForwarder(t *testing.T, to netip.AddrPort) *natForwarder {
+	t.Helper()
+	inside, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &natForwarder{inside: inside, to: net.UDPAddrFromAddrPort(to)}
+	f.remap()
+	f.work.Go(f.out)
+	t.Cleanup(func() {
+		_ = inside.Close()
+		f.mu.Lock()
+		_ = f.outside.Close()
+		f.mu.Unlock()
+		f.work.Wait()
+	})
+	return f
+}
+
+func (f *natForwarder) addr() netip.AddrPort {
+	return f.inside.LocalAddr().(*net.UDPAddr).AddrPort()
+}
+
+// remap gives the client another port, and closes the one that it had.
+func (f *natForwarder) remap() {
+	c, err := net.DialUDP("udp4", nil, f.to)
+	if err != nil {
+		panic(err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.outside != nil {
+		_ = f.outside.Close()
+	}
+	f.outside = c
+	f.work.Go(func() { f.in(c) })
+}
+
+func (f *natForwarder) block(yes bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.blocked = yes
+}
+
+func (f *natForwarder) out() {
+	b := make([]byte, 1<<16)
+	for {
+		n, from, err := f.inside.ReadFromUDPAddrPort(b)
+		if err != nil {
+			return
+		}
+		f.mu.Lock()
+		f.client = from
+		if !f.blocked {
+			_, _ = f.outside.Write(b[:n])
+		}
+		f.mu.Unlock()
+	}
+}
+
+func (f *natForwarder) in(c *net.UDPConn) {
+	b := make([]byte, 1<<16)
+	for {
+		n, err := c.Read(b)
+		if err != nil {
+			if _, ok := err.(*net.OpError); ok && f.gone(c) {
+				return
+			}
+			continue
+		}
+		f.mu.Lock()
+		client, blocked := f.client, f.blocked
+		f.mu.Unlock()
+		if !blocked {
+			_, _ = f.inside.WriteToUDPAddrPort(b[:n], client)
+		}
+	}
+}
+
+// gone reports whether the port was closed: else it was only that nothing listened, and that passes.
+func (f *natForwarder) gone(c *net.UDPConn) bool {
+	return c.SetReadDeadline(noDeadline) != nil
+}
