@@ -29,26 +29,35 @@ const (
 
 // Daemon implements ipc.Backend.
 type Daemon struct {
-	mu        sync.Mutex
-	status    ipc.Status
-	prefs     ipc.Prefs
-	change    chan struct{} // closed and replaced at every change
-	challenge string        // of the login under way
-	ended     error         // of the login under way
-	waiters   int           // in LoginWait
-	login     ipc.Login     // what Up says next
-	pings     []any         // *ipc.PingReply or error, in order; the last one repeats
-	upErr     error
-	lastUp    ipc.UpRequest
+	mu       sync.Mutex
+	status   ipc.Status
+	prefs    ipc.Prefs
+	number   int           // of the status
+	seen     int           // number of the last status that the watcher took; 0 without one
+	change   chan struct{} // closed and replaced at every new status
+	progress chan struct{} // closed and replaced at that, and when seen or waiters change
+
+	login     ipc.Login // what Up says next
+	challenge string    // of the login under way
+	over      bool      // the login under way, and how it ended
+	ended     error
+	waiters   int // in LoginWait
+
+	pings  []any // *ipc.PingReply or error, in order; the last one repeats
+	upErr  error
+	stuck  bool // Up gets no further than starting
+	lastUp ipc.UpRequest
 }
 
 // New returns a daemon that runs with two peers.
 func New() *Daemon {
 	return &Daemon{
-		status: Running(),
-		prefs:  ipc.Prefs{Server: "https://warren.example.org", Up: true},
-		change: make(chan struct{}),
-		login:  ipc.Login{Server: "https://warren.example.org", ID: LoginID, Code: LoginCode},
+		status:   Running(),
+		prefs:    ipc.Prefs{Server: "https://warren.example.org", Up: true},
+		number:   1,
+		change:   make(chan struct{}),
+		progress: make(chan struct{}),
+		login:    ipc.Login{Server: "https://warren.example.org", ID: LoginID, Code: LoginCode},
 	}
 }
 
@@ -126,11 +135,22 @@ func (d *Daemon) Edit(f func(*ipc.Status)) {
 
 func (d *Daemon) edit(f func(*ipc.Status)) {
 	f(&d.status)
+	d.number++
 	close(d.change)
 	d.change = make(chan struct{})
+	d.step()
 }
 
-// SetLogin sets what Up says of a login, and FailUp what it fails with.
+// step tells Await that something happened; d.mu is held.
+func (d *Daemon) step() {
+	close(d.progress)
+	d.progress = make(chan struct{})
+}
+
+// Stick has Up get no further than starting.
+func (d *Daemon) Stick() { d.mu.Lock(); defer d.mu.Unlock(); d.stuck = true }
+
+// SetLogin sets what Up says of a login.
 func (d *Daemon) SetLogin(l ipc.Login) { d.mu.Lock(); defer d.mu.Unlock(); d.login = l }
 
 // FailUp has every Up fail with err.
@@ -142,28 +162,41 @@ func (d *Daemon) SetPings(p ...any) { d.mu.Lock(); defer d.mu.Unlock(); d.pings 
 // LastUp is the last request for Up.
 func (d *Daemon) LastUp() ipc.UpRequest { d.mu.Lock(); defer d.mu.Unlock(); return d.lastUp }
 
-// EndLogin ends the login as somebody would on another device: with success where err is nil. It waits until a
-// program waits for it.
+// EndLogin ends the login as somebody would on another device: with success where err is nil. A program must wait
+// for it already (AwaitLogin).
 func (d *Daemon) EndLogin(err error) {
-	d.Await(func() bool { return d.waiters > 0 })
 	d.Edit(func(s *ipc.Status) {
-		d.ended = err
+		d.over, d.ended = true, err
 		if err == nil {
 			s.State = ipc.StateRunning
 		}
 	})
 }
 
-// Await returns when f, called under the daemon's lock after every change, is true.
-func (d *Daemon) Await(f func() bool) {
+// AwaitLogin returns when a program waits for the end of a login.
+func (d *Daemon) AwaitLogin(ctx context.Context) error {
+	return d.await(ctx, func() bool { return d.waiters > 0 })
+}
+
+// AwaitSeen returns when a watcher has taken the last status.
+func (d *Daemon) AwaitSeen(ctx context.Context) error {
+	return d.await(ctx, func() bool { return d.seen == d.number })
+}
+
+// await returns when f, called under the lock, is true.
+func (d *Daemon) await(ctx context.Context, f func() bool) error {
 	for {
 		d.mu.Lock()
-		ok, change := f(), d.change
+		ok, progress := f(), d.progress
 		d.mu.Unlock()
 		if ok {
-			return
+			return nil
 		}
-		<-change
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-progress:
+		}
 	}
 }
 
@@ -177,13 +210,22 @@ func (d *Daemon) Status(context.Context) (*ipc.Status, error) {
 
 // Watch implements ipc.Backend.
 func (d *Daemon) Watch(ctx context.Context, f func(*ipc.Status) error) error {
+	defer func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.seen = 0
+	}()
 	for {
 		d.mu.Lock()
-		s, change := d.status, d.change
+		s, number, change := d.status, d.number, d.change
 		d.mu.Unlock()
 		if err := f(&s); err != nil {
 			return err
 		}
+		d.mu.Lock()
+		d.seen = number
+		d.step()
+		d.mu.Unlock()
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -229,13 +271,16 @@ func (d *Daemon) Up(ctx context.Context, r ipc.UpRequest) (*ipc.UpReply, error) 
 		return nil, d.upErr
 	case d.prefs.Server == "":
 		return nil, &ipc.Error{Code: ipc.CodeNoServer, Message: "no coordination server is known", Fix: "Name one: warren up https://warren.example.org"}
+	case d.stuck:
+		d.edit(func(s *ipc.Status) { s.State = ipc.StateStarting })
+		return &ipc.UpReply{State: ipc.StateStarting}, nil
 	case r.AuthKey == AuthKey, r.AuthKey == "" && !needs:
 		d.edit(func(s *ipc.Status) { s.State = ipc.StateRunning })
 		return &ipc.UpReply{State: ipc.StateRunning}, nil
 	case r.AuthKey != "":
 		return nil, &ipc.Error{Code: ipc.CodeKey, Message: "the pre-auth key was used before", Fix: "Ask for another."}
 	}
-	d.challenge, d.ended = r.Challenge, nil
+	d.challenge, d.over, d.ended = r.Challenge, false, nil
 	login := d.login
 	login.Expires = time.Now().Add(time.Minute)
 	return &ipc.UpReply{State: ipc.StateNeedsLogin, Login: &login}, nil
@@ -250,34 +295,23 @@ func (d *Daemon) Down(context.Context) error {
 // LoginWait implements ipc.Backend.
 func (d *Daemon) LoginWait(ctx context.Context, r ipc.LoginWait) (*ipc.UpReply, error) {
 	count := func(n int) {
-		d.Edit(func(*ipc.Status) { d.waiters += n })
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.waiters += n
+		d.step()
 	}
 	count(1)
 	defer count(-1)
-	var reply *ipc.UpReply
-	var failed error
-	err := d.Watch(ctx, func(s *ipc.Status) error {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		switch {
-		case r.ID != d.login.ID:
-			failed = &ipc.Error{Code: ipc.CodeLogin, Message: "no such login"}
-		case d.ended != nil:
-			failed = d.ended
-		case s.State == ipc.StateRunning:
-			reply = &ipc.UpReply{State: ipc.StateRunning}
-		default:
-			return nil
-		}
-		return errEnough
+	var ended error
+	err := d.await(ctx, func() bool {
+		ended = d.ended
+		return d.over || r.ID != d.login.ID
 	})
-	if errors.Is(err, errEnough) {
-		err = failed
+	if err = errors.Join(err, ended); err != nil {
+		return nil, err
 	}
-	return reply, err
+	return &ipc.UpReply{State: ipc.StateRunning}, nil
 }
-
-var errEnough = errors.New("enough")
 
 // LoginFinish implements ipc.Backend: the verifier must fit the challenge (RFC 7636).
 func (d *Daemon) LoginFinish(_ context.Context, r ipc.LoginFinish) (*ipc.UpReply, error) {
@@ -287,6 +321,7 @@ func (d *Daemon) LoginFinish(_ context.Context, r ipc.LoginFinish) (*ipc.UpReply
 	if r.ID != d.login.ID || r.Code != PageCode || base64.RawURLEncoding.EncodeToString(sum[:]) != d.challenge {
 		return nil, &ipc.Error{Code: ipc.CodeLogin, Message: "the login's code was refused", Fix: "Log in again: warren login"}
 	}
+	d.over = true
 	d.edit(func(s *ipc.Status) { s.State = ipc.StateRunning })
 	return &ipc.UpReply{State: ipc.StateRunning}, nil
 }
