@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -285,6 +286,10 @@ func TestClientSaysWhatToDo(t *testing.T) {
 				t.Errorf("%s, %d: %v", name, status, err)
 			}
 		}
+	}
+	closed := &net.OpError{Op: "dial", Net: "unix", Err: os.NewSyscallError("connect", syscall.EACCES)}
+	if err := none.explain(ctx, closed); !errors.Is(err, &Error{Code: CodeDenied}) || !strings.Contains(err.Error(), "sudo") {
+		t.Errorf("a socket behind a closed door: %v", err)
 	}
 	c := client(t, answering(t, 404, `{"error":{"code":"later","message":"no"}}`))
 	if err := c.Down(ctx); !errors.Is(err, &Error{Code: "later"}) {

@@ -150,6 +150,9 @@ type Relay struct {
 	Link
 }
 
+// ProblemCoord is the Problem's code of a coordination server that cannot be reached.
+const ProblemCoord = "coord-unreachable"
+
 // Problem is something that a person may want to mend.
 type Problem struct {
 	Code string `json:"code"`          // stable, for programs

@@ -92,23 +92,22 @@ func describe(err error) string {
 	if err == nil {
 		return ""
 	}
-	text := err.Error()
+	text, fix := err.Error(), ""
 	var told *ipc.Error
 	if errors.As(err, &told) {
-		text = told.Message
-		if told.Fix != "" {
-			text += "\n" + told.Fix
-		}
+		text, fix = told.Message, told.Fix
+	}
+	var usage *usageError
+	if errors.As(err, &usage) {
+		fix = "See: " + usage.command + " --help"
 	}
 	if text == "" {
 		return ""
 	}
-	text = "warren: " + say.Lines(text)
-	var usage *usageError
-	if errors.As(err, &usage) {
-		text += "\nSee: " + usage.command + " --help"
+	if fix != "" {
+		text += "\n  " + strings.ReplaceAll(fix, "\n", "\n  ")
 	}
-	return text
+	return "warren: " + say.Lines(text)
 }
 
 // exitHelp is the table as people read it.

@@ -167,7 +167,9 @@ func daemon(ts *testscript.TestScript, neg bool, args []string) {
 	case "seen": // until a watcher has the last status
 		ts.Check(w.AwaitSeen(ctx))
 	case "stuck":
-		w.Stick()
+		w.Stick(ipc.StateStarting)
+	case "removed":
+		w.Stick(ipc.StateNeedsLogin)
 	case "approve": // somebody types the code on another device
 		ts.Check(w.AwaitLogin(ctx))
 		w.EndLogin(nil)

@@ -122,8 +122,8 @@ func headLines(s *ipc.Status) []string {
 		lines = append(lines, self)
 	}
 	if s.State == ipc.StateRunning || s.State == ipc.StateStarting {
-		if !s.Coord.Connected {
-			lines = append(lines, coordLost(s))
+		if lost := coordLost(s); lost != "" {
+			lines = append(lines, lost)
 		}
 		if r := relayLine(s); r != "" {
 			lines = append(lines, r)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -50,6 +51,7 @@ Until the new login succeeds, the old one stays.`
 Put it into a file, and give --auth-key file:PATH; or give --auth-key - and write it to standard input`
 	textBadAuthKey   = "what was read is no auth key: it must be one line of letters, digits and signs"
 	textInterrupted  = "stopped"
+	textNeedsLogin   = "this machine is not logged in any more.\n  Log in: warren login"
 	textLoginExpired = "nobody logged in in time. Run it again for a new address"
 
 	textLoginOpened = `Your browser shows a page to log this machine in. If it does not, open:
@@ -105,9 +107,9 @@ named (by name or address).`
 	textFlag6      = "IPv6 only"
 	textFlag1      = "only the first"
 	textFlag46     = "-4 and -6 exclude each other"
-	textNoAddr     = "this machine has no address yet: it is not on its network.\nConnect: warren up"
+	textNoAddr     = "this machine has no address yet: it is not on its network.\n  Connect: warren up"
 	textNoSuchAddr = "it has no such address"
-	textNoPeer     = "no machine of your network is called so.\nSee them: warren status"
+	textNoPeer     = "no machine of your network is called so.\n  See them: warren status"
 
 	textShortVersion     = "Print the versions of this program and of warrend"
 	textLongVersion      = "Version prints the version of this program and of the warrend that runs."
@@ -190,18 +192,18 @@ func connected(s *ipc.Status) string {
 func notConnected(s *ipc.Status) string {
 	text := "not connected yet; warrend keeps trying"
 	if s == nil {
-		return text + ".\nSee how it stands: warren status"
+		return text + "\n  See how it stands: warren status"
 	}
-	if !s.Coord.Connected && s.Coord.Error != "" {
-		text += ": " + coordLost(s)
+	if lost := coordLost(s); lost != "" {
+		text += "\n  ! " + lost
 	}
 	for _, p := range s.Problems {
-		text += "\n! " + say.Line(p.Text)
+		text += "\n  ! " + say.Line(p.Text)
 		if p.Fix != "" {
-			text += "\n  " + say.Line(p.Fix)
+			text += "\n    " + say.Line(p.Fix)
 		}
 	}
-	return text + "\nSee how it stands: warren status"
+	return text + "\n  See how it stands: warren status"
 }
 
 // stateLine says how this machine stands, and what to do about it.
@@ -226,8 +228,13 @@ func stateLine(s *ipc.Status) string {
 	}
 }
 
-// coordLost says that the coordination server cannot be reached, and what that means.
+// coordLost says that the coordination server cannot be reached, and what that means; or nothing, where it can, or
+// where the daemon's problems say it already.
 func coordLost(s *ipc.Status) string {
+	said := func(p ipc.Problem) bool { return p.Code == ipc.ProblemCoord }
+	if s.Coord.Connected || slices.ContainsFunc(s.Problems, said) {
+		return ""
+	}
 	why := ""
 	if s.Coord.Error != "" {
 		why = " (" + say.Line(s.Coord.Error) + ")"

@@ -122,10 +122,13 @@ func (p *program) connect(ctx context.Context, r ipc.UpRequest, f upFlags) error
 	if err != nil {
 		return err
 	}
-	if reply.Login != nil {
+	switch {
+	case reply.Login != nil:
 		if err := p.throughLogin(ctx, c, reply.Login, secret, r.Server, f); err != nil {
 			return err
 		}
+	case reply.State == ipc.StateNeedsLogin: // the server knows this machine no more
+		return &failure{exitNotUp, textNeedsLogin}
 	}
 	s, err := awaitRunning(ctx, c, f.timeout)
 	if err != nil {

@@ -45,7 +45,7 @@ type Daemon struct {
 
 	pings  []any // *ipc.PingReply or error, in order; the last one repeats
 	upErr  error
-	stuck  bool // Up gets no further than starting
+	stuck  ipc.State // Up gets no further
 	lastUp ipc.UpRequest
 }
 
@@ -147,8 +147,8 @@ func (d *Daemon) step() {
 	d.progress = make(chan struct{})
 }
 
-// Stick has Up get no further than starting.
-func (d *Daemon) Stick() { d.mu.Lock(); defer d.mu.Unlock(); d.stuck = true }
+// Stick has Up get no further than to a state.
+func (d *Daemon) Stick(s ipc.State) { d.mu.Lock(); defer d.mu.Unlock(); d.stuck = s }
 
 // SetLogin sets what Up says of a login.
 func (d *Daemon) SetLogin(l ipc.Login) { d.mu.Lock(); defer d.mu.Unlock(); d.login = l }
@@ -271,9 +271,9 @@ func (d *Daemon) Up(ctx context.Context, r ipc.UpRequest) (*ipc.UpReply, error) 
 		return nil, d.upErr
 	case d.prefs.Server == "":
 		return nil, &ipc.Error{Code: ipc.CodeNoServer, Message: "no coordination server is known", Fix: "Name one: warren up https://warren.example.org"}
-	case d.stuck:
-		d.edit(func(s *ipc.Status) { s.State = ipc.StateStarting })
-		return &ipc.UpReply{State: ipc.StateStarting}, nil
+	case d.stuck != "":
+		d.edit(func(s *ipc.Status) { s.State = d.stuck })
+		return &ipc.UpReply{State: d.stuck}, nil
 	case r.AuthKey == AuthKey, r.AuthKey == "" && !needs:
 		d.edit(func(s *ipc.Status) { s.State = ipc.StateRunning })
 		return &ipc.UpReply{State: ipc.StateRunning}, nil
