@@ -130,7 +130,9 @@ func (n *network) join(change func(*relay.ClientConfig)) *peer {
 	return start(n.t, cfg)
 }
 
-func start(t testing.TB, cfg relay.ClientConfig) *peer {
+func start(t testing.TB, cfg relay.ClientConfig) *peer { return startWith(t, cfg, (*peer).receive) }
+
+func startWith(t testing.TB, cfg relay.ClientConfig, receive func(*peer)) *peer {
 	p := &peer{t: t, node: cfg.Node, got: make(chan packet, 1000), changed: make(chan struct{})}
 	cfg.OnState = func(s relay.State) { p.change(func() { p.state = s }) }
 	cfg.OnAbsent = func(a relay.Address) { p.change(func() { p.absent = append(p.absent, a) }) }
@@ -142,7 +144,7 @@ func start(t testing.TB, cfg relay.ClientConfig) *peer {
 			t.Error(err)
 		}
 	})
-	work.Go(p.receive)
+	work.Go(func() { receive(p) })
 	p.end = sync.OnceFunc(func() { cancel(); work.Wait() })
 	t.Cleanup(p.end)
 	return p
