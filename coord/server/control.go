@@ -26,7 +26,7 @@ func (s *Server) hello(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return errBusy
 	}
-	h := coord.Hello{Nonce: nonce[:], Cert: s.certHash(), Challenge: challenge, Time: now}
+	h := coord.Hello{Nonce: nonce[:], Cert: s.CertHash(), Challenge: challenge, Time: now}
 	h.Sign(s.identity, req.Nonce)
 	return writeJSON(w, &h)
 }
@@ -187,9 +187,11 @@ func readJSON(w http.ResponseWriter, r *http.Request, into any) error {
 	if ct := r.Header.Get("Content-Type"); !strings.HasPrefix(ct, "application/json") {
 		return badRequest("The body must be application/json")
 	}
-	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Now().Add(readTimeout))
-	defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
+	if w != nil { // nil: the admin socket, whose callers are trusted
+		rc := http.NewResponseController(w)
+		_ = rc.SetReadDeadline(time.Now().Add(readTimeout))
+		defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
+	}
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, coord.MaxBody))
 	if err := d.Decode(into); err != nil {
 		if isTooLong(err) {

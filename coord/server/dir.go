@@ -19,6 +19,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -220,4 +221,39 @@ func loadCertificate(dir, cert, key string) (*tls.Certificate, error) {
 		return nil, fmt.Errorf("cannot load the TLS certificate %s: %w", cert, err)
 	}
 	return &c, nil
+}
+
+// inDir is a path to a socket in the directory that is short enough for any directory: the address of a Unix socket
+// may have only 108 bytes (unix(7)). The file must stay open meanwhile.
+func inDir(dir *os.File, name string) string {
+	return filepath.Join("/proc/self/fd", strconv.Itoa(int(dir.Fd())), name)
+}
+
+func (s *Server) listenAdmin() (net.Listener, error) {
+	dir, err := os.Open(s.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = dir.Close() }()
+	_ = os.Remove(filepath.Join(s.dir, FileSocket)) // of a server that was killed: the directory's lock is ours
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: inDir(dir, FileSocket), Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("cannot make the admin socket: %w", err)
+	}
+	ln.SetUnlinkOnClose(false) // its path is gone by then; the next server removes it
+	if err := os.Chmod(filepath.Join(s.dir, FileSocket), 0o600); err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
+	return ln, nil
+}
+
+// DialAdmin connects to the admin API of the server that runs on the directory.
+func DialAdmin(ctx context.Context, dir string) (net.Conn, error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = d.Close() }()
+	var dialer net.Dialer
+	return dialer.DialContext(ctx, "unix", inDir(d, FileSocket))
 }

@@ -168,6 +168,13 @@ func (h *hub) close(s *stream) {
 	h.kick()
 }
 
+// expel ends the stream of a machine whose key has expired.
+func (h *hub) expel(id coord.NodeID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.cut(id, "expired")
+}
+
 // renew gives the machine another ticket when the first half of the old one's life is over.
 func (h *hub) renew(s *stream) {
 	now := h.now()

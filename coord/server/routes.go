@@ -61,6 +61,9 @@ func (s *Server) Handler() http.Handler {
 			mux.HandleFunc(rt.path, func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, rt.path, errMethod) })
 		}
 	}
+	if s.opts.Relay != nil {
+		mux.Handle(http.MethodGet+" "+PathRelay, s.opts.Relay) // it admits by ticket
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, "", errNotFound) })
 	guard := http.NewCrossOriginProtection()
 	guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, "", errCrossOrigin) }))

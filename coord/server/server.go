@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/internal/account"
 	"github.com/warren-mesh/warren/coord/internal/state"
@@ -40,10 +41,14 @@ type Options struct {
 	TLSCert     string // files with a certificate of one's own
 	TLSKey      string
 	Version     string       // of this program
+	Relay       http.Handler // an embedded relay's WebSockets, served at PathRelay
 	Log         *slog.Logger // nil: none
 	// Now is the clock; nil: the real one.
 	Now func() time.Time
 }
+
+// PathRelay is where Options.Relay is served.
+const PathRelay = "/relay"
 
 // Server is a coordination server.
 type Server struct {
@@ -70,6 +75,7 @@ type Server struct {
 	count    *counters
 	slots    chan struct{}
 	locks    locks
+	relays   sync.Mutex // serializes changes of the relay list
 
 	stopping chan struct{} // closed when streams and waits should end
 	stop     sync.Once
@@ -178,13 +184,25 @@ func (s *Server) URL() string { return s.url }
 // Network is what is common to all machines.
 func (s *Server) Network() coord.Network { return s.network }
 
-// certHash is the SHA-256 of the certificate that this server itself serves.
-func (s *Server) certHash() []byte {
+// CertHash is the SHA-256 of the certificate that this server itself serves; nil behind a proxy.
+func (s *Server) CertHash() []byte {
 	if s.cert == nil {
 		return nil
 	}
 	sum := sha256.Sum256(s.cert.Certificate[0])
 	return sum[:]
+}
+
+// Registry is where the server's metrics are, for an embedded relay to add its own.
+func (s *Server) Registry() prometheus.Registerer { return s.count.registry }
+
+// Identity reads the public identity of the server in the directory, before it is opened.
+func Identity(dir string) (key.ServerPublic, error) {
+	k, err := readIdentity(dir)
+	if err != nil {
+		return key.ServerPublic{}, err
+	}
+	return k.Public(), nil
 }
 
 // TLS is the configuration of a listener that serves as the server does; nil behind a proxy.
@@ -206,6 +224,11 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		Handler: s.Handler(), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
+	admin, err := s.listenAdmin()
+	if err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	adminSrv := &http.Server{Handler: s.Admin(), ReadHeaderTimeout: headerTimeout}
 	var work sync.WaitGroup
 	inner, cancel := context.WithCancel(context.WithoutCancel(ctx)) // ends after the requests
 	defer cancel()
@@ -214,8 +237,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	work.Go(func() { s.tidy(inner) })
 	served := make(chan error, 1)
 	work.Go(func() { served <- srv.Serve(ln) })
-
-	var err error
+	work.Go(func() { _ = adminSrv.Serve(admin) })
 	select {
 	case <-ctx.Done():
 		s.stop.Do(func() { close(s.stopping) })
@@ -229,6 +251,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		s.stop.Do(func() { close(s.stopping) })
 		_ = srv.Close()
 	}
+	_ = adminSrv.Close()
 	cancel()
 	work.Wait()
 	return errors.Join(err, <-hubErr)

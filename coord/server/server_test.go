@@ -28,7 +28,10 @@ func TestTwoMachinesFindEachOther(t *testing.T) {
 		return p != nil && p.Online && len(p.Endpoints) == 1 && p.Endpoints[0].Addr.Port() == 1000
 	})
 	_ = stopB()
-	until(t, mapsA, "beta offline", func(m *coord.Netmap) bool { p := peerNamed(m, "beta"); return p != nil && !p.Online && !p.LastSeen.IsZero() })
+	until(t, mapsA, "beta offline", func(m *coord.Netmap) bool {
+		p := peerNamed(m, "beta")
+		return p != nil && !p.Online && !p.LastSeen.IsZero()
+	})
 	if err := b.Logout(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,355 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/internal/state"
+	"github.com/warren-mesh/warren/coord/internal/store"
+	"github.com/warren-mesh/warren/coord/key"
+)
+
+// The admin API answers on a socket in the state directory that only the server's user can open. It is
+// warren-coord's own: the program and the server are of one version.
+
+// Status is what there is at a glance.
+type Status struct {
+	Version  string           `json:"version"`
+	URL      string           `json:"url"`
+	Server   key.ServerPublic `json:"server"`
+	Invite   string           `json:"invite"`
+	Network  coord.Network    `json:"network"`
+	Machines int              `json:"machines"`
+	Online   int              `json:"online"`
+	Users    int              `json:"users"`
+	Relays   int              `json:"relays"`
+	Started  time.Time        `json:"started"`
+}
+
+// UserInfo is an account.
+type UserInfo struct {
+	Login    string    `json:"login"`
+	Created  time.Time `json:"created"`
+	Machines int       `json:"machines"`
+}
+
+// UserRequest adds an account or replaces its password.
+type UserRequest struct {
+	Login    string `json:"login"`
+	Password string `json:"password"`
+}
+
+// KeyInfo is a pre-auth key without its secret.
+type KeyInfo struct {
+	ID       int64     `json:"id"`
+	User     string    `json:"user,omitempty"`
+	Tags     []string  `json:"tags,omitempty"`
+	Reusable bool      `json:"reusable"`
+	Created  time.Time `json:"created"`
+	Expires  time.Time `json:"expires"`
+	State    string    `json:"state"` // usable, used, expired, revoked
+	Uses     int64     `json:"uses"`
+	Used     time.Time `json:"used,omitzero"`
+}
+
+// NewKey is a pre-auth key as its maker sees it, once.
+type NewKey struct {
+	ID  int64  `json:"id"`
+	Key string `json:"key"`
+}
+
+// MachineInfo is a machine.
+type MachineInfo struct {
+	coord.Node
+	Expired bool `json:"expired,omitempty"`
+}
+
+type adminRoute struct {
+	method, path string
+	handle       func(*http.Request) (any, error)
+}
+
+func (s *Server) adminRoutes() []adminRoute {
+	get, post, del := http.MethodGet, http.MethodPost, http.MethodDelete
+	return []adminRoute{
+		{get, "/status", func(r *http.Request) (any, error) { return s.Status(r.Context()) }},
+		{get, "/users", func(r *http.Request) (any, error) { return s.Users(r.Context()) }},
+		{post, "/users", body(func(r *http.Request, q UserRequest) error { return s.AddUser(r.Context(), q.Login, q.Password) })},
+		{post, "/users/password", body(func(r *http.Request, q UserRequest) error { return s.SetPassword(r.Context(), q.Login, q.Password) })},
+		{del, "/users/{login}", func(r *http.Request) (any, error) { return nil, s.RemoveUser(r.Context(), r.PathValue("login")) }},
+		{get, "/keys", func(r *http.Request) (any, error) { return s.Keys(r.Context()) }},
+		{post, "/keys", s.createKey},
+		{del, "/keys/{id}", func(r *http.Request) (any, error) { return nil, s.RevokeKey(r.Context(), r.PathValue("id")) }},
+		{get, "/machines", func(*http.Request) (any, error) { return s.Machines(), nil }},
+		{del, "/machines/{name}", func(r *http.Request) (any, error) { return nil, s.RemoveMachine(r.Context(), r.PathValue("name")) }},
+		{post, "/machines/{name}/expire", func(r *http.Request) (any, error) { return nil, s.ExpireMachine(r.Context(), r.PathValue("name")) }},
+		{get, "/relays", func(*http.Request) (any, error) { return append([]coord.Relay{}, s.hub.view().Relays...), nil }},
+		{post, "/relays", body(func(r *http.Request, q coord.Relay) error { return s.PutRelay(r.Context(), q) })},
+		{del, "/relays/{name}", func(r *http.Request) (any, error) { return nil, s.RemoveRelay(r.Context(), r.PathValue("name")) }},
+	}
+}
+
+// Admin serves the admin API.
+func (s *Server) Admin() http.Handler {
+	mux := http.NewServeMux()
+	for _, rt := range s.adminRoutes() {
+		mux.HandleFunc(rt.method+" "+rt.path, func(w http.ResponseWriter, r *http.Request) {
+			v, err := rt.handle(r)
+			if v == nil {
+				v = struct{}{}
+			}
+			if err == nil {
+				err = writeJSON(w, v)
+			}
+			if err != nil {
+				s.fail(w, r, "admin", adminError(err))
+			}
+		})
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, "admin", errNotFound) })
+	return mux
+}
+
+// adminError tells the administrator everything.
+func adminError(err error) error {
+	var e *coord.Error
+	switch {
+	case errors.As(err, &e), errors.Is(err, store.ErrFull), errors.Is(err, store.ErrNoNumber):
+		return refusal(err)
+	case errors.Is(err, store.ErrNotFound):
+		return refuse(http.StatusNotFound, "not-found", err.Error())
+	}
+	return refuse(http.StatusBadRequest, coord.CodeBadRequest, err.Error())
+}
+
+func body[T any](do func(*http.Request, T) error) func(*http.Request) (any, error) {
+	return func(r *http.Request) (any, error) {
+		var q T
+		if err := readJSON(nil, r, &q); err != nil {
+			return nil, err
+		}
+		return nil, do(r, q)
+	}
+}
+
+func (s *Server) createKey(r *http.Request) (any, error) {
+	var o KeyOptions
+	if err := readJSON(nil, r, &o); err != nil {
+		return nil, err
+	}
+	secret, id, err := s.CreateKey(r.Context(), o)
+	return NewKey{ID: id, Key: secret}, err
+}
+
+// Status tells what there is.
+func (s *Server) Status(ctx context.Context) (Status, error) {
+	v := s.hub.view()
+	st := Status{
+		Version: s.opts.Version, URL: s.url, Server: s.Key(), Invite: coord.FormatInvite(s.url, s.Key()),
+		Network: s.network, Machines: v.Len(), Relays: len(v.Relays), Started: s.started,
+	}
+	for m := range v.Members() {
+		if m.Node.Online {
+			st.Online++
+		}
+	}
+	err := s.store.Read(ctx, func(tx store.Tx) error {
+		users, err := tx.Users()
+		st.Users = len(users)
+		return err
+	})
+	return st, err
+}
+
+// Users lists the accounts.
+func (s *Server) Users(ctx context.Context) ([]UserInfo, error) {
+	machines := map[int64]int{}
+	for m := range s.hub.view().Members() {
+		machines[m.Node.User.ID]++
+	}
+	out := []UserInfo{}
+	err := s.store.Read(ctx, func(tx store.Tx) error {
+		users, err := tx.Users()
+		for _, u := range users {
+			out = append(out, UserInfo{Login: u.Login, Created: u.Created, Machines: machines[u.ID]})
+		}
+		return err
+	})
+	return out, err
+}
+
+// Keys lists the pre-auth keys.
+func (s *Server) Keys(ctx context.Context) ([]KeyInfo, error) {
+	out := []KeyInfo{}
+	err := s.store.Read(ctx, func(tx store.Tx) error {
+		keys, err := tx.AuthKeys()
+		if err != nil {
+			return err
+		}
+		for _, k := range keys {
+			i := KeyInfo{
+				ID: k.ID, Tags: k.Tags, Reusable: k.Reusable, Created: k.Created, Expires: k.Expires, Uses: k.Uses, Used: k.Used,
+				State: "usable",
+			}
+			switch {
+			case k.Revoked:
+				i.State = "revoked"
+			case k.Uses > 0 && !k.Reusable:
+				i.State = "used"
+			case !k.Expires.After(s.now()):
+				i.State = "expired"
+			}
+			if k.User != 0 {
+				u, err := tx.User(k.User)
+				if err != nil {
+					return err
+				}
+				i.User = u.Login
+			}
+			out = append(out, i)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// RevokeKey makes a pre-auth key useless. Machines that it has let in stay.
+func (s *Server) RevokeKey(ctx context.Context, id string) error {
+	n, err := strconv.ParseInt(id, 10, 64)
+	if err != nil {
+		return fmt.Errorf("%w key: give its number from 'key list'", coord.ErrInvalid)
+	}
+	err = s.store.Write(ctx, func(tx store.Tx) error { return tx.RevokeAuthKey(n) })
+	if errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("there is no key %d: %w", n, err)
+	}
+	return err
+}
+
+// Machines lists the machines.
+func (s *Server) Machines() []MachineInfo {
+	v := s.hub.view()
+	out := make([]MachineInfo, 0, v.Len())
+	for m := range v.Members() {
+		out = append(out, MachineInfo{Node: m.Node, Expired: m.Expired})
+	}
+	return out
+}
+
+// machineNamed finds a machine by name or number.
+func (s *Server) machineNamed(name string) (state.Member, error) {
+	v := s.hub.view()
+	if id, err := strconv.ParseInt(name, 10, 64); err == nil {
+		if m, ok := v.Member(coord.NodeID(id)); ok {
+			return m, nil
+		}
+	}
+	for m := range v.Members() {
+		if m.Node.Name == name {
+			return m, nil
+		}
+	}
+	return state.Member{}, fmt.Errorf("there is no machine %q: %w", name, store.ErrNotFound)
+}
+
+// RemoveMachine ends a machine's membership and forgets it.
+func (s *Server) RemoveMachine(ctx context.Context, name string) error {
+	m, err := s.machineNamed(name)
+	if err != nil {
+		return err
+	}
+	lock := s.locks.of(m.Machine)
+	lock.Lock()
+	defer lock.Unlock()
+	err = s.store.Write(ctx, func(tx store.Tx) error { return tx.RemoveNode(m.Node.ID, s.now()) })
+	if err == nil {
+		s.hub.apply(state.Gone{ID: m.Node.ID})
+	}
+	return err
+}
+
+// ExpireMachine makes a machine's key expire now: its person has to log in again.
+func (s *Server) ExpireMachine(ctx context.Context, name string) error {
+	m, err := s.machineNamed(name)
+	if err != nil {
+		return err
+	}
+	lock := s.locks.of(m.Machine)
+	lock.Lock()
+	defer lock.Unlock()
+	now := s.now()
+	var n store.Node
+	err = s.store.Write(ctx, func(tx store.Tx) (err error) {
+		if n, err = tx.Node(m.Node.ID); err != nil {
+			return err
+		}
+		n.Expires = now
+		return tx.SetNode(n)
+	})
+	if err != nil {
+		return err
+	}
+	s.hub.apply(state.Put{Machine: m.Machine, Node: s.nodeOf(n, store.User{ID: m.Node.User.ID, Login: m.Node.User.Login})})
+	s.hub.expel(m.Node.ID)
+	return nil
+}
+
+// PutRelay adds a relay, or replaces the one of that name.
+func (s *Server) PutRelay(ctx context.Context, l coord.Relay) error {
+	switch {
+	case !coord.ValidName(l.Name):
+		return fmt.Errorf("%w relay name %q: use lower-case letters, digits and inner hyphens", coord.ErrInvalid, l.Name)
+	case l.Key.IsZero():
+		return fmt.Errorf("%w relay: it has no key", coord.ErrInvalid)
+	case l.UDP == "" && l.URL == "":
+		return fmt.Errorf("%w relay: give its UDP address, its URL, or both", coord.ErrInvalid)
+	case len(l.Cert) != 0 && len(l.Cert) != 32:
+		return fmt.Errorf("%w relay: the certificate's SHA-256 has 64 hexadecimal digits", coord.ErrInvalid)
+	}
+	return s.changeRelays(ctx, func(tx store.Tx) error {
+		_, err := tx.PutRelay(l)
+		return err
+	})
+}
+
+// RemoveRelay takes a relay out of the network.
+func (s *Server) RemoveRelay(ctx context.Context, name string) error {
+	return s.changeRelays(ctx, func(tx store.Tx) error {
+		err := tx.RemoveRelay(name)
+		if errors.Is(err, store.ErrNotFound) {
+			return fmt.Errorf("there is no relay %q: %w", name, err)
+		}
+		return err
+	})
+}
+
+func (s *Server) changeRelays(ctx context.Context, change func(store.Tx) error) error {
+	s.relays.Lock() // one list after the other, in the order of the commits
+	defer s.relays.Unlock()
+	var all []coord.Relay
+	err := s.store.Write(ctx, func(tx store.Tx) (err error) {
+		if err := change(tx); err != nil {
+			return err
+		}
+		all, err = tx.Relays()
+		return err
+	})
+	if err == nil {
+		s.hub.apply(state.SetRelays{Relays: slices.Clone(all)})
+	}
+	return err
+}
+
+// ForgetRelay is RemoveRelay for what may not be there.
+func (s *Server) ForgetRelay(ctx context.Context, name string) error {
+	if !slices.ContainsFunc(s.hub.view().Relays, func(l coord.Relay) bool { return l.Name == name }) {
+		return nil
+	}
+	return s.RemoveRelay(ctx, name)
+}

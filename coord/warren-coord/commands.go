@@ -1,0 +1,239 @@
+package main
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/key"
+	"github.com/warren-mesh/warren/coord/server"
+)
+
+func userCommand(e *env) *cobra.Command {
+	cmd := &cobra.Command{Use: "user", Short: "Accounts of people"}
+	withPassword := func(path string) func(*cobra.Command, string) error {
+		return func(cmd *cobra.Command, login string) error {
+			password, err := readPassword(cmd, login)
+			if err != nil {
+				return err
+			}
+			return e.ask(cmd.Context(), http.MethodPost, path, server.UserRequest{Login: login, Password: password}, nil)
+		}
+	}
+	cmd.AddCommand(
+		on("add NAME", "Make an account; the password is asked for, or read from stdin", withPassword("/users")),
+		on("password NAME", "Replace a password, which also signs all browsers out", withPassword("/users/password")),
+		on("remove NAME", "Remove an account with its machines and keys", func(cmd *cobra.Command, name string) error {
+			return e.ask(cmd.Context(), http.MethodDelete, "/users/"+url.PathEscape(name), nil, nil)
+		}),
+		jsonFlag(e, &cobra.Command{
+			Use: "list", Short: "List the accounts", Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				return list(e, cmd, "/users", "NAME\tMACHINES\tCREATED", func(u server.UserInfo) []string {
+					return []string{u.Login, strconv.Itoa(u.Machines), show(u.Created)}
+				})
+			},
+		}),
+	)
+	return cmd
+}
+
+func keyCommand(e *env) *cobra.Command {
+	cmd := &cobra.Command{Use: "key", Short: "Pre-auth keys, which let machines in without a login page"}
+	cmd.AddCommand(
+		keyCreateCommand(e),
+		on("revoke ID", "Make a key useless; machines that it let in stay", func(cmd *cobra.Command, id string) error {
+			return e.ask(cmd.Context(), http.MethodDelete, "/keys/"+url.PathEscape(id), nil, nil)
+		}),
+		jsonFlag(e, &cobra.Command{
+			Use: "list", Short: "List the keys", Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				return list(e, cmd, "/keys", "ID\tFOR\tREUSABLE\tSTATE\tUSES\tEXPIRES", func(k server.KeyInfo) []string {
+					return []string{
+						strconv.FormatInt(k.ID, 10), owner(k.User, k.Tags), strconv.FormatBool(k.Reusable), k.State,
+						strconv.FormatInt(k.Uses, 10), show(k.Expires),
+					}
+				})
+			},
+		}),
+	)
+	return cmd
+}
+
+func owner(user string, tags []string) string {
+	switch {
+	case user != "":
+		return user
+	case len(tags) > 0:
+		return "tag:" + strings.Join(tags, ",tag:")
+	}
+	return "-"
+}
+
+func keyCreateCommand(e *env) *cobra.Command {
+	var o server.KeyOptions
+	var out string
+	cmd := &cobra.Command{
+		Use: "create", Short: "Make a key and print it, once", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			var file *os.File
+			if out != "" { // first: a key that cannot be written would be lost
+				if file, err = os.OpenFile(out, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600); err != nil {
+					return fmt.Errorf("cannot write the key: %w", err)
+				}
+				defer func() { err = errors.Join(err, file.Close()) }()
+			}
+			var k server.NewKey
+			if err := e.ask(cmd.Context(), http.MethodPost, "/keys", o, &k); err != nil {
+				if file != nil {
+					_ = os.Remove(out)
+				}
+				return err
+			}
+			switch {
+			case file != nil:
+				_, err = fmt.Fprintln(file, k.Key)
+				return errors.Join(err, file.Sync())
+			case e.json:
+				return printJSON(cmd.OutOrStdout(), k)
+			}
+			if f, ok := cmd.OutOrStdout().(*os.File); ok && isTerminal(f) {
+				_, _ = fmt.Fprintln(cmd.ErrOrStderr(), textKeyOnce)
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), k.Key)
+			return err
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.User, "user", "", textFlagUser)
+	f.BoolVar(&o.Reusable, "reusable", false, textFlagReusable)
+	f.DurationVar(&o.Expires, "expires", time.Hour, textFlagExpires)
+	f.StringSliceVar(&o.Tags, "tag", nil, textFlagTags)
+	f.StringVar(&out, "out", "", textFlagOut)
+	return jsonFlag(e, cmd)
+}
+
+func machineCommand(e *env) *cobra.Command {
+	cmd := &cobra.Command{Use: "machine", Short: "Machines of the network"}
+	cmd.AddCommand(
+		on("remove NAME", "Remove a machine (by name or number)", func(cmd *cobra.Command, name string) error {
+			return e.ask(cmd.Context(), http.MethodDelete, "/machines/"+url.PathEscape(name), nil, nil)
+		}),
+		on("expire NAME", "Make a machine's key expire: its person has to log in again", func(cmd *cobra.Command, name string) error {
+			return e.ask(cmd.Context(), http.MethodPost, "/machines/"+url.PathEscape(name)+"/expire", nil, nil)
+		}),
+		jsonFlag(e, &cobra.Command{
+			Use: "list", Short: "List the machines", Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				return list(e, cmd, "/machines", "ID\tNAME\tADDRESSES\tOWNER\tSTATE\tLAST SEEN\tEXPIRES", machineRow)
+			},
+		}),
+	)
+	return cmd
+}
+
+func machineRow(m server.MachineInfo) []string {
+	state, seen := "offline", show(m.LastSeen)
+	switch {
+	case m.Expired:
+		state = "expired"
+	case m.Online:
+		state, seen = "online", "now"
+	}
+	return []string{strconv.FormatInt(int64(m.ID), 10), m.Name, addrs(m.Addrs), owner(m.User.Login, m.Tags), state, seen, show(m.Expires)}
+}
+
+func addrs(all []netip.Addr) string {
+	text := make([]string, len(all))
+	for i, a := range all {
+		text[i] = a.String()
+	}
+	return strings.Join(text, " ")
+}
+
+func relayCommand(e *env) *cobra.Command {
+	cmd := &cobra.Command{Use: "relay", Short: "Relays of the network"}
+	cmd.AddCommand(
+		relayAddCommand(e),
+		on("remove NAME", "Take a relay out of the network", func(cmd *cobra.Command, name string) error {
+			return e.ask(cmd.Context(), http.MethodDelete, "/relays/"+url.PathEscape(name), nil, nil)
+		}),
+		jsonFlag(e, &cobra.Command{
+			Use: "list", Short: "List the relays", Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				return list(e, cmd, "/relays", "ID\tNAME\tUDP\tURL\tKEY", func(l coord.Relay) []string {
+					return []string{strconv.Itoa(int(l.ID)), l.Name, l.UDP, l.URL, l.Key.String()}
+				})
+			},
+		}),
+	)
+	return cmd
+}
+
+func relayAddCommand(e *env) *cobra.Command {
+	var l coord.Relay
+	var relayKey, cert string
+	cmd := &cobra.Command{
+		Use: "add", Short: "Add a relay, or change the one of that name", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if l.Key, err = key.ParseRelayPublic(relayKey); err != nil {
+				return fmt.Errorf("--key: %w", err)
+			}
+			if l.Cert, err = hex.DecodeString(strings.ReplaceAll(cert, ":", "")); err != nil {
+				return errors.New("--cert is no hexadecimal SHA-256")
+			}
+			return e.ask(cmd.Context(), http.MethodPost, "/relays", l, nil)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&l.Name, "name", "", "name of the relay")
+	f.StringVar(&l.UDP, "udp", "", "host:port of relaying and STUN over UDP")
+	f.StringVar(&l.URL, "url", "", "https://host:port/relay of relaying over WebSocket")
+	f.StringVar(&relayKey, "key", "", "the relay's public key, as it prints it")
+	f.StringVar(&cert, "cert", "", "SHA-256 of its TLS certificate, where no public authority vouches for it")
+	_ = cmd.MarkFlagRequired("name")
+	_ = cmd.MarkFlagRequired("key")
+	return cmd
+}
+
+func inviteCommand(e *env) *cobra.Command {
+	return &cobra.Command{
+		Use: "invite", Short: "Print the link that machines join with", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var st server.Status
+			if err := e.ask(cmd.Context(), http.MethodGet, "/status", nil, &st); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), st.Invite)
+			return err
+		},
+	}
+}
+
+func statusCommand(e *env) *cobra.Command {
+	return jsonFlag(e, &cobra.Command{
+		Use: "status", Short: "What there is at a glance", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var st server.Status
+			if err := e.ask(cmd.Context(), http.MethodGet, "/status", nil, &st); err != nil {
+				return err
+			}
+			if e.json {
+				return printJSON(cmd.OutOrStdout(), st)
+			}
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "Network      %s, %s, %s\nServer       %s\nFingerprint  %s\nMachines     %d, %d online\nUsers        %d\nRelays       %d\nRunning      since %s (%s)\n",
+				st.Network.Name, st.Network.IPv4, st.Network.IPv6, st.URL, st.Server.Short(), st.Machines, st.Online, st.Users, st.Relays,
+				show(st.Started), st.Version)
+			return err
+		},
+	})
+}

@@ -1,0 +1,61 @@
+// Warren-coord is the coordination server: accounts, login pages, keys, and the netmaps that its machines follow.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+var (
+	version = "dev"
+	date    string
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := root().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, textProgram+": "+explain(err))
+		stop()
+		os.Exit(1)
+	}
+}
+
+// env is what all commands share.
+type env struct {
+	dir  string
+	json bool
+}
+
+func root() *cobra.Command {
+	e := &env{}
+	cmd := &cobra.Command{
+		Use: textProgram, Short: textShort, Long: textLong, Version: version + dated(date),
+		SilenceUsage: true, SilenceErrors: true, Args: cobra.NoArgs,
+	}
+	cmd.PersistentFlags().StringVar(&e.dir, "state", defaultState(), textFlagState)
+	_ = cmd.MarkPersistentFlagDirname("state")
+	cmd.AddCommand(initCommand(e), serveCommand(e), userCommand(e), keyCommand(e), machineCommand(e), relayCommand(e),
+		inviteCommand(e), statusCommand(e))
+	return cmd
+}
+
+func dated(date string) string {
+	if date == "" {
+		return ""
+	}
+	return " (" + date + ")"
+}
+
+// defaultState is the directory that systemd gives a service, or the usual one.
+func defaultState() string {
+	if dir := os.Getenv("STATE_DIRECTORY"); dir != "" {
+		return dir
+	}
+	return "/var/lib/warren-coord"
+}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"syscall"
+
+	"github.com/warren-mesh/warren/coord"
+)
+
+// What the program says to people stands here.
+const (
+	textProgram = "warren-coord"
+	textShort   = "Warren's coordination server"
+	textLong    = `Warren-coord is the server at which the machines of a Warren network meet.
+
+  warren-coord init --url https://coord.example.org    set it up (or let serve do it)
+  warren-coord serve                                   run it
+  warren-coord user add anna                           make an account, to log in at the page
+  warren-coord key create                              or a key that lets a machine in without a page
+  warren-coord invite                                  the link that machines join with
+
+All but init and serve speak to the running server over a socket in its state directory.`
+
+	textFlagState     = "state directory"
+	textFlagJSON      = "print JSON"
+	textFlagURL       = "where machines reach the server: https://host[:port]"
+	textFlagNetwork   = "name of the network"
+	textFlagIPv4      = "IPv4 addresses of the network"
+	textFlagListen    = "address to listen on"
+	textFlagCert      = "certificate file (PEM); without it the server's own is used"
+	textFlagKey       = "private key file (PEM) of the certificate"
+	textFlagProxy     = "a reverse proxy ends TLS: speak plain HTTP and take the client's address from X-Forwarded-For"
+	textFlagMetrics   = "address to serve Prometheus metrics on (plain HTTP)"
+	textFlagRelay     = "run the embedded relay, with this UDP address (such as :3478)"
+	textFlagRelayHost = "host or address at which machines reach the embedded relay's UDP port (default: the server's)"
+	textFlagVerbose   = "log more"
+	textFlagUser      = "whose machines the key lets in"
+	textFlagReusable  = "let in any number of machines, not only one"
+	textFlagExpires   = "how long the key can be used"
+	textFlagTags      = "tags of the machines that the key lets in (they belong to nobody, and their keys do not expire)"
+	textFlagOut       = "write the key to this new file (mode 0600) and print nothing secret"
+
+	textPasswordPrompt = "Password for %s: "
+	textPasswordAgain  = "Once more: "
+	textPasswordDiffer = "the two passwords differ: nothing was changed"
+	textNoServer       = "no warren-coord runs on %s: start it with 'warren-coord serve'"
+	textReady          = "warren-coord serves %s\n"
+	textInit           = `The network %q is set up in %s.
+
+  Server       %s
+  Fingerprint  %s
+  Invite link  %s
+
+Start it with 'warren-coord serve'. Machines join with 'warren up' and the invite link.
+`
+	textKeyOnce = "This key is shown only now:"
+)
+
+// explain makes one sentence of an error: what happened, and what to do.
+func explain(err error) string {
+	var e *coord.Error
+	switch {
+	case errors.As(err, &e):
+		return e.Message
+	case errors.Is(err, syscall.EADDRINUSE):
+		return err.Error() + ": another program listens there, stop it or choose another address with --listen"
+	case errors.Is(err, fs.ErrPermission):
+		return err.Error() + ": run it as the server's user or as root"
+	case errors.Is(err, syscall.ENOSPC):
+		return err.Error() + ": make room on the disk"
+	}
+	return err.Error()
+}
