@@ -46,7 +46,7 @@ var modules = []allowance{
 
 	// On the wire.
 	{
-		module: "github.com/pion/stun/v3", in: []string{"daemon/internal/sock", "daemon/internal/netcheck", "relay/server"},
+		module: "github.com/pion/stun/v3", in: []string{"daemon/internal/sock", "daemon/internal/netcheck", "relay"},
 		why: "STUN messages are built and read at the sockets only",
 	},
 	{

@@ -25,6 +25,8 @@ func TestRules(t *testing.T) {
 		{"coord/client.go", us + "coord/internal/state", "a vocabulary imports"},
 		{"coord/netmap.go", us + "coord/key", ""},
 		{"relay/ticket.go", us + "coord/key", ""},
+		{"relay/client.go", us + "relay/internal/udpbatch", ""},
+		{"relay/client.go", us + "relay/server", "a vocabulary imports"},
 
 		{"daemon/internal/sock/sock.go", us + "relay/server", "only vocabulary crosses"},
 		{"daemon/internal/sock/sock_test.go", us + "relay/server", ""},
