@@ -28,7 +28,8 @@ func FuzzFrame(f *testing.F) {
 	}
 	cookie, tag, nonce := Cookie{1}, Tag{2}, Nonce{3}
 	for _, b := range [][]byte{
-		{}, {byte(TypeData)},
+		{},
+		{byte(TypeData)},
 		AppendTrailer([]byte("packet"), Address{1}, tag),
 		AppendAbsent(nil, Address{1}, tag),
 		AppendHello(nil, relay.Public(), nonce),

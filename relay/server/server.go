@@ -29,10 +29,6 @@ const (
 	batch = 64
 	// lentBatch is that of the senders that WebSocket readers borrow.
 	lentBatch = 16
-
-	// What a stranger may hold of the HTTPS server: a header this long, for this time.
-	headerBytes = 8 << 10
-	headerTime  = 5 * time.Second
 )
 
 // Config says what a relay serves.
@@ -41,11 +37,15 @@ type Config struct {
 	HTTPS string      // "host:port" for WebSockets; empty: none of its own (see Handler)
 	TLS   *tls.Config // needed with HTTPS
 
+	// Metrics is "host:port" of plain HTTP with /metrics and /healthz, which is nobody's business but the operator's;
+	// empty: none.
+	Metrics string
+
 	Key     key.Relay
 	Issuers []key.ServerPublic // the coordination servers whose tickets admit; without one nobody is admitted
 
 	Log      *slog.Logger          // nil: nothing is logged
-	Registry prometheus.Registerer // nil: no metrics
+	Registry prometheus.Registerer // where the program has metrics of its own; nil: none
 }
 
 // What New refuses.
@@ -61,7 +61,9 @@ type Server struct {
 	hub     *hub
 	udp     *udpbatch.Conn // nil: none
 	https   net.Listener   // nil: none
-	senders sync.Pool      // of *udpbatch.Sender
+	metrics net.Listener   // nil: none
+	own     *prometheus.Registry
+	senders sync.Pool // of *udpbatch.Sender
 
 	strangers atomic.Int64 // WebSockets without a session
 	sockets   sync.Map     // *webSocket -> nil
@@ -84,26 +86,41 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, hub: newHub(cfg.Key, cfg.Issuers, cfg.Log, time.Now())}
-	if cfg.Registry != nil {
-		if err := s.hub.register(cfg.Registry); err != nil {
-			return nil, fmt.Errorf("metrics: %w", err)
-		}
+	s := &Server{cfg: cfg, hub: newHub(cfg.Key, cfg.Issuers, cfg.Log, time.Now()), own: prometheus.NewRegistry()}
+	if err := s.count(); err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
 	}
-	var err error
-	if cfg.UDP != "" {
-		if s.udp, err = udpbatch.Listen(context.Background(), cfg.UDP); err != nil {
-			return nil, fmt.Errorf("cannot listen on UDP %s: %w", cfg.UDP, err)
+	if err := s.open(); err != nil {
+		_ = s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Server) open() (err error) {
+	if s.cfg.UDP != "" {
+		if s.udp, err = udpbatch.Listen(context.Background(), s.cfg.UDP); err != nil {
+			return fmt.Errorf("cannot listen on UDP %s: %w", s.cfg.UDP, err)
 		}
 		s.senders.New = func() any { return s.udp.NewSender(lentBatch) }
 	}
-	if cfg.HTTPS != "" {
-		if s.https, err = net.Listen("tcp", cfg.HTTPS); err != nil {
-			_ = s.Close()
-			return nil, fmt.Errorf("cannot listen on TCP %s: %w", cfg.HTTPS, err)
-		}
+	if s.https, err = listenTCP(s.cfg.HTTPS); err != nil {
+		return err
 	}
-	return s, nil
+	s.metrics, err = listenTCP(s.cfg.Metrics)
+	return err
+}
+
+// listenTCP listens on the address, if there is one.
+func listenTCP(address string) (net.Listener, error) {
+	if address == "" {
+		return nil, nil //nolint:nilnil // none is asked for
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on TCP %s: %w", address, err)
+	}
+	return l, nil
 }
 
 // UDPAddr gives the UDP socket's address, the zero one where there is none.
@@ -131,8 +148,10 @@ func (s *Server) Close() error {
 	if s.udp != nil {
 		errs = append(errs, s.udp.Close())
 	}
-	if s.https != nil {
-		errs = append(errs, s.https.Close())
+	for _, l := range []net.Listener{s.https, s.metrics} {
+		if l != nil {
+			errs = append(errs, l.Close())
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -142,10 +161,7 @@ func (s *Server) Close() error {
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+Path, s.serveWebSocket)
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		_, _ = fmt.Fprintln(w, "ok")
-	})
+	mux.HandleFunc("GET /healthz", healthy)
 	return mux
 }
 
@@ -153,23 +169,22 @@ func (s *Server) Handler() http.Handler {
 func (s *Server) Serve(ctx context.Context) error {
 	var work sync.WaitGroup
 	failed := make(chan error, 2)
-	var web *http.Server
+	web, metrics := s.webServer(s.Handler()), s.webServer(s.metricsHandler())
 	if s.https != nil {
-		web = s.webServer()
-		work.Go(func() {
-			if err := web.ServeTLS(s.https, "", ""); !errors.Is(err, http.ErrServerClosed) {
-				failed <- fmt.Errorf("HTTPS: %w", err)
-			}
-		})
+		web.TLSConfig = s.cfg.TLS.Clone()
+		web.TLSConfig.NextProtos = []string{"http/1.1"} // a WebSocket needs a connection of its own
+		work.Go(func() { failed <- web.ServeTLS(s.https, "", "") })
+	}
+	if s.metrics != nil {
+		work.Go(func() { failed <- metrics.Serve(s.metrics) })
 	}
 	if s.udp != nil {
 		work.Go(func() { s.serveUDP() })
 	}
 	err := s.attend(ctx, failed)
 	s.stop()
-	if web != nil {
-		_ = web.Close()
-	}
+	_ = web.Close()
+	_ = metrics.Close()
 	if s.udp != nil {
 		_ = s.udp.Close()
 	}
@@ -187,7 +202,7 @@ func (s *Server) attend(ctx context.Context, failed <-chan error) error {
 		case <-ctx.Done():
 			return nil
 		case err := <-failed:
-			return err
+			return fmt.Errorf("the web server ended: %w", err)
 		case now := <-tick.C:
 			sender := s.borrow()
 			s.hub.sweep(asOutlet(sender), now)
@@ -224,31 +239,4 @@ func (s *Server) serveUDP() {
 		f.end()
 		s.flush(sender)
 	}
-}
-
-func (s *Server) webServer() *http.Server {
-	conf := s.cfg.TLS.Clone()
-	conf.NextProtos = []string{"http/1.1"} // a WebSocket needs a connection of its own
-	return &http.Server{
-		Handler:           s.Handler(),
-		TLSConfig:         conf,
-		TLSNextProto:      map[string]func(*http.Server, *tls.Conn, http.Handler){},
-		ReadHeaderTimeout: headerTime,
-		ReadTimeout:       headerTime, // of plain requests; a WebSocket has none once it is one
-		WriteTimeout:      2 * headerTime,
-		IdleTimeout:       headerTime,
-		MaxHeaderBytes:    headerBytes,
-		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
-	}
-}
-
-// enter lets a WebSocket in unless the server stops.
-func (s *Server) enter() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.stopped {
-		return false
-	}
-	s.running.Add(1)
-	return true
 }

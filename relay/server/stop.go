@@ -23,3 +23,14 @@ func (s *Server) stopping() bool {
 	defer s.mu.Unlock()
 	return s.stopped
 }
+
+// enter lets a WebSocket in unless the server stops.
+func (s *Server) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped {
+		return false
+	}
+	s.running.Add(1)
+	return true
+}

@@ -1,0 +1,58 @@
+// Warren-relay forwards sealed packets between machines that cannot reach each other directly, and answers STUN.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+var version = "dev" // stamped by make build
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := command().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "warren-relay:", err)
+		return 1
+	}
+	return 0
+}
+
+func command() *cobra.Command {
+	var f flags
+	root := &cobra.Command{
+		Use: "warren-relay", Short: textShort, Long: textLong, Version: version,
+		Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), f) },
+	}
+	serving := &cobra.Command{
+		Use: "serve", Short: textServe, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), f) },
+	}
+	showing := &cobra.Command{
+		Use: "key", Short: textKey, Long: textKeyLong, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return show(cmd.OutOrStdout(), f) },
+	}
+	root.AddCommand(serving, showing)
+	common := root.PersistentFlags()
+	common.StringVar(&f.state, "state", "/var/lib/warren-relay", textState)
+	common.StringVar(&f.udp, "udp", ":3478", textUDP)
+	common.StringVar(&f.https, "https", ":8443", textHTTPS)
+	common.StringVar(&f.cert, "tls-cert", "", textCert)
+	common.StringVar(&f.certKey, "tls-key", "", textCertKey)
+	for _, c := range []*cobra.Command{root, serving} {
+		c.Flags().StringArrayVar(&f.issuers, "issuer", nil, textIssuer)
+		c.Flags().StringVar(&f.metrics, "metrics", "", textMetrics)
+		c.Flags().BoolVar(&f.debug, "debug", false, textDebug)
+	}
+	showing.Flags().StringVar(&f.host, "host", "HOST", textHost)
+	showing.Flags().StringVar(&f.name, "name", "NAME", textName)
+	return root
+}

@@ -1,0 +1,30 @@
+package main
+
+// What people read.
+const (
+	textShort = "Relay sealed packets between the machines of a Warren network"
+	textLong  = `Warren-relay forwards packets between machines that cannot reach each other directly, and tells machines their
+address (STUN). The packets are sealed end to end: a relay reads none of them. It serves the networks whose
+coordination servers are named with --issuer, and nobody else.
+
+Start it, then let 'warren-relay key' print the line that adds it to the network.`
+	textServe   = "Relay (this is also what warren-relay does without a command)"
+	textKey     = "Print the relay's key, its certificate, and the line that adds it to a network"
+	textKeyLong = textKey + `.
+Give the same --udp, --https and --tls-cert as to serve; an empty one means that there is none.`
+
+	textState   = "`directory` of the relay's key and certificate"
+	textUDP     = "`address` of relaying and STUN over UDP; empty: none"
+	textHTTPS   = "`address` of relaying over WebSocket, for networks without UDP; empty: none"
+	textCert    = "`file` of the TLS certificate and its chain, in PEM; without it the relay makes its own, which machines pin"
+	textCertKey = "`file` of the TLS certificate's private key, in PEM"
+	textIssuer  = "public `key` (server:…) of a coordination server whose network to serve; may be repeated"
+	textMetrics = "`address` of /metrics for Prometheus and of /healthz, over plain HTTP, such as 127.0.0.1:9478; empty: none"
+	textDebug   = "log more"
+	textHost    = "`name` or address at which machines reach this relay"
+	textName    = "`name` of the relay in the network"
+
+	textNoIssuer = "no network to serve: give the coordination server's public key with --issuer server:… ('warren-coord' prints it when it starts)"
+	textNoWay    = "nothing to serve: --udp and --https are both empty"
+	textHalfTLS  = "--tls-cert and --tls-key go together: give both, or neither for a certificate of the relay's own"
+)
