@@ -1,0 +1,189 @@
+package peerpath
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/warren-mesh/warren/coord"
+)
+
+const (
+	maxCandidates = coord.MaxEndpoints
+
+	// What an address that has not answered yet may get, in any ledgerSpan. A peer that names a third party's
+	// addresses as its own has us send it no more than this.
+	ledgerSpan  = 30 * time.Second
+	perAddress  = 5
+	perPeer     = maxCandidates * perAddress
+	trustFor    = 10 * time.Minute // how long an answer shows that the address is the peer's
+	probeForget = 5 * time.Second  // after this, the answer to a probe tells nothing any more
+
+	// A direct path that is lost again and again must answer more than once before it is used again.
+	lossMemory = 2 * time.Minute
+)
+
+// origin is a set of those who named a candidate.
+type origin uint8
+
+const (
+	fromNetmap origin = 1 << iota
+	fromCallMe
+	fromHeard // a message came from there
+)
+
+// candidate is an address at which the peer may be reached.
+type candidate struct {
+	addr   netip.AddrPort
+	local  bool // of a range for local networks (RFC 1918, RFC 4193)
+	origin origin
+	named  time.Time // when it was last named, for choosing whom to forget
+
+	lastProbe time.Time
+	owned     time.Time // when it last answered, on whichever network; zero: never
+	lastPong  time.Time // zero: never, or not on this network
+	latency   time.Duration
+	best      time.Duration // the least latency on this network
+	streak    int           // probes answered in a row
+	confirm   time.Time     // when to probe again for a longer streak; zero: not
+
+	losses   int // how often it was lost while in use
+	lastLoss time.Time
+}
+
+// trusted reports whether the address has shown lately that it is the peer's. A change of our network does not end that:
+// an interface that flaps would use up the ledger, and then there would be no way back.
+func (c *candidate) trusted(now time.Time) bool {
+	return !c.owned.IsZero() && now.Sub(c.owned) < trustFor
+}
+
+// shaky reports whether it was lost while in use not long ago.
+func (c *candidate) shaky(now time.Time) bool {
+	return c.losses > 0 && now.Sub(c.lastLoss) < lossMemory
+}
+
+// need is how many probes in a row must be answered before it is used.
+func (c *candidate) need(now time.Time) int {
+	switch {
+	case !c.shaky(now) || c.losses < 2:
+		return 1
+	case c.losses == 2:
+		return 3
+	}
+	return 5
+}
+
+// timeout is how long to wait for an answer before doubting the path.
+func (c *candidate) timeout() time.Duration {
+	return min(max(2*c.latency+50*time.Millisecond, 300*time.Millisecond), 1500*time.Millisecond)
+}
+
+// answered takes the answer to a probe into account.
+func (c *candidate) answered(now time.Time, rtt time.Duration) {
+	c.owned, c.lastPong, c.latency, c.confirm = now, now, rtt, time.Time{}
+	if c.best == 0 || rtt < c.best {
+		c.best = rtt
+	}
+	c.streak++
+	if c.losses > 0 && !c.shaky(now) {
+		c.losses = 0
+	}
+}
+
+// forget makes it as if it had never answered on this network.
+func (c *candidate) forget() {
+	c.lastPong, c.latency, c.best, c.streak, c.confirm, c.losses = time.Time{}, 0, 0, 0, time.Time{}, 0
+}
+
+// betterThan gives the reason to leave a path that answers for another, in order: the local network, then latency
+// by more than what a hiccup makes. Two that are alike never take turns.
+func (c *candidate) betterThan(cur *candidate, now time.Time) (Reason, bool) {
+	switch {
+	case c.shaky(now) || c.streak == 0:
+		return 0, false
+	case c.local != cur.local:
+		return ReasonLocal, c.local
+	}
+	return ReasonFaster, cur.best-c.best > max(2*time.Millisecond, cur.best/4)
+}
+
+// candidates is the list of a Machine's. It never holds more than maxCandidates.
+type candidates struct{ list []*candidate }
+
+func (cs *candidates) find(addr netip.AddrPort) *candidate {
+	for _, c := range cs.list {
+		if c.addr == addr {
+			return c
+		}
+	}
+	return nil
+}
+
+// name adds an address, or notes who named it. Where there is no room, the one that was named longest ago goes, but
+// never keep nor one that has answered lately. It returns nil where there is no room at all.
+func (cs *candidates) name(now time.Time, addr netip.AddrPort, o origin, keep *candidate) *candidate {
+	if c := cs.find(addr); c != nil {
+		c.origin, c.named = c.origin|o, now
+		return c
+	}
+	if len(cs.list) >= maxCandidates {
+		oldest := -1
+		for i, c := range cs.list {
+			if c != keep && !c.trusted(now) && c.named.Before(now) && (oldest < 0 || c.named.Before(cs.list[oldest].named)) {
+				oldest = i
+			}
+		}
+		if oldest < 0 {
+			return nil
+		}
+		cs.list = slices.Delete(cs.list, oldest, oldest+1)
+	}
+	c := &candidate{addr: addr, local: isLocal(addr.Addr()), origin: o, named: now}
+	cs.list = append(cs.list, c)
+	return c
+}
+
+// replace makes addrs the ones that o names. It returns those that nobody had named before.
+func (cs *candidates) replace(now time.Time, addrs []netip.AddrPort, o origin, keep *candidate) (fresh []*candidate) {
+	cs.list = slices.DeleteFunc(cs.list, func(c *candidate) bool {
+		if slices.Contains(addrs, c.addr) {
+			return false
+		}
+		c.origin &^= o
+		return c.origin == 0 && c != keep && !c.trusted(now)
+	})
+	for _, addr := range addrs {
+		known := cs.find(addr) != nil
+		if c := cs.name(now, addr, o, keep); c != nil && !known {
+			fresh = append(fresh, c)
+		}
+	}
+	return fresh
+}
+
+func isLocal(a netip.Addr) bool { return a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() }
+
+// ledger bounds the probes to addresses that have not answered. It outlives candidates: forgetting
+// one and naming it again gains a peer nothing.
+type ledger struct{ entries []entry }
+
+type entry struct {
+	addr netip.AddrPort
+	at   time.Time
+}
+
+// take reports whether one more probe may be sent to the address, and notes it.
+func (l *ledger) take(now time.Time, addr netip.AddrPort) bool {
+	l.entries = slices.DeleteFunc(l.entries, func(e entry) bool { return now.Sub(e.at) >= ledgerSpan })
+	n := 0
+	for _, e := range l.entries {
+		if e.addr == addr {
+			n++
+		}
+	}
+	if n >= perAddress || len(l.entries) >= perPeer {
+		return false
+	}
+	l.entries = append(l.entries, entry{addr, now})
+	return true
+}

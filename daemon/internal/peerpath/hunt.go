@@ -1,0 +1,260 @@
+package peerpath
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// quick are the times between the first tries of a hunt. After them it tries every second for huntEager, for those
+// addresses that have answered before, and then ever less often, down to huntSlowest.
+var quick = [...]time.Duration{100 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond, time.Second}
+
+const (
+	huntEvery   = time.Second
+	huntEager   = time.Minute
+	huntSlowest = 30 * time.Second
+	huntAgain   = time.Second // the least time between two starts
+
+	freshFor     = 200 * time.Millisecond // an answer as new as this does away with the doubt that a CallMe raises
+	callMeEvery  = time.Second            // the least time between two CallMes of ours
+	callMeAnswer = 5 * time.Second        // and for one that answers the peer's: longer than any way, so that none answers an answer
+)
+
+// hunt is the search for a direct path.
+type hunt struct {
+	wanted bool      // there is traffic and no proven path
+	began  time.Time // the last quick phase
+	tries  int       // in it
+	next   time.Time // zero: not hunting
+	called time.Time // our last CallMe
+	callAt time.Time // when the next is due; zero: none is
+}
+
+// startHunt begins a quick phase. call says whether the peer is to be told.
+func (m *Machine) startHunt(now time.Time, call bool) {
+	m.hunt.wanted = !m.sent.IsZero()
+	if call {
+		m.callMe(now)
+	}
+	if m.hunt.next.IsZero() || now.Sub(m.hunt.began) >= huntAgain {
+		m.hunt.began, m.hunt.tries, m.hunt.next = now, 0, now
+	}
+}
+
+// callMe asks the peer to hunt as well: now, or as soon as the last time is callMeEvery ago.
+func (m *Machine) callMe(now time.Time) {
+	m.hunt.callAt = now
+	if again := m.hunt.called.Add(callMeEvery); !m.hunt.called.IsZero() && again.After(now) {
+		m.hunt.callAt = again
+	}
+}
+
+// calling sends the CallMe that is due.
+func (m *Machine) calling(now time.Time) {
+	h := &m.hunt
+	if h.callAt.IsZero() || now.Before(h.callAt) {
+		return
+	}
+	h.callAt = time.Time{}
+	if m.relayUp {
+		h.called = now
+		m.out = append(m.out, SendCallMe{})
+	}
+}
+
+// called takes the peer's CallMe into account. It probes us now, so we probe it now. It gets our endpoints too, since
+// those that it knows may be old. And it may have moved: a path that did not answer just now is in doubt.
+func (m *Machine) called(now time.Time, addrs []netip.AddrPort) {
+	m.name(now, addrs, fromCallMe)
+	m.handshake.hurry(now)
+	if m.hunt.called.IsZero() || now.Sub(m.hunt.called) >= callMeAnswer {
+		m.hunt.callAt = now
+	}
+	if c := m.current; c != nil && !m.doubt && now.Sub(c.lastPong) >= freshFor {
+		m.startDoubt(now, ReasonCalled)
+		m.probe(now, c)
+	}
+	m.startHunt(now, false)
+}
+
+// name takes a list of endpoints into account.
+func (m *Machine) name(now time.Time, addrs []netip.AddrPort, o origin) {
+	var ok []netip.AddrPort
+	for _, a := range addrs {
+		if m.valid(a) && len(ok) < maxCandidates && !slices.Contains(ok, a) {
+			ok = append(ok, a)
+		}
+	}
+	fresh := m.cands.replace(now, ok, o, m.current)
+	if m.hunt.wanted {
+		for _, c := range fresh {
+			m.try(now, c)
+		}
+	}
+}
+
+// heard takes into account where a message of the peer came from: nothing is proven, but it is worth a probe.
+func (m *Machine) heard(now time.Time, addr netip.AddrPort) {
+	m.handshake.hurry(now)
+	if !addr.IsValid() || !m.valid(addr) {
+		return
+	}
+	c := m.cands.name(now, addr, fromHeard, m.current)
+	switch {
+	case c == nil, c == m.current && !m.doubt:
+	case now.Sub(c.lastPong) < probeForget, now.Sub(c.lastProbe) < confirmEvery:
+	case m.sent.IsZero() && c.lastPong.Before(c.lastProbe) && now.Sub(c.lastProbe) < ledgerSpan:
+		// Two idle machines whose answers get lost must not keep each other awake.
+	default:
+		m.try(now, c)
+	}
+}
+
+// hunting probes the candidates whose time has come.
+func (m *Machine) hunting(now time.Time) {
+	for _, c := range m.cands.list {
+		if !c.confirm.IsZero() && !now.Before(c.confirm) {
+			c.confirm = time.Time{}
+			m.probe(now, c)
+		}
+	}
+	h := &m.hunt
+	if h.next.IsZero() || now.Before(h.next) {
+		return
+	}
+	settled := m.current != nil && !m.doubt
+	if settled || m.sent.IsZero() {
+		h.wanted = false
+		if h.tries > len(quick) {
+			h.next = time.Time{}
+			return
+		}
+	}
+	for _, c := range m.cands.list {
+		if c == m.current || (settled && m.current.local && !c.local) || now.Sub(c.lastProbe) < confirmEvery/2 {
+			continue
+		}
+		m.try(now, c)
+	}
+	h.tries++
+	if h.wanted && now.Sub(h.called) >= ledgerSpan { // by now both sides may probe everything again
+		m.callMe(now)
+	}
+	h.next = now.Add(h.gap(now))
+}
+
+// gap is the time to the next try.
+func (h *hunt) gap(now time.Time) time.Duration {
+	if h.tries <= len(quick) {
+		return quick[h.tries-1]
+	}
+	since := now.Sub(h.began)
+	if since < huntEager {
+		return huntEvery
+	}
+	return min(since/8, huntSlowest)
+}
+
+// try probes a candidate, if it may be probed.
+func (m *Machine) try(now time.Time, c *candidate) {
+	if c.trusted(now) || m.ledger.take(now, c.addr) {
+		m.send(now, c)
+	}
+}
+
+// probe probes a candidate that has been in use. After a change of the network it must answer first, as any other.
+func (m *Machine) probe(now time.Time, c *candidate) {
+	c.lastProbe = now // also where it may not be probed: it is the time of the next attempt that counts
+	m.try(now, c)
+}
+
+func (m *Machine) send(now time.Time, c *candidate) {
+	c.lastProbe = now
+	m.out = append(m.out, Probe{To: c.addr, Number: m.probes.add(now, c.addr)})
+}
+
+// probes are those not answered yet.
+type probes struct {
+	number uint64
+	out    []probe
+}
+
+type probe struct {
+	number uint64
+	to     netip.AddrPort
+	at     time.Time
+}
+
+func (ps *probes) add(now time.Time, to netip.AddrPort) uint64 {
+	ps.number++
+	ps.out = append(ps.out, probe{ps.number, to, now})
+	return ps.number
+}
+
+func (ps *probes) take(number uint64) (probe, bool) {
+	for i, p := range ps.out {
+		if p.number == number {
+			ps.out = slices.Delete(ps.out, i, i+1)
+			return p, true
+		}
+	}
+	return probe{}, false
+}
+
+// expire forgets those that will not be answered any more, and breaks their candidates' streaks.
+func (ps *probes) expire(now time.Time, find func(netip.AddrPort) *candidate) {
+	ps.out = slices.DeleteFunc(ps.out, func(p probe) bool {
+		if c := find(p.to); c != nil && now.Sub(p.at) >= c.timeout() && c.lastPong.Before(p.at) {
+			c.streak = 0
+		}
+		return now.Sub(p.at) >= probeForget
+	})
+}
+
+// keeper has the last handshake initiation sent again until it is answered. WireGuard itself waits for RekeyTimeout, 5 s.
+type keeper struct {
+	next time.Time // zero: nothing is pending
+	gap  time.Duration
+	last time.Time // sent or resent
+	end  time.Time // WireGuard makes a new one
+}
+
+const (
+	resendFirst = 100 * time.Millisecond
+	resendFor   = 5 * time.Second       // WireGuard's RekeyTimeout
+	resendLeast = 50 * time.Millisecond // between two, so that nothing from outside makes it a stream
+)
+
+func (k *keeper) begin(now time.Time) {
+	*k = keeper{next: now.Add(resendFirst), gap: resendFirst, last: now, end: now.Add(resendFor)}
+}
+
+// hurry has it resent at once: the peer has just shown that it can be reached.
+func (k *keeper) hurry(now time.Time) {
+	if !k.next.IsZero() {
+		k.next = k.last.Add(resendLeast)
+		if k.next.Before(now) {
+			k.next = now
+		}
+	}
+}
+
+func (m *Machine) keep(now time.Time) {
+	k := &m.handshake
+	if k.next.IsZero() || now.Before(k.next) {
+		return
+	}
+	if !now.Before(k.end) {
+		*k = keeper{}
+		return
+	}
+	if m.path != (Path{}) {
+		m.out = append(m.out, ResendHandshake{})
+		k.last = now
+	}
+	k.gap *= 2
+	if k.next = now.Add(k.gap); k.next.After(k.end) {
+		k.next = k.end
+	}
+}

@@ -1,0 +1,324 @@
+package peerpath
+
+import (
+	"container/heap"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// sim is an internet with two hosts, in virtual time. What it does depends on its seed alone.
+type sim struct {
+	rng    *rand.Rand
+	now    time.Time
+	queue  simQueue
+	order  uint64
+	a, b   *simHost
+	log    *strings.Builder // nil: not kept
+	loss   float64          // of direct datagrams, each way
+	dup    float64
+	jitter time.Duration
+	direct time.Duration // delay one way
+	relay  time.Duration
+	block  bool // no direct datagram passes between homes
+
+	fresh   time.Time // the last fault
+	checked int       // packets before this one were sent before it
+	moves   int
+}
+
+var simStart = time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func newSim(seed uint64) *sim {
+	s := &sim{
+		rng: rand.New(rand.NewPCG(seed, 1)), now: simStart,
+		direct: 10 * time.Millisecond, relay: 20 * time.Millisecond,
+	}
+	s.a, s.b = newSimHost(s, "A", 1), newSimHost(s, "B", 2)
+	s.a.peer, s.b.peer = s.b, s.a
+	return s
+}
+
+// simHost is one end: a Machine, and what its shell would do.
+type simHost struct {
+	s    *sim
+	name string
+	peer *simHost
+	m    *Machine
+
+	lan     netip.AddrPort
+	nat     *simNAT // nil: lan is a public address
+	home    int     // hosts of one home reach each other's lan address
+	relayOn bool
+
+	deadline time.Time
+	path     Path
+	alarm    uint64 // the order of the event that steps at the deadline
+
+	sentAt    []time.Time // each data packet, by number
+	arrived   []time.Time // each data packet of the other, by number; zero: never
+	handshake int         // initiations that arrived
+	probes    []simProbe
+	answered  map[netip.AddrPort]bool // addresses that ever answered
+	callMes   int
+	lastAct   time.Time
+}
+
+type simProbe struct {
+	to netip.AddrPort
+	at time.Time
+}
+
+// simNAT maps a port to itself whatever the destination and lets in only whom was sent to within its lifetime:
+// endpoint-independent mapping, address-and-port-dependent filtering (RFC 4787).
+type simNAT struct {
+	public netip.AddrPort
+	life   time.Duration
+	sent   map[netip.AddrPort]time.Time
+}
+
+func newSimHost(s *sim, name string, home int) *simHost {
+	h := &simHost{
+		s: s, name: name, m: New(nil), home: home, relayOn: true, answered: map[netip.AddrPort]bool{},
+		lan: netip.MustParseAddrPort(fmt.Sprintf("192.168.%d.2:1000", home)),
+	}
+	h.nat = &simNAT{
+		public: netip.MustParseAddrPort(fmt.Sprintf("203.0.113.%d:1000", home)),
+		life:   30 * time.Second, sent: map[netip.AddrPort]time.Time{},
+	}
+	return h
+}
+
+// endpoints are what the host knows and tells of itself.
+func (h *simHost) endpoints() []netip.AddrPort {
+	if h.nat == nil {
+		return []netip.AddrPort{h.lan}
+	}
+	return []netip.AddrPort{h.lan, h.nat.public}
+}
+
+// meet tells both of each other.
+func (s *sim) meet() {
+	for _, h := range []*simHost{s.a, s.b} {
+		h.step(Relay{ID: 1, Up: h.relayOn && h.peer.relayOn})
+		h.step(Candidates{Addrs: h.peer.endpoints()})
+	}
+}
+
+func (s *sim) setRelay(up bool) {
+	for _, h := range []*simHost{s.a, s.b} {
+		h.relayOn = up
+	}
+	for _, h := range []*simHost{s.a, s.b} {
+		h.step(Relay{ID: 1, Up: up})
+	}
+}
+
+func (h *simHost) step(ev Event) {
+	for _, act := range slices.Clone(h.m.Step(h.s.now, ev)) {
+		h.lastAct = h.s.now
+		h.do(act)
+	}
+	if d := h.m.Deadline(); !d.IsZero() && !d.After(h.s.now) {
+		panic(fmt.Sprintf("%s: the deadline has passed by %v, with nothing left to do", h.name, h.s.now.Sub(d)))
+	}
+	if d := h.m.Deadline(); d != h.deadline {
+		h.deadline = d
+		if !d.IsZero() {
+			h.alarm = h.s.at(d, func(order uint64) {
+				if order == h.alarm {
+					h.deadline = time.Time{}
+					h.step(nil)
+				}
+			})
+		} else {
+			h.alarm = 0
+		}
+	}
+}
+
+func (h *simHost) do(act Action) {
+	h.s.logf("%s %s", h.name, describe(act))
+	switch act := act.(type) {
+	case Probe:
+		h.probes = append(h.probes, simProbe{act.To, h.s.now})
+		h.datagram(act.To, func(to *simHost, from netip.AddrPort) {
+			to.datagram(from, func(to *simHost, from netip.AddrPort) {
+				to.answered[from] = true
+				to.step(Pong{Number: act.Number, From: from})
+			})
+			to.step(Heard{Addr: from})
+		})
+	case SendCallMe:
+		h.callMes++
+		addrs := h.endpoints()
+		h.relayed(func(to *simHost) { to.step(CallMe{Addrs: addrs}) })
+	case UsePath:
+		h.path = act.Path
+	case ResendHandshake:
+		h.sendHandshake()
+	}
+}
+
+func describe(act Action) string {
+	switch act := act.(type) {
+	case Probe:
+		return fmt.Sprintf("probes %s", act.To)
+	case UsePath:
+		return fmt.Sprintf("uses %s because %s", act.Path, act.Reason)
+	case SendCallMe:
+		return "calls"
+	default:
+		return "resends the handshake"
+	}
+}
+
+// send sends a packet of WireGuard's by the present path.
+func (h *simHost) send(arrive func(*simHost)) {
+	if h.path.Relay != 0 {
+		h.relayed(arrive)
+	}
+	if h.path.Direct.IsValid() {
+		h.datagram(h.path.Direct, func(to *simHost, _ netip.AddrPort) { arrive(to) })
+	}
+}
+
+// data sends one numbered data packet.
+func (h *simHost) data() {
+	n := len(h.sentAt)
+	h.sentAt = append(h.sentAt, h.s.now)
+	h.peer.arrived = append(h.peer.arrived, time.Time{})
+	h.send(func(to *simHost) {
+		if to.arrived[n].IsZero() {
+			to.arrived[n] = to.s.now
+		}
+	})
+	h.step(Sent{})
+}
+
+func (h *simHost) startHandshake() {
+	h.sendHandshake()
+	h.step(Sent{})
+	h.step(HandshakeSent{})
+}
+
+func (h *simHost) sendHandshake() {
+	h.send(func(to *simHost) {
+		to.handshake++
+		to.send(func(back *simHost) { back.step(HandshakeAnswered{}) })
+		to.step(Sent{})
+	})
+}
+
+// talk has both send a packet every interval, until the time is over.
+func (s *sim) talk(every, during time.Duration) {
+	end := s.now.Add(during)
+	var tick func(uint64)
+	tick = func(uint64) {
+		s.a.data()
+		s.b.data()
+		if s.now.Add(every).Before(end) {
+			s.at(s.now.Add(every), tick)
+		}
+	}
+	tick(0)
+	s.run(end)
+}
+
+func (h *simHost) relayed(arrive func(*simHost)) {
+	if h.relayOn && h.peer.relayOn {
+		h.s.at(h.s.now.Add(h.s.relay+h.s.jitters()), func(uint64) { arrive(h.peer) })
+	}
+}
+
+func (s *sim) jitters() time.Duration {
+	if s.jitter == 0 {
+		return 0
+	}
+	return time.Duration(s.rng.Int64N(int64(s.jitter)))
+}
+
+// datagram sends directly, through both NATs.
+func (h *simHost) datagram(to netip.AddrPort, arrive func(to *simHost, from netip.AddrPort)) {
+	s, peer := h.s, h.peer
+	from := h.lan
+	local := h.home == peer.home && to == peer.lan
+	if !local && h.nat != nil {
+		from = h.nat.public
+		h.nat.sent[to] = s.now
+	}
+	copies := 1
+	if s.rng.Float64() < s.dup {
+		copies = 2
+	}
+	for range copies {
+		if s.rng.Float64() < s.loss {
+			continue
+		}
+		s.at(s.now.Add(s.direct+s.jitters()), func(uint64) {
+			switch {
+			case local && h.home == peer.home && to == peer.lan:
+			case s.block || (h.home == peer.home && to != peer.lan):
+				return // no hairpin at home
+			case peer.nat == nil && to == peer.lan:
+			case peer.nat != nil && to == peer.nat.public:
+				if at, ok := peer.nat.sent[from]; !ok || s.now.Sub(at) > peer.nat.life {
+					return
+				}
+			default:
+				return
+			}
+			arrive(peer, from)
+		})
+	}
+}
+
+func (s *sim) logf(format string, args ...any) {
+	if s.log != nil {
+		fmt.Fprintf(s.log, "%6.2f  %s\n", s.now.Sub(simStart).Seconds(), fmt.Sprintf(format, args...))
+	}
+}
+
+// run lets everything happen that happens before the time.
+func (s *sim) run(until time.Time) {
+	for len(s.queue) > 0 && s.queue[0].at.Before(until) {
+		ev := heap.Pop(&s.queue).(simEvent)
+		s.now = ev.at
+		ev.do(ev.order)
+	}
+	s.now = until
+}
+
+func (s *sim) pass(d time.Duration) { s.run(s.now.Add(d)) }
+
+func (s *sim) at(when time.Time, do func(order uint64)) uint64 {
+	s.order++
+	if when.Before(s.now) {
+		when = s.now
+	}
+	heap.Push(&s.queue, simEvent{when, s.order, do})
+	return s.order
+}
+
+type simEvent struct {
+	at    time.Time
+	order uint64
+	do    func(order uint64)
+}
+
+type simQueue []simEvent
+
+func (q simQueue) Len() int { return len(q) }
+func (q simQueue) Less(i, j int) bool {
+	return q[i].at.Before(q[j].at) || (q[i].at.Equal(q[j].at) && q[i].order < q[j].order)
+}
+func (q simQueue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
+func (q *simQueue) Push(x any)   { *q = append(*q, x.(simEvent)) }
+func (q *simQueue) Pop() any {
+	last := (*q)[len(*q)-1]
+	*q = (*q)[:len(*q)-1]
+	return last
+}
