@@ -80,6 +80,7 @@ func (t *Tunnel) apply(wished map[key.NodePublic]*Peer, gone []key.NodePublic) e
 	if err := t.dev.IpcSet(text); err != nil {
 		return errors.Join(fmt.Errorf("cannot set the tunnel's peers: %w", err), t.refresh())
 	}
+	t.tellFirst(wished, gone)
 	for _, k := range gone {
 		if wished[k] == nil {
 			delete(t.peers, k)
@@ -97,6 +98,26 @@ func (t *Tunnel) apply(wished map[key.NodePublic]*Peer, gone []key.NodePublic) e
 	}
 	maps.Copy(t.peers, wished)
 	return nil
+}
+
+// tellFirst tells the Bind who goes first where handshakes cross.
+func (t *Tunnel) tellFirst(wished map[key.NodePublic]*Peer, gone []key.NodePublic) {
+	var left []string
+	for _, k := range gone {
+		if p := t.peers[k]; p != nil && p.Endpoint != "" {
+			left = append(left, p.Endpoint)
+		}
+	}
+	first := make(map[string]bool)
+	for k, p := range wished {
+		if was := t.peers[k]; was != nil && was.Endpoint != "" && was.Endpoint != p.Endpoint {
+			left = append(left, was.Endpoint)
+		}
+		if p.Endpoint != "" && t.self.Compare(k) > 0 {
+			first[p.Endpoint] = true
+		}
+	}
+	t.bind.know(first, left)
 }
 
 // disown takes the allowed IPs from the peers that lost them.
@@ -210,16 +231,13 @@ func without(a, b []netip.Prefix) []netip.Prefix {
 }
 
 // Wake starts a handshake with the peer if there is no session with it; else it sends an empty packet. WireGuard sends
-// no second first message within 5 s of the last.
-//
-// Only one end should call it at a time: first messages that cross may leave both ends with sessions that fit no other,
-// until the next try.
+// no second first message within 5 s of the last: if that one was lost, only Rehandshake is sooner.
 func (t *Tunnel) Wake(k key.NodePublic) error {
 	return t.with(k, func(p *device.Peer) error { p.SendKeepalive(); return nil })
 }
 
 // Rehandshake drops the sessions with the peer and starts a handshake at once, however short ago the last one was.
-// Packets that wait for a session go on waiting. On who should call it, see Wake.
+// Packets that wait for a session go on waiting. Both ends may call it at once. The peer takes one in 50 ms.
 func (t *Tunnel) Rehandshake(k key.NodePublic) error {
 	return t.with(k, func(p *device.Peer) error {
 		p.ExpireCurrentKeypairs()

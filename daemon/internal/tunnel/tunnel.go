@@ -39,6 +39,7 @@ type Tunnel struct {
 	log  *slog.Logger
 	self key.NodePublic
 	dev  *device.Device
+	bind *uncrossed
 	calm *calm
 	uapi *uapi // nil: SkipUAPI
 
@@ -64,13 +65,13 @@ func New(cfg Config) (*Tunnel, error) {
 	}
 	t := &Tunnel{
 		name: cfg.Name, log: cfg.Log, self: cfg.NodeKey.Public(),
-		calm: newCalm(cfg.Log), peers: make(map[key.NodePublic]*Peer),
+		bind: uncross(cfg.Bind), calm: newCalm(cfg.Log), peers: make(map[key.NodePublic]*Peer),
 	}
 	tun, err := createTUN(cfg.Name, cfg.MTU, t.calm)
 	if err != nil {
 		return nil, err
 	}
-	t.dev = device.NewDevice(tun, cfg.Bind, logger(cfg.Log))
+	t.dev = device.NewDevice(tun, t.bind, logger(cfg.Log))
 	secret := cfg.NodeKey.Bytes()
 	if err := t.dev.IpcSet("private_key=" + hex.EncodeToString(secret[:])); err != nil {
 		t.Close()
