@@ -1,21 +1,178 @@
 package server
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"mime"
 	"net/http"
+	"path"
+	"strings"
 	"time"
 
+	"github.com/warren-mesh/warren/assets"
 	"github.com/warren-mesh/warren/coord"
-	"github.com/warren-mesh/warren/coord/internal/store"
+	"github.com/warren-mesh/warren/coord/key"
 )
 
-// How long a browser's sign-in lasts.
-const (
-	webLife = 30 * 24 * time.Hour
-	webIdle = 7 * 24 * time.Hour
+// page is what templates see.
+type page struct {
+	// of every page
+	Title        string
+	Network      string
+	User         string // signed in; empty: nobody
+	SignOutToken string
+	Fingerprint  string
+	Assets       string // a hash, so that browsers may keep what pages load
+	Refresh      int    // seconds; 0: never
+
+	// of some
+	Token    string // of the page's form
+	Problem  string
+	Typed    string // name that was typed
+	Login    *loginRef
+	Device   *deviceInfo
+	URL      string
+	Invite   string
+	Machines []machineRow
+	Online   int
+}
+
+// deviceInfo is a machine that asks to be let in.
+type deviceInfo struct{ Name, OS, From, Asked, Fingerprint string }
+
+type machineRow struct {
+	Name, OS, Owner, Seen, Expires string
+	Addrs, Tags                    []string
+	Online                         bool
+}
+
+var (
+	templates  = template.Must(template.ParseFS(assets.Pages, "pages/*.html"))
+	assetsHash = hashAssets()
 )
 
-type visit struct{ user store.User }
+func hashAssets() string {
+	h := sha256.New()
+	_ = fs.WalkDir(assets.Static, ".", func(name string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			text, _ := assets.Static.ReadFile(name)
+			_, _ = h.Write(text)
+		}
+		return err
+	})
+	return hex.EncodeToString(h.Sum(nil)[:6])
+}
 
-func (s *Server) visit(r *http.Request) (*visit, error)                  { return &visit{}, nil }
-func (s *Server) askSignIn(w http.ResponseWriter, r *http.Request) error { return errNotFound }
-func (s *Server) failPage(w http.ResponseWriter, e *coord.Error)         { http.Error(w, e.Message, e.Status) }
+// show writes a page. v may be nil where nobody is known.
+func (s *Server) show(w http.ResponseWriter, status int, name string, v *visit, p page) error {
+	p.Network, p.Fingerprint, p.Assets, p.URL = s.network.Name, s.Key().Short(), assetsHash, s.url
+	if v != nil && v.user.ID != 0 {
+		p.User, p.SignOutToken = v.user.Login, s.formToken(v, "signout")
+	}
+	var b bytes.Buffer
+	if err := templates.ExecuteTemplate(&b, name+".html", &p); err != nil {
+		return err
+	}
+	if v != nil && v.newForm {
+		setCookie(w, cookieForm, v.form, 0)
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write(b.Bytes())
+	return nil
+}
+
+// failPage shows a refusal to a person.
+func (s *Server) failPage(w http.ResponseWriter, e *coord.Error) {
+	title := "That did not work"
+	switch e.Code {
+	case coord.CodeLoginExpired, coord.CodeLoginUnknown:
+		title = "This login is over"
+	case coord.CodeLoginDenied:
+		title = "Cancelled"
+	case "not-found":
+		title = "Nothing here"
+	}
+	message := e.Message
+	if e == errNotFound {
+		message = "Check the address, or start again from the front page."
+	}
+	if err := s.show(w, e.Status, "error", nil, page{Title: title, Problem: message}); err != nil {
+		s.log.Error("cannot show a page", "err", err)
+	}
+}
+
+func (s *Server) static(w http.ResponseWriter, r *http.Request) error {
+	name := r.PathValue("name")
+	text, err := assets.Static.ReadFile("static/" + path.Base(name))
+	if err != nil {
+		return errNotFound
+	}
+	w.Header().Set("Content-Type", mime.TypeByExtension(path.Ext(name)))
+	w.Header().Set("Cache-Control", "public, max-age=86400")
+	_, _ = w.Write(text)
+	return nil
+}
+
+func (s *Server) join(w http.ResponseWriter, _ *http.Request, v *visit) error {
+	return s.show(w, http.StatusOK, "join", v, page{Title: "Join"})
+}
+
+// console lists the machines: the first page of what will be one.
+func (s *Server) console(w http.ResponseWriter, _ *http.Request, v *visit) error {
+	p := page{Title: "Machines", Invite: coord.FormatInvite(s.url, s.Key())}
+	now := s.now()
+	for m := range s.hub.view().Members() {
+		n := m.Node
+		row := machineRow{
+			Name: n.Name, OS: n.OS, Owner: n.User.Login, Tags: n.Tags, Online: n.Online && !m.Expired,
+			Seen: ago(now, n.LastSeen), Expires: "never",
+		}
+		for _, a := range n.Addrs {
+			row.Addrs = append(row.Addrs, a.String())
+		}
+		if row.Online {
+			row.Seen = "now"
+			p.Online++
+		}
+		if m.Expired {
+			row.Expires = "expired"
+		} else if !n.Expires.IsZero() {
+			row.Expires = n.Expires.Format("2 Jan 2006")
+		}
+		p.Machines = append(p.Machines, row)
+	}
+	return s.show(w, http.StatusOK, "console", v, p)
+}
+
+// ago says how long something is past.
+func ago(now, t time.Time) string {
+	d := now.Sub(t)
+	count := func(n int, unit string) string {
+		if n == 1 {
+			return "1 " + unit + " ago"
+		}
+		return fmt.Sprintf("%d %ss ago", n, unit)
+	}
+	switch {
+	case t.IsZero():
+		return "never"
+	case d < time.Minute:
+		return "just now"
+	case d < time.Hour:
+		return count(int(d.Minutes()), "minute")
+	case d < 48*time.Hour:
+		return count(int(d.Hours()), "hour")
+	}
+	return count(int(d.Hours()/24), "day")
+}
+
+// shortKey gives the first digits of a machine's key in groups of four, for people to compare.
+func shortKey(m key.MachinePublic) string {
+	h := hex.EncodeToString(m[:8])
+	return strings.Join([]string{h[:4], h[4:8], h[8:12], h[12:]}, " ")
+}

@@ -47,6 +47,16 @@ func (s *Server) routes() []route {
 		{method: post, path: coord.PathLogout, access: machine, machine: s.logout},
 
 		{method: get, path: "/healthz", public: s.healthz},
+		{method: get, path: "/static/{name}", public: s.static},
+		{method: get, path: coord.PathJoin, access: visitor, page: s.join},
+		{method: get, path: "/signin", access: visitor, page: s.signInPage},
+		{method: post, path: "/signin", access: visitor, limited: true, page: s.signIn},
+		{method: get, path: coord.PathLogin + "{id}", access: visitor, page: s.loginPage},
+		{method: get, path: coord.PathLogin + "{id}/done", access: visitor, page: s.loginDonePage},
+
+		{method: post, path: coord.PathLogin + "{id}", access: signedIn, page: s.connect},
+		{method: post, path: "/signout", access: signedIn, page: s.signOut},
+		{method: get, path: "/{$}", access: signedIn, page: s.console},
 	}
 }
 
@@ -146,7 +156,7 @@ func (s *Server) call(rt route, w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		if rt.access == signedIn && v.user.ID == 0 {
-			return s.askSignIn(w, r)
+			return redirect(w, r, "/signin")
 		}
 		return rt.page(w, r, v)
 	}

@@ -71,7 +71,8 @@ type Server struct {
 	sessions *sessions
 	logins   *logins
 	hasher   *account.Hasher
-	throttle *account.Throttle
+	guesses  *account.Throttle // at one account's password from one address
+	floods   *account.Throttle // at any from one address
 	count    *counters
 	slots    chan struct{}
 	locks    locks
@@ -95,7 +96,7 @@ func Open(ctx context.Context, dir string, o Options) (_ *Server, err error) {
 	}
 	s := &Server{
 		dir: dir, opts: o, identity: identity, log: o.Log, now: o.Now, heartbeat: coord.Heartbeat, started: o.Now(),
-		sessions: newSessions(), logins: newLogins(), hasher: account.NewHasher(), throttle: account.NewThrottle(),
+		sessions: newSessions(), logins: newLogins(), hasher: account.NewHasher(), guesses: account.NewThrottle(5), floods: account.NewThrottle(50),
 		count: newCounters(), slots: make(chan struct{}, maxConcurrent), stopping: make(chan struct{}),
 	}
 	_, _ = rand.Read(s.formKey[:])

@@ -39,6 +39,9 @@ var (
 	errNotFound      = refuse(http.StatusNotFound, "not-found", "There is nothing here: the control protocol's paths begin with /v1/")
 	errMethod        = refuse(http.StatusMethodNotAllowed, coord.CodeBadRequest, "This method is not for this address")
 	errTooLong       = refuse(http.StatusRequestEntityTooLarge, coord.CodeBadRequest, "The request is too long")
+	errForm          = refuse(http.StatusForbidden, coord.CodeBadRequest, "The page was open for too long, or in another window: load it again")
+	errLoginLink     = refuse(http.StatusBadRequest, coord.CodeLoginUnknown, "The link is not whole: start again with 'warren login'")
+	errLoginTries    = refuse(http.StatusForbidden, coord.CodeLoginUnknown, "That was the fifth wrong code, so this login is over: start again with 'warren login'")
 	errCrossOrigin   = refuse(http.StatusForbidden, coord.CodeBadRequest, "The request comes from another site")
 )
 
@@ -61,6 +64,11 @@ func refusal(err error) *coord.Error {
 	}
 	return errInternal
 }
+
+const (
+	textWrongPassword = "Name or password is wrong."
+	textWrongCode     = "That is not the code. Tries left: %d."
+)
 
 func sayWait(d time.Duration) string {
 	return fmt.Sprintf("Too many wrong guesses: wait %s, then try again", max(d, time.Second).Round(time.Second))

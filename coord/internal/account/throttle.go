@@ -8,16 +8,17 @@ import (
 
 // Guesses at passwords and codes: free ones, then a wait that doubles up to a bound. Nobody is ever locked out.
 const (
-	freeGuesses = 5
 	firstWait   = time.Second
 	longestWait = 15 * time.Minute
 	forgetAfter = time.Hour
 	maxKeys     = 16384 // beyond that the oldest are forgotten
 )
 
-// Throttle slows guessing down, per account and per address together: an attacker elsewhere delays the owner of the
-// account no more than the longest wait of an address that both do not share.
+// Throttle slows guessing down. Its keys are for the caller to choose: an account and an address together keep an
+// attacker elsewhere from delaying the account's owner.
 type Throttle struct {
+	free int // guesses without a wait
+
 	mu   sync.Mutex
 	keys map[string]*guesses
 }
@@ -28,8 +29,8 @@ type guesses struct {
 	last   time.Time
 }
 
-// NewThrottle makes a Throttle.
-func NewThrottle() *Throttle { return &Throttle{keys: map[string]*guesses{}} }
+// NewThrottle makes a Throttle that lets so many wrong guesses pass before it slows down.
+func NewThrottle(free int) *Throttle { return &Throttle{free: free, keys: map[string]*guesses{}} }
 
 // Wait says how long the next guess under the key must wait; 0 is not at all.
 func (t *Throttle) Wait(now time.Time, keys ...string) time.Duration {
@@ -57,7 +58,7 @@ func (t *Throttle) Fail(now time.Time, keys ...string) {
 		}
 		g.failed++
 		g.last = now
-		if over := g.failed - freeGuesses; over >= 0 {
+		if over := g.failed - t.free; over >= 0 {
 			g.next = now.Add(min(longestWait, firstWait<<min(over, 20)))
 		}
 	}

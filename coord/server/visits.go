@@ -1,0 +1,221 @@
+package server
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/warren-mesh/warren/coord/internal/account"
+	"github.com/warren-mesh/warren/coord/internal/store"
+)
+
+// Browsers. Both cookies are bound to this very host by their prefix (RFC 6265bis, section 4.1.3.2).
+const (
+	cookieSession = "__Host-warren"      // signed in
+	cookieForm    = "__Host-warren-form" // binds forms to this browser, signed in or not
+
+	webLife  = 30 * 24 * time.Hour
+	webIdle  = 7 * 24 * time.Hour
+	webTouch = time.Hour // how exactly the store knows when a sign-in was last used
+	maxForm  = 16 << 10
+)
+
+// visit is a browser's request.
+type visit struct {
+	user    store.User // ID 0: nobody
+	session [sha256.Size]byte
+	form    string
+	newForm bool // the browser does not have the form cookie yet
+}
+
+// visit finds out who a browser is.
+func (s *Server) visit(r *http.Request) (*visit, error) {
+	v := &visit{}
+	if c, err := r.Cookie(cookieForm); err == nil && len(c.Value) == len(rand.Text()) {
+		v.form = c.Value
+	} else {
+		v.form, v.newForm = rand.Text(), true
+	}
+	c, err := r.Cookie(cookieSession)
+	if err != nil || len(c.Value) != len(rand.Text()) {
+		return v, nil
+	}
+	hash := sha256.Sum256([]byte(c.Value))
+	now := s.now()
+	var ws store.WebSession
+	err = s.store.Read(r.Context(), func(tx store.Tx) (err error) {
+		if ws, err = tx.WebSession(hash); err != nil {
+			return err
+		}
+		if now.Sub(ws.Created) > webLife || now.Sub(ws.Seen) > webIdle {
+			return store.ErrNotFound
+		}
+		v.user, err = tx.User(ws.User)
+		return err
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return v, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	v.session = hash
+	if now.Sub(ws.Seen) > webTouch {
+		err := s.store.Write(r.Context(), func(tx store.Tx) error { return tx.TouchWebSession(hash, now) })
+		if err != nil {
+			s.log.Warn("cannot note a visit", "err", err)
+		}
+	}
+	return v, nil
+}
+
+// formToken ties a form to the browser, the sign-in and the purpose.
+func (s *Server) formToken(v *visit, purpose string) string {
+	mac := hmac.New(sha256.New, s.formKey[:])
+	mac.Write(v.session[:])
+	mac.Write([]byte(v.form + "\x00" + purpose))
+	return hex.EncodeToString(mac.Sum(nil))
+}
+
+// readForm reads a form, and holds it to its token.
+func (s *Server) readForm(w http.ResponseWriter, r *http.Request, v *visit, purpose string) error {
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Now().Add(readTimeout))
+	defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if err := r.ParseForm(); err != nil {
+		if isTooLong(err) {
+			return errTooLong
+		}
+		return badRequest("The form cannot be read")
+	}
+	if !hmac.Equal([]byte(r.PostForm.Get("token")), []byte(s.formToken(v, purpose))) {
+		return errForm
+	}
+	return nil
+}
+
+func setCookie(w http.ResponseWriter, name, value string, life time.Duration) {
+	http.SetCookie(w, &http.Cookie{
+		Name: name, Value: value, Path: "/", MaxAge: int(life.Seconds()),
+		Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+	})
+}
+
+// signInPage asks who it is, for a login or for the console.
+func (s *Server) signInPage(w http.ResponseWriter, r *http.Request, v *visit) error {
+	if v.user.ID != 0 {
+		return redirect(w, r, "/")
+	}
+	return s.showSignIn(w, http.StatusOK, v, nil, "", "")
+}
+
+func (s *Server) showSignIn(w http.ResponseWriter, status int, v *visit, l *loginRef, typed, problem string) error {
+	return s.show(w, status, "signin", v, page{
+		Title: "Sign in", Token: s.formToken(v, "signin"), Login: l, Typed: typed, Problem: problem,
+	})
+}
+
+func (s *Server) signIn(w http.ResponseWriter, r *http.Request, v *visit) error {
+	if err := s.readForm(w, r, v, "signin"); err != nil {
+		return err
+	}
+	f := r.PostForm
+	ref, err := parseLoginRef(f.Get("id"), f.Get("port"), f.Get("state"))
+	if err != nil {
+		return err
+	}
+	login := f.Get("login")
+	user, wait, err := s.checkPassword(r, login, f.Get("password"))
+	switch {
+	case err != nil:
+		return err
+	case wait > 0:
+		return s.showSignIn(w, http.StatusTooManyRequests, v, ref, bounded(login, account.MaxLogin), sayWait(wait))
+	case user.ID == 0:
+		return s.showSignIn(w, http.StatusForbidden, v, ref, bounded(login, account.MaxLogin), textWrongPassword)
+	}
+	if err := s.startWebSession(r.Context(), w, v, user.ID); err != nil {
+		return err
+	}
+	return redirect(w, r, ref.path())
+}
+
+// checkPassword guesses count before they are checked, so that many at once are no way around. The user has ID 0
+// where name or password is wrong, which nobody can tell apart.
+func (s *Server) checkPassword(r *http.Request, login, password string) (user store.User, wait time.Duration, err error) {
+	now, from := s.now(), account.AddressKey(s.clientAddr(r))
+	pair := login + " " + from
+	if account.CheckLogin(login) != nil {
+		login, pair = "", "? "+from
+	}
+	if wait = max(s.guesses.Wait(now, pair), s.floods.Wait(now, from)); wait > 0 {
+		s.count.logins.WithLabelValues("throttled").Inc()
+		return user, wait, nil
+	}
+	s.guesses.Fail(now, pair)
+	s.floods.Fail(now, from)
+	err = s.store.Read(r.Context(), func(tx store.Tx) (err error) {
+		user, err = tx.UserByLogin(login)
+		return err
+	})
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return user, 0, err
+	}
+	ok, err := s.hasher.Check(r.Context(), password, user.Password)
+	if err != nil {
+		return user, 0, err
+	}
+	if !ok {
+		s.count.logins.WithLabelValues("wrong").Inc()
+		s.log.Info("sign-in refused", "login", bounded(login, account.MaxLogin), "from", from)
+		return store.User{}, 0, nil
+	}
+	s.guesses.Succeed(pair)
+	s.floods.Succeed(from)
+	s.count.logins.WithLabelValues("ok").Inc()
+	return user, 0, nil
+}
+
+// startWebSession signs the browser in under a new secret; what it had before is void.
+func (s *Server) startWebSession(ctx context.Context, w http.ResponseWriter, v *visit, user int64) error {
+	secret, now := rand.Text(), s.now()
+	err := s.store.Write(ctx, func(tx store.Tx) error {
+		if err := tx.RemoveWebSession(v.session); err != nil {
+			return err
+		}
+		return tx.AddWebSession(store.WebSession{Hash: sha256.Sum256([]byte(secret)), User: user, Created: now, Seen: now})
+	})
+	if err != nil {
+		return err
+	}
+	setCookie(w, cookieSession, secret, webLife)
+	setCookie(w, cookieForm, rand.Text(), 0)
+	return nil
+}
+
+func (s *Server) signOut(w http.ResponseWriter, r *http.Request, v *visit) error {
+	if err := s.readForm(w, r, v, "signout"); err != nil {
+		return err
+	}
+	ref, err := parseLoginRef(r.PostForm.Get("id"), r.PostForm.Get("port"), r.PostForm.Get("state"))
+	if err != nil {
+		return err
+	}
+	err = s.store.Write(r.Context(), func(tx store.Tx) error { return tx.RemoveWebSession(v.session) })
+	if err != nil {
+		return err
+	}
+	setCookie(w, cookieSession, "", -time.Second)
+	return redirect(w, r, ref.path())
+}
+
+func redirect(w http.ResponseWriter, r *http.Request, to string) error {
+	http.Redirect(w, r, to, http.StatusSeeOther)
+	return nil
+}
