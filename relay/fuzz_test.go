@@ -2,6 +2,7 @@ package relay
 
 import (
 	"bytes"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -119,6 +120,74 @@ func FuzzSTUN(f *testing.F) {
 		if m.Decode() == nil && x.GetFrom(m) == nil {
 			if ip, _ := netip.AddrFromSlice(x.IP); netip.AddrPortFrom(ip.Unmap(), uint16(x.Port)) != a {
 				t.Errorf("we read %s, pion %v", a, x)
+			}
+		}
+	})
+}
+
+// fuzzCarrier is a carrier that gives the frames of the fuzzer, then ends.
+type fuzzCarrier struct {
+	carrier
+	frames [][]byte
+}
+
+func (c *fuzzCarrier) next(wait bool) (frame []byte, err error) {
+	if len(c.frames) == 0 {
+		if wait {
+			return nil, net.ErrClosed
+		}
+		return nil, nil
+	}
+	frame, c.frames = c.frames[0], c.frames[1:]
+	return frame, nil
+}
+
+// FuzzMaliciousRelay lets a relay, or whoever saw the tag, say anything to a client with a session. The first byte of
+// each step says how long its frame is and whether it ends with the tag.
+func FuzzMaliciousRelay(f *testing.F) {
+	node, _ := key.ParseNode(seedNode)
+	relay, _ := key.ParseRelay(seedRelay)
+	shared, err := node.Shared(relay.Public())
+	if err != nil {
+		f.Fatal(err)
+	}
+	tag := Tag{2}
+	f.Add([]byte{0x85, 1, 2, 3, 4, 1, 0x89, 1, 2, 3, 4, 5, 6, 7, 8, 2})
+	f.Add([]byte{0x81, 9, 0x81, 11, 0x01, 1, 0x00})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c := NewClient(ClientConfig{Node: node, Key: relay.Public(), OnAbsent: func(Address) {}})
+		fc := &fuzzCarrier{}
+		want := 0
+		for len(b) > 0 {
+			n := min(int(b[0]&0x7f), len(b)-1)
+			frame, tagged := bytes.Clone(b[1:1+n]), b[0]&0x80 != 0
+			b = b[1+n:]
+			if tagged && n > 0 {
+				kind := frame[n-1]
+				frame = append(append(frame[:n-1], tag[:]...), kind)
+				if _, _, _, ok := SplitData(frame); ok {
+					want++
+				}
+			} else if _, _, g, ok := SplitData(frame); ok && g == tag {
+				want++
+			}
+			fc.frames = append(fc.frames, frame)
+		}
+		l := &link{carrier: fc, shared: shared, tag: tag}
+		bufs, sizes, from, got := [][]byte{make([]byte, 200), make([]byte, 200)}, make([]int, 2), make([]Address, 2), 0
+		for {
+			n, err := c.fill(l, bufs, sizes, from)
+			if err != nil {
+				break
+			}
+			got += n
+		}
+		if got != want {
+			t.Errorf("%d packets, not %d", got, want)
+		}
+		for len(c.notes) > 0 {
+			if n := <-c.notes; n.pong != nil || n.bye != 0 {
+				t.Error("a sealed frame that nobody sealed")
 			}
 		}
 	})
