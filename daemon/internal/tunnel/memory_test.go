@@ -170,7 +170,10 @@ func TestMemoryComesBackAfterAHeavyTransfer(t *testing.T) {
 	a, b, to := twoNodes(t, time.Second)
 	idleA, _ := a.resident(t)
 	idleB, _ := b.resident(t)
-	rate := transfer(t, a, b, to, 4, "-P", "4")
+	const seconds = 4
+	cpu := a.p.CPU() + b.p.CPU()
+	rate := transfer(t, a, b, to, seconds, "-P", "4")
+	cpu = a.p.CPU() + b.p.CPU() - cpu
 	_, peakA := a.resident(t)
 	_, peakB := b.resident(t)
 	const bound = 40 // MB; the daemon around it has another 40
@@ -181,8 +184,8 @@ func TestMemoryComesBackAfterAHeavyTransfer(t *testing.T) {
 		nowA, _ = a.resident(t)
 		nowB, _ = b.resident(t)
 	}
-	t.Logf("idle %d and %d MB; %.0f Mbit/s; peak %d and %d MB; %.1f s later %d and %d MB",
-		idleA, idleB, rate, peakA, peakB, time.Since(start).Seconds(), nowA, nowB)
+	t.Logf("idle %d and %d MB; %.0f Mbit/s, %.2f CPU seconds per GB; peak %d and %d MB; %.1f s later %d and %d MB",
+		idleA, idleB, rate, cpu.Seconds()/(rate*seconds/8000), peakA, peakB, time.Since(start).Seconds(), nowA, nowB)
 	if nowA > bound || nowB > bound {
 		t.Errorf("after the transfer %d and %d MB are resident, %d at the most", nowA, nowB, bound)
 	}
