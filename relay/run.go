@@ -70,6 +70,9 @@ func (c *Client) keepUp(ctx context.Context, l *link) (err error) {
 			c.retire(ctx, l)
 			return err
 		}
+		if next.moved {
+			c.ping(next) // ahead of the first packet, which the relay takes only from where it knows us
+		}
 		c.use(next)
 		l.carrier.close()
 		l = next

@@ -86,7 +86,9 @@ func (f *forwarder) data(o origin, b []byte) {
 		f.strangers++
 		return
 	}
-	from.seen.Store(f.at)
+	if from.seen.Load() != f.at { // once per batch: a store costs much more than a look
+		from.seen.Store(f.at)
+	}
 	n := name{network: from.name.network, addr: addr}
 	if f.to == nil || f.toName != n {
 		f.to, f.toName = f.hub.sessions.byName(n), n
