@@ -59,6 +59,11 @@ func benchRelay(b *testing.B, change func(*relay.ClientConfig), by relay.Transpo
 	if single {
 		n.server.udp.DisableOffloads()
 	}
+	benchClients(b, n, change, by)
+}
+
+// benchClients gives how many packets came through.
+func benchClients(b *testing.B, n *network, change func(*relay.ClientConfig), by relay.Transport) float64 {
 	from := n.join(change).connected(by)
 	cfg := n.config(key.NewNode())
 	change(&cfg)
@@ -90,6 +95,7 @@ func benchRelay(b *testing.B, change func(*relay.ClientConfig), by relay.Transpo
 	got := float64(sink.got.Load() - start)
 	b.ReportMetric((cpuTime()-cpu).Seconds()/(got*benchPacket/1e9), "cpu-s/GB")
 	b.ReportMetric(100*(1-got/float64(sent)), "%lost")
+	return got
 }
 
 func cpuTime() time.Duration {

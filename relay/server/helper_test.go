@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -21,7 +22,16 @@ import (
 	"github.com/warren-mesh/warren/relay"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if args := os.Getenv(processEnv); args != "" {
+		if err := beRelay(args); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // deadline is for what takes milliseconds.
 const deadline = 20 * time.Second
@@ -41,23 +51,26 @@ type network struct {
 func newNetwork(t testing.TB) *network {
 	t.Helper()
 	n := &network{t: t, issuer: key.NewServer(), key: key.NewRelay()}
-	n.cert, n.pin = selfSigned(t)
+	var err error
+	if n.cert, n.pin, err = newCert(); err != nil {
+		t.Fatal(err)
+	}
 	return n
 }
 
-func selfSigned(t testing.TB) (tls.Certificate, []byte) {
-	t.Helper()
+func newCert() (cert tls.Certificate, pin []byte, err error) {
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		t.Fatal(err)
+		return cert, nil, err
 	}
 	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(1)},
 		&x509.Certificate{SerialNumber: big.NewInt(1)}, &k.PublicKey, k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.Sum256(der)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: k}, sum[:]
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: k}, sum(der), err
+}
+
+func sum(b []byte) []byte {
+	s := sha256.Sum256(b)
+	return s[:]
 }
 
 // serve starts the relay on the addresses, of which either may be empty.
@@ -111,6 +124,9 @@ func (n *network) config(node key.Node) relay.ClientConfig {
 	cfg := relay.ClientConfig{
 		Name: "test", Key: n.key.Public(), Cert: n.pin, Node: node,
 		Ticket: func() []byte { return n.ticket(node) },
+	}
+	if n.server == nil { // it is elsewhere
+		return cfg
 	}
 	if a := n.server.UDPAddr(); a.IsValid() {
 		cfg.UDP = a.String()

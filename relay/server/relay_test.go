@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -32,6 +33,14 @@ func TestPacketsGoBothWays(t *testing.T) {
 			})
 		}
 	}
+}
+
+func TestARelayIsFoundByName(t *testing.T) {
+	n := newNetwork(t)
+	n.serve("127.0.0.1:0", "")
+	n.join(func(c *relay.ClientConfig) {
+		c.UDP = fmt.Sprintf("localhost:%d", n.server.UDPAddr().Port()) // at ::1 nothing listens
+	}).connected(relay.TransportUDP)
 }
 
 func TestUDPIsPreferred(t *testing.T) {

@@ -1,0 +1,128 @@
+package server
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/warren-mesh/warren/coord/key"
+	"github.com/warren-mesh/warren/relay"
+)
+
+// processEnv makes the test binary a relay: the relay's key and the issuer's, and perhaps "single".
+const processEnv = "WARREN_TEST_RELAY"
+
+// beRelay relays until its standard input ends. It prints its addresses first.
+func beRelay(args string) error {
+	f := strings.Fields(args)
+	k, err1 := key.ParseRelay(f[0])
+	issuer, err2 := key.ParseServerPublic(f[1])
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	cert, _, err := newCert()
+	if err != nil {
+		return err
+	}
+	s, err := New(Config{
+		UDP: "127.0.0.1:0", HTTPS: "127.0.0.1:0", TLS: &tls.Config{Certificates: []tls.Certificate{cert}},
+		Key: k, Issuers: []key.ServerPublic{issuer},
+	})
+	if err != nil {
+		return err
+	}
+	if len(f) > 2 {
+		s.udp.DisableOffloads()
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		cancel()
+	}()
+	fmt.Println(s.UDPAddr(), s.HTTPSAddr())
+	return s.Serve(ctx)
+}
+
+// relayProcess is a relay in a process of its own, so that its CPU time can be told from its clients'.
+type relayProcess struct {
+	cmd      *exec.Cmd
+	stdin    io.Closer
+	udp, web netip.AddrPort
+}
+
+func startProcess(b *testing.B, n *network, single bool) *relayProcess {
+	b.Helper()
+	args := n.key.Reveal() + " " + n.issuer.Public().String()
+	if single {
+		args += " single"
+	}
+	p := &relayProcess{cmd: exec.Command("/proc/self/exe")}
+	p.cmd.Env = append(os.Environ(), processEnv+"="+args)
+	p.cmd.Stderr = os.Stderr
+	stdout, err1 := p.cmd.StdoutPipe()
+	stdin, err2 := p.cmd.StdinPipe()
+	if err := errors.Join(err1, err2, p.cmd.Start()); err != nil {
+		b.Fatal(err)
+	}
+	p.stdin = stdin
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		b.Fatal(err)
+	}
+	f := strings.Fields(line)
+	p.udp, p.web = netip.MustParseAddrPort(f[0]), netip.MustParseAddrPort(f[1])
+	return p
+}
+
+// stop ends the relay and gives the CPU seconds that it took.
+func (p *relayProcess) stop() float64 {
+	_ = p.stdin.Close()
+	_ = p.cmd.Wait()
+	return (p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime()).Seconds()
+}
+
+// BenchmarkRelayProcess is BenchmarkRelay with a relay in a process of its own: relay-cpu-s/GB is what it alone took.
+func BenchmarkRelayProcess(b *testing.B) {
+	for _, c := range []struct {
+		name   string
+		by     relay.Transport
+		single bool
+	}{
+		{"UDP", relay.TransportUDP, false},
+		{"UDP without the relay's offloads", relay.TransportUDP, true},
+		{"WebSocket", relay.TransportWebSocket, false},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			n := newNetwork(b)
+			p := startProcess(b, n, c.single)
+			change := func(cfg *relay.ClientConfig) {
+				cfg.UDP, cfg.URL = p.udp.String(), ""
+				if c.by == relay.TransportWebSocket {
+					cfg.UDP, cfg.URL = "", fmt.Sprintf("https://%s%s", p.web, Path)
+				}
+				cfg.Cert = p.pin(b)
+			}
+			got := benchClients(b, n, change, c.by)
+			b.ReportMetric(p.stop()/(got*benchPacket/1e9), "relay-cpu-s/GB")
+		})
+	}
+}
+
+// pin asks the relay for its certificate.
+func (p *relayProcess) pin(b *testing.B) []byte {
+	b.Helper()
+	c, err := tls.Dial("tcp", p.web.String(), &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	return sum(c.ConnectionState().PeerCertificates[0].Raw)
+}
