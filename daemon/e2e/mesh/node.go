@@ -4,13 +4,19 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/warren-mesh/warren/daemon/e2e/lab"
+	"github.com/warren-mesh/warren/daemon/internal/tunnel"
 	"github.com/warren-mesh/warren/ipc"
 )
+
+// endLimit is how long a daemon may take to end at the end of the lab.
+const endLimit = 3 * time.Second
 
 // Node is a machine with a running warrend.
 type Node struct {
@@ -34,8 +40,22 @@ func (m *Mesh) Behind(nat lab.NAT, name string) *Node {
 func (m *Mesh) Node(machine *lab.Machine) *Node {
 	m.t.Helper()
 	n := &Node{Machine: machine, m: m}
+	m.t.Cleanup(n.end)
 	n.StartDaemon()
 	return n
+}
+
+// end asks the daemon to end before the lab kills it: what it has outside of its machine's namespace and directory
+// (the wg tool's socket) only it can take away.
+func (n *Node) end() {
+	if n.Daemon == nil {
+		return
+	}
+	n.Daemon.Resume() // it may be paused
+	n.Daemon.Signal(syscall.SIGTERM)
+	if n.Daemon.Wait(endLimit) != nil {
+		_ = os.Remove(filepath.Join(tunnel.SocketDir, n.Interface()+".sock"))
+	}
 }
 
 // Interface is the name of its network interface. The wg tool finds a device by a socket that all namespaces of a

@@ -115,14 +115,12 @@ func (m *Mesh) startRelay(machine *lab.Machine) *Relay {
 	m.t.Helper()
 	program, state := m.programs.path("warren-relay"), filepath.Join(machine.Dir(), "state")
 	issuer := m.Coord.Invite[strings.Index(m.Coord.Invite, "#")+1:]
-	r := &Relay{Machine: machine, m: m, args: []string{
-		program, "serve", "--state", state, "--issuer", issuer, "--udp", ":3478", "--https", ":443",
-	}}
+	where := []string{"--state", state, "--udp", ":3478", "--https", ":443"}
+	r := &Relay{Machine: machine, m: m, args: append([]string{program, "serve", "--issuer", issuer}, where...)}
 	r.Start()
-	out := machine.MustRun(program, "key", "--state", state)
+	out := machine.MustRun(append([]string{program, "key", "--name", "demo", "--host", machine.Addr().String()}, where...)...)
 	for line := range strings.Lines(out) {
 		if _, command, found := strings.Cut(line, "warren-coord "); found {
-			command = strings.NewReplacer("NAME", "demo", "HOST:PORT/relay", machine.Addr().String()+":443/relay", "HOST:PORT", machine.Addr().String()+":3478").Replace(command)
 			m.Coord.Run(strings.Fields(command)...)
 			return r
 		}
