@@ -19,10 +19,12 @@ type Config struct {
 	PortFixed bool      // fail where Port is taken, instead of taking another
 	Node      key.Node  // proves us to relays
 	Disco     key.Disco // seals our probes
-	Mark      uint32    // SO_MARK of the relay links; the device sets the mark of the WireGuard sockets itself
+	Mark      uint32    // SO_MARK of all sockets; 0: none
 	TUNName   string    // interface whose addresses are never published
 	Log       *slog.Logger
 	Events    func(Event) // called from Run's loop: it must not block, and not call back
+
+	allowLoopback bool // tests: 127.0.0.1 may be a peer's address, and is one of ours
 }
 
 // Peer is a machine to talk to. The zero value of each field but Key means "not known".

@@ -1,0 +1,275 @@
+package sock
+
+import (
+	"context"
+	"crypto/rand"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"golang.zx2c4.com/wireguard/conn"
+
+	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/daemon/internal/peerpath"
+	"github.com/warren-mesh/warren/relay"
+)
+
+const (
+	// stunEvery keeps the NAT's mapping while there is traffic with peers: below the 30 s that many NATs keep one.
+	stunEvery   = 25 * time.Second
+	resolveTime = 5 * time.Second
+	mappedKept  = 4 // addresses from STUN that are published
+)
+
+// stunWaits are the times between the tries of a round, and after the last of them.
+var stunWaits = [...]time.Duration{200 * time.Millisecond, 400 * time.Millisecond, 800 * time.Millisecond}
+
+// local is what the loop knows of this machine's own addresses.
+type local struct {
+	ifaces    []coord.Endpoint
+	mapped    map[netip.AddrPort]netip.AddrPort // by STUN server: our address as it sees it
+	endpoints []coord.Endpoint                  // both, without doubles
+	servers   map[coord.RelayID][]netip.AddrPort
+	blocked   bool // no STUN server answers
+	home      coord.RelayID
+	told      LocalEndpoints
+
+	next  time.Time // when localDue has something to do; zero: never
+	round stunRound
+}
+
+// stunRound asks every server until it answers.
+type stunRound struct {
+	on       bool
+	began    time.Time
+	tries    int
+	next     time.Time
+	asked    map[relay.STUNTransaction]stunRequest
+	answered map[netip.AddrPort]bool
+}
+
+type stunRequest struct {
+	relay coord.RelayID
+	to    netip.AddrPort
+	at    time.Time
+}
+
+// resolved is what the names of the relays stand for.
+type resolved struct {
+	id    coord.RelayID
+	udp   string
+	addrs []netip.AddrPort
+}
+
+// stale reports whether the NAT may have forgotten what the last round showed.
+func (lo *local) stale(now time.Time) bool {
+	return len(lo.servers) > 0 && !lo.round.on && now.Sub(lo.round.began) >= stunEvery
+}
+
+// gather lists the addresses of this machine's interfaces.
+func (l *loop) gather() {
+	port := l.Port()
+	if port == 0 {
+		return
+	}
+	ifaces, err := net.Interfaces()
+	if err != nil {
+		l.log.Warn("this machine's interfaces cannot be read", "err", err)
+	}
+	var found []coord.Endpoint
+	for _, ifi := range ifaces {
+		if ifi.Flags&net.FlagUp == 0 || ifi.Name == l.cfg.TUNName {
+			continue
+		}
+		addrs, err := ifi.Addrs()
+		if err != nil {
+			continue // it went away
+		}
+		for _, a := range addrs {
+			n, ok := a.(*net.IPNet)
+			if !ok {
+				continue
+			}
+			ip, ok := netip.AddrFromSlice(n.IP)
+			if ap := netip.AddrPortFrom(ip.Unmap(), port); ok && l.valid(ap) {
+				found = append(found, coord.Endpoint{Addr: ap, Kind: coord.EndpointLocal})
+			}
+		}
+	}
+	l.local.ifaces = found
+	l.setEndpoints()
+}
+
+// setEndpoints makes the list of what others may reach us at, and tells them if it is another.
+func (l *loop) setEndpoints() {
+	lo := &l.local
+	var list, mapped []coord.Endpoint
+	for _, a := range lo.mapped {
+		mapped = append(mapped, coord.Endpoint{Addr: a, Kind: coord.EndpointSTUN})
+	}
+	slices.SortFunc(mapped, func(a, b coord.Endpoint) int { return a.Addr.Compare(b.Addr) })
+	add := func(eps []coord.Endpoint, most int) {
+		for _, ep := range eps {
+			if len(list) < most && !slices.ContainsFunc(list, func(o coord.Endpoint) bool { return o.Addr == ep.Addr }) {
+				list = append(list, ep)
+			}
+		}
+	}
+	add(lo.ifaces, coord.MaxEndpoints-mappedKept)
+	add(mapped, coord.MaxEndpoints)
+	if slices.Equal(list, lo.endpoints) {
+		return
+	}
+	lo.endpoints = list
+	l.dirty = true
+	for p := range l.active {
+		l.step(p, peerpath.EndpointsChanged{})
+	}
+}
+
+// resolve looks up the addresses of the relays.
+func (l *loop) resolve() {
+	for _, r := range l.relays.list {
+		if r.UDP == "" {
+			continue
+		}
+		if ap, err := netip.ParseAddrPort(r.UDP); err == nil {
+			l.setResolved(resolved{r.ID, r.UDP, []netip.AddrPort{unmap(ap)}})
+			continue
+		}
+		l.start(func(ctx context.Context) {
+			ctx, cancel := context.WithTimeout(ctx, resolveTime)
+			defer cancel()
+			found := resolved{id: r.ID, udp: r.UDP}
+			host, service, err := net.SplitHostPort(r.UDP)
+			if err != nil {
+				return
+			}
+			port, err := net.DefaultResolver.LookupPort(ctx, "udp", service)
+			if err != nil {
+				return
+			}
+			ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+			if err != nil {
+				l.log.Debug("the relay's name cannot be resolved", "relay", r.Name, "err", err)
+				return
+			}
+			for _, ip := range ips {
+				found.addrs = append(found.addrs, netip.AddrPortFrom(ip.Unmap(), uint16(port)))
+			}
+			l.post(func(m *mail) { m.resolved = append(m.resolved, found) })
+		})
+	}
+}
+
+func (l *loop) setResolved(r resolved) {
+	if is := l.relays.find(r.id); is == nil || is.UDP != r.udp {
+		return // the answer to an old question
+	}
+	if l.local.servers == nil {
+		l.local.servers = make(map[coord.RelayID][]netip.AddrPort)
+	}
+	if slices.Equal(l.local.servers[r.id], r.addrs) {
+		return
+	}
+	l.local.servers[r.id] = r.addrs
+	l.startSTUN()
+}
+
+// startSTUN begins a round, from the very sockets of WireGuard: the NAT's mapping is theirs.
+func (l *loop) startSTUN() {
+	lo := &l.local
+	if l.Port() == 0 || len(lo.servers) == 0 {
+		return
+	}
+	lo.round = stunRound{
+		on: true, began: l.now, next: l.now,
+		asked: make(map[relay.STUNTransaction]stunRequest), answered: make(map[netip.AddrPort]bool),
+	}
+	lo.next = l.now
+}
+
+// localDue does what time asks for, of this machine's own.
+func (l *loop) localDue() {
+	lo := &l.local
+	if lo.next.IsZero() || lo.next.After(l.now) {
+		return
+	}
+	lo.next = time.Time{}
+	if r := &lo.round; r.on && !r.next.After(l.now) {
+		if r.tries < len(stunWaits) && l.askSTUN() {
+			r.next = l.now.Add(stunWaits[r.tries])
+			r.tries++
+		} else {
+			l.endSTUN()
+		}
+	}
+	if !lo.round.on && lo.stale(l.now) && len(l.active) > 0 {
+		l.startSTUN()
+	}
+	switch {
+	case lo.round.on:
+		lo.next = earliest(lo.next, lo.round.next)
+	case len(l.active) > 0 && len(lo.servers) > 0:
+		lo.next = earliest(lo.next, lo.round.began.Add(stunEvery))
+	}
+	l.chooseHome()
+}
+
+// askSTUN asks those that have not answered. It reports whether there are any.
+func (l *loop) askSTUN() bool {
+	r, asks := &l.local.round, false
+	for id, addrs := range l.local.servers {
+		for _, to := range addrs {
+			if r.answered[to] {
+				continue
+			}
+			asks = true
+			var tx relay.STUNTransaction
+			_, _ = rand.Read(tx[:])
+			r.asked[tx] = stunRequest{id, to, time.Now()}
+			_ = l.bind.Bind.Send([][]byte{relay.AppendSTUNRequest(nil, tx)}, &conn.StdNetEndpoint{AddrPort: to})
+		}
+	}
+	return asks
+}
+
+// endSTUN forgets what servers that are silent now once said.
+func (l *loop) endSTUN() {
+	lo := &l.local
+	lo.round.on = false
+	if blocked := len(lo.round.answered) == 0; blocked != lo.blocked {
+		lo.blocked, l.dirty = blocked, true
+	}
+	for server := range lo.mapped {
+		if !lo.round.answered[server] {
+			delete(lo.mapped, server)
+		}
+	}
+	l.setEndpoints()
+}
+
+func (l *loop) stunAnswer(b []byte) {
+	lo := &l.local
+	tx, addr, ok := relay.ParseSTUNResponse(b)
+	req, asked := lo.round.asked[tx]
+	if !ok || !asked {
+		l.drops.junk.Add(1)
+		return
+	}
+	delete(lo.round.asked, tx)
+	lo.round.answered[req.to] = true
+	if lo.blocked {
+		lo.blocked, l.dirty = false, true
+	}
+	l.relays.latency[req.relay] = l.now.Sub(req.at)
+	if l.valid(addr) {
+		if lo.mapped == nil {
+			lo.mapped = make(map[netip.AddrPort]netip.AddrPort)
+		}
+		lo.mapped[req.to] = unmap(addr)
+		l.setEndpoints()
+	}
+	l.chooseHome()
+}

@@ -1,0 +1,46 @@
+package sock
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/relay"
+)
+
+// The slots for links. WireGuard takes its ReceiveFuncs once, and each costs it a batch of buffers.
+const (
+	slotHome   = 0
+	slotOther  = 1 // for peers whose home is another relay
+	relaySlots = 2
+)
+
+// slot holds a link, and has WireGuard receive from it.
+type slot struct {
+	link   atomic.Pointer[link] // nil: empty
+	filled chan struct{}        // has one after link was set
+}
+
+// link is a relay in use.
+type link struct {
+	relay  coord.Relay
+	client *relay.Client
+	cancel context.CancelFunc
+	up     bool // owned by the loop
+}
+
+func (sl *slot) fill(l *link) {
+	if old := sl.link.Swap(l); old != nil {
+		old.cancel()
+	}
+	select {
+	case sl.filled <- struct{}{}:
+	default:
+	}
+}
+
+func (sl *slot) clear() {
+	if old := sl.link.Swap(nil); old != nil {
+		old.cancel()
+	}
+}
