@@ -24,7 +24,9 @@ type Config struct {
 	Log       *slog.Logger
 	Events    func(Event) // called from Run's loop: it must not block, and not call back
 
-	allowLoopback bool // tests: 127.0.0.1 may be a peer's address, and is one of ours
+	// For tests.
+	allowLoopback bool // 127.0.0.1 may be a peer's address, and is one of ours
+	noLocal       bool // addresses of interfaces are not ours
 }
 
 // Peer is a machine to talk to. The zero value of each field but Key means "not known".

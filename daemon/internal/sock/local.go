@@ -79,7 +79,7 @@ func (l *loop) gather() {
 	}
 	var found []coord.Endpoint
 	for _, ifi := range ifaces {
-		if ifi.Flags&net.FlagUp == 0 || ifi.Name == l.cfg.TUNName {
+		if ifi.Flags&net.FlagUp == 0 || ifi.Name == l.cfg.TUNName || l.cfg.noLocal {
 			continue
 		}
 		addrs, err := ifi.Addrs()

@@ -1,0 +1,233 @@
+package sock
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/key"
+)
+
+func TestTwoMachinesTalkThroughTheRelay(t *testing.T) {
+	for _, over := range []string{"udp", "websocket"} {
+		t.Run(over, func(t *testing.T) {
+			w := newWorld(t, over)
+			a, b := w.node(false), w.node(false)
+			a.home()
+			b.home()
+			a.know(b)
+			b.know(a)
+			t.Logf("first packet after %v", a.reaches(b))
+			b.reaches(a)
+			if p := a.path(b); p.Kind != PathRelay || !p.Active || p.LastReceived.IsZero() {
+				t.Errorf("%+v", p)
+			}
+			s := a.sock.Snapshot()
+			if len(s.Relays) != 1 || !s.Relays[0].Up || s.Relays[0].Transport != over || !s.Relays[0].Home {
+				t.Errorf("%+v", s.Relays)
+			}
+			r, err := a.sock.Ping(t.Context(), b.key.Public())
+			if err != nil || r.Kind != PathRelay || r.Relay != 1 || r.Latency <= 0 {
+				t.Errorf("%+v, %v", r, err)
+			}
+		})
+	}
+}
+
+func TestTwoMachinesBecomeDirect(t *testing.T) {
+	w := newWorld(t, "udp")
+	a, b := w.node(true), w.node(true)
+	a.home()
+	b.home()
+	a.know(b)
+	b.know(a)
+	t.Logf("first packet after %v", a.reaches(b))
+	t.Logf("direct after %v", a.wait("a direct path", func() bool { p := a.path(b); return p.Kind == PathDirect && !p.Doubt }))
+	b.wait("a direct path", func() bool { return b.path(a).Kind == PathDirect })
+	for range 20 {
+		a.reaches(b)
+		b.reaches(a)
+	}
+	r, err := a.sock.Ping(t.Context(), b.key.Public())
+	if err != nil || r.Kind != PathDirect || !r.Addr.IsValid() || r.Latency <= 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	w.stop()
+	for range 20 { // without the relay
+		a.reaches(b)
+		b.reaches(a)
+	}
+	if d := a.sock.Snapshot().Drops; d.Stranger+d.Replay+d.NoPath > 0 {
+		t.Errorf("drops: %+v", d)
+	}
+}
+
+func TestAMachineThatHasJustJoinedTalksAtOnce(t *testing.T) {
+	w := newWorld(t, "udp")
+	a, b := w.node(false), w.node(false)
+	a.home()
+	b.home()
+	a.know(b) // and b does not know a yet
+	a.tun.Outbound <- pingPacket(b, a)
+	until(t, "a's handshake at b", func() bool { return b.sock.Snapshot().Drops.Stranger > 0 })
+	begun := time.Now()
+	b.know(a)
+	select {
+	case <-b.tun.Inbound:
+	case <-time.After(patience):
+		t.Fatal("the first packet was lost")
+	}
+	if d := time.Since(begun); d > time.Second { // WireGuard alone takes 5 s
+		t.Errorf("it took %v", d)
+	} else {
+		t.Logf("it took %v", d)
+	}
+}
+
+func TestARestartedPeerIsToldOnce(t *testing.T) {
+	w := newWorld(t, "udp")
+	a, b := w.node(true), w.node(true)
+	a.home()
+	b.home()
+	a.know(b)
+	b.know(a)
+	a.reaches(b)
+	is := b.published()
+	is.Disco = key.NewDisco().Public()
+	a.sock.SetPeers([]Peer{is})
+	a.wait("the event", func() bool { a.mu.Lock(); defer a.mu.Unlock(); return len(a.restart) > 0 })
+	is.Disco = key.DiscoPublic{} // not known is not another
+	a.sock.SetPeers([]Peer{is})
+	a.sock.NetworkChanged()
+	if r := a.restart; !slices.Equal(r, []key.NodePublic{b.key.Public()}) {
+		t.Errorf("%v", r)
+	}
+}
+
+func TestPingSaysWhyThereIsNoAnswer(t *testing.T) {
+	w := newWorld(t, "udp")
+	a, b := w.node(false), w.node(false)
+	a.home()
+	b.home()
+	if _, err := a.sock.Ping(t.Context(), b.key.Public()); !errors.Is(err, ErrUnknownPeer) {
+		t.Errorf("an unknown peer: %v", err)
+	}
+	a.know(b) // b does not know a, and does not answer strangers
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := a.sock.Ping(ctx, b.key.Public()); !errors.Is(err, ErrNoAnswer) {
+		t.Errorf("a peer that does not know us: %v", err)
+	}
+	is := b.published()
+	is.Relay = 0
+	is.Endpoints = nil
+	a.sock.SetPeers([]Peer{is})
+	ctx, cancel = context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := a.sock.Ping(ctx, b.key.Public()); !errors.Is(err, ErrNoPath) {
+		t.Errorf("a peer without a path: %v", err)
+	}
+}
+
+func TestStrangersGetNoAnswerAndNoWay(t *testing.T) {
+	w := newWorld(t, "udp")
+	a, b, c := w.node(true), w.node(true), w.node(true)
+	a.home()
+	b.home()
+	c.home()
+	a.know(b)
+	b.know(a)
+	c.know(a) // a does not know c
+	a.reaches(b)
+	a.wait("a direct path", func() bool { p := a.path(b); return p.Kind == PathDirect && !p.Doubt })
+	c.tun.Outbound <- pingPacket(a, c)
+	until(t, "drops", func() bool {
+		d := a.sock.Snapshot().Drops
+		return d.Junk > 0 && d.Stranger > 0
+	})
+	if p := c.path(a); p.Kind == PathDirect {
+		t.Errorf("a stranger got an answer: %+v", p)
+	}
+}
+
+func TestSocketsOpenedAgainAreAsGood(t *testing.T) {
+	w := newWorld(t, "udp")
+	a, b := w.node(true), w.node(true)
+	a.home()
+	b.home()
+	a.know(b)
+	b.know(a)
+	a.reaches(b)
+	if err := a.dev.Down(); err != nil {
+		t.Fatal(err)
+	}
+	if a.sock.Port() != 0 {
+		t.Error("closed, and still a port")
+	}
+	if err := a.dev.Up(); err != nil {
+		t.Fatal(err)
+	}
+	a.wait("the link", func() bool { s := a.sock.Snapshot(); return len(s.Relays) == 1 && s.Relays[0].Up })
+	b.know(a)
+	a.reaches(b)
+}
+
+func TestATakenPortIsReplaced(t *testing.T) {
+	w := newWorld(t, "udp")
+	a := w.node(false)
+	s := New(Config{Port: a.sock.Port(), Node: key.NewNode(), Disco: key.NewDisco()})
+	if _, port, err := s.Bind().Open(0); err != nil || port == a.sock.Port() || port != s.Port() {
+		t.Errorf("port %d, %v", port, err)
+	}
+	if err := s.Bind().Close(); err != nil {
+		t.Error(err)
+	}
+	s = New(Config{Port: a.sock.Port(), PortFixed: true, Node: key.NewNode(), Disco: key.NewDisco()})
+	if _, _, err := s.Bind().Open(0); err == nil {
+		t.Error("a fixed port was replaced")
+	}
+}
+
+func TestEndpointsAreFoundAndNeverOurNetworks(t *testing.T) {
+	w := newWorld(t, "udp")
+	a := w.node(true).home()
+	a.wait("endpoints", func() bool { return len(a.published().Endpoints) > 0 })
+	s := a.sock.Snapshot()
+	for _, ep := range s.Endpoints {
+		if ep.Addr.Port() != s.Port || !(a.sock.cfg.allowLoopback && ep.Addr.Addr().IsLoopback() || coord.ValidEndpoint(ep.Addr, &testNetwork)) {
+			t.Errorf("%+v", ep)
+		}
+	}
+	a.wait("STUN", func() bool { r := a.sock.Snapshot().Relays; return len(r) == 1 && r[0].Latency > 0 })
+}
+
+func TestAdmissionsAreBoundedAndProofsHold(t *testing.T) {
+	l := testLoop()
+	p := l.peers[l.first]
+	for i := range 3 * maxAddrs {
+		l.admit(p, stdEndpoint(i), false)
+	}
+	if len(p.addrs) != maxAddrs || len(*l.known.Load()) != maxAddrs {
+		t.Errorf("%d addresses, %d known", len(p.addrs), len(*l.known.Load()))
+	}
+	other := &peer{Peer: Peer{Key: key.NewNode().Public()}, machine: p.machine}
+	other.ep = l.endpoint(other.Key)
+	l.peers[other.Key] = other
+	l.admit(p, stdEndpoint(100), true)
+	l.admit(other, stdEndpoint(100), false)
+	if (*l.known.Load())[stdEndpoint(100).AddrPort] != p.ep {
+		t.Error("a ping took a proven address")
+	}
+	l.admit(other, stdEndpoint(100), true)
+	if (*l.known.Load())[stdEndpoint(100).AddrPort] != other.ep {
+		t.Error("a proof did not")
+	}
+	l.remove(p)
+	l.remove(other)
+	if n := len(*l.known.Load()) + len(*l.sources.Load()) + len(*l.discos.Load()); n > 0 {
+		t.Errorf("%d left", n)
+	}
+}
