@@ -66,7 +66,6 @@ func TestADirectPairLosesNothingWithItsRelay(t *testing.T) {
 	bob.WaitPath(alice, ipc.PathDirect, 10*time.Second)
 	seen := counted(t, alice, bob)
 	m.Relay.Proc.Kill9()
-	<-time.After(5 * time.Second)
 	if lost := seen(); lost > 0 {
 		t.Errorf("%d packets lost with the relay", lost)
 	}
@@ -104,11 +103,12 @@ func counted(t *testing.T, from, to *mesh.Node) (lost func() int) {
 	stop := func() int { cancel(); <-ended; return sent - answered }
 	t.Cleanup(func() { stop() })
 	return func() int {
-		n := stop()
-		if sent == 0 {
-			t.Error("no ping was sent at all")
+		<-time.After(3 * time.Second) // so that there is something to lose
+		lost := stop()
+		if sent < 10 {
+			t.Errorf("only %d pings were sent", sent)
 		}
-		return n
+		return lost
 	}
 }
 
