@@ -24,7 +24,8 @@ const maxSkew = 24 * time.Hour
 // guard decides which certificates may serve a link. A certificate that public authorities vouch for will do; any
 // other must be the one whose SHA-256 the server's signed hello names.
 type guard struct {
-	host string
+	host string // that the certificate must name
+	addr string // as people are told
 
 	mu       sync.Mutex
 	seen     [sha256.Size]byte // the certificate behind which the hello came; zero before
@@ -36,7 +37,7 @@ type guard struct {
 // newLink makes a transport of its own for each session: no connection outlives the certificate that it was
 // accepted by. It speaks HTTP/1.1: a netmap stream then has its connection for itself, which can be cut alone.
 func (c *Client) newLink() *link {
-	g := &guard{host: c.host}
+	g := &guard{host: c.host, addr: c.host}
 	if h, _, err := net.SplitHostPort(c.host); err == nil {
 		g.host = h
 	}
@@ -105,11 +106,11 @@ func (g *guard) attest(h *Hello, pinned bool, skew time.Duration) error {
 		g.attested, g.server = true, h.Server
 		return nil
 	case skew.Abs() > maxSkew && expired(g.vouched):
-		return sayClock(g.host, skew, g.vouched)
+		return sayClock(g.addr, skew, g.vouched)
 	case !pinned:
-		return fmt.Errorf("%s: %w (its fingerprint is %s): %w", g.host, ErrUnverified, h.Server.Short(), g.vouched)
+		return fmt.Errorf("%s: %w (its fingerprint is %s): %w", g.addr, ErrUnverified, h.Server.Short(), g.vouched)
 	default:
-		return sayProxySwap(g.host)
+		return sayProxySwap(g.addr)
 	}
 }
 
