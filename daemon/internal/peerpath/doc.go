@@ -4,7 +4,7 @@
 //	            traffic                    our probe answered
 //	idle ───────────────► relay, hunting ─────────────────────► direct, probed every second
 //	 ▲  15 s without               ▲                                │ unanswered
-//	 │                             │ 2 s unanswered                 ▼
+//	 │                             │ 1.5 s unanswered               ▼
 //	 └──────── (all) ──────────────┴───────────────── doubt: direct and relay
 //
 // An address proves nothing before a probe of ours to it was answered from it. Relay at once, direct as soon as proven.

@@ -10,11 +10,11 @@ import (
 // The times of the machine. Together they bound how long a path that dies silently goes unnoticed:
 // monitorEvery and a candidate's timeout, 1.3 s on a short path.
 const (
-	idleAfter    = 15 * time.Second       // without traffic; longer than WireGuard's KeepaliveTimeout of 10 s
-	monitorEvery = time.Second            // between probes of a path in use
-	doubtEvery   = 250 * time.Millisecond // between probes of a path in doubt
-	doubtFor     = 2 * time.Second        // until it is given up for the relay
-	confirmEvery = 100 * time.Millisecond // between probes that confirm a shaky path
+	idleAfter    = 15 * time.Second        // without traffic; longer than WireGuard's KeepaliveTimeout of 10 s
+	monitorEvery = time.Second             // between probes of a path in use
+	doubtEvery   = 250 * time.Millisecond  // between probes of a path in doubt
+	doubtFor     = 1500 * time.Millisecond // until it is given up for the relay; seven unanswered probes in a row
+	confirmEvery = 100 * time.Millisecond  // between probes that confirm a shaky path
 )
 
 // Machine is the path to one peer. The zero value is not ready: use New.

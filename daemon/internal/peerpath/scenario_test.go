@@ -19,29 +19,33 @@ const (
 
 // TestRandomScenarios plays faults at random and holds the bounds. A failure is replayed by the seed that rapid prints.
 func TestRandomScenarios(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		s := drawSim(t)
-		s.meet()
-		faults := rapid.IntRange(0, 6).Draw(t, "faults")
-		for i := range faults + 1 {
-			s.talk(100*time.Millisecond, time.Duration(rapid.IntRange(3000, 9000).Draw(t, "talk"))*time.Millisecond)
-			s.checkCarries(t)
-			s.checkDirect(t)
-			if i < faults {
-				s.fault(t)
-			}
+	for range 4 { // rapid plays 100 each, unless -rapid.checks says otherwise
+		rapid.Check(t, scenario)
+	}
+}
+
+func scenario(t *rapid.T) {
+	s := drawSim(t)
+	s.meet()
+	faults := rapid.IntRange(0, 6).Draw(t, "faults")
+	for i := range faults + 1 {
+		s.talk(100*time.Millisecond, time.Duration(rapid.IntRange(3000, 9000).Draw(t, "talk"))*time.Millisecond)
+		s.checkCarries(t)
+		s.checkDirect(t)
+		if i < faults {
+			s.fault(t)
 		}
-		s.checkBounds(t, faults)
-		s.pass(boundIdle)
-		for _, h := range []*simHost{s.a, s.b} {
-			if d := h.m.Deadline(); !d.IsZero() {
-				t.Fatalf("%s: %v without traffic, and still a deadline in %v", h.name, boundIdle, d.Sub(s.now))
-			}
-			if quiet := s.now.Sub(h.lastAct); quiet < boundIdle-boundStops {
-				t.Fatalf("%s did something %v after the traffic", h.name, boundIdle-quiet)
-			}
+	}
+	s.checkBounds(t, faults)
+	s.pass(boundIdle)
+	for _, h := range []*simHost{s.a, s.b} {
+		if d := h.m.Deadline(); !d.IsZero() {
+			t.Fatalf("%s: %v without traffic, and still a deadline in %v", h.name, boundIdle, d.Sub(s.now))
 		}
-	})
+		if quiet := s.now.Sub(h.lastAct); quiet < boundIdle-boundStops {
+			t.Fatalf("%s did something %v after the traffic", h.name, boundIdle-quiet)
+		}
+	}
 }
 
 // drawSim draws an internet: where the hosts are, what their NATs do, and what gets lost.
