@@ -31,6 +31,9 @@ type Net struct {
 	spawn *spawner
 	inet  *Segment
 
+	making sync.Mutex // held while a namespace is made
+	closed bool       // guarded by making: no more namespaces
+
 	mu         sync.Mutex
 	namespaces []string
 	machines   []*Machine
@@ -84,9 +87,15 @@ func (n *Net) Internet() *Segment {
 	return n.inet
 }
 
-// addNamespace makes a namespace that ends with the lab.
+// addNamespace makes a namespace that ends with the lab. An interrupted program (see Run) may still be at this when
+// the lab is taken down.
 func (n *Net) addNamespace(ns string, settings map[string]string) {
 	n.t.Helper()
+	n.making.Lock()
+	defer n.making.Unlock()
+	if n.closed {
+		n.t.Fatalf("lab: it has ended")
+	}
 	n.mu.Lock()
 	n.namespaces = append(n.namespaces, ns)
 	n.mu.Unlock()
@@ -96,6 +105,9 @@ func (n *Net) addNamespace(ns string, settings map[string]string) {
 // close ends all processes, says what they wrote if the test failed, and removes
 // every namespace and file of the lab.
 func (n *Net) close() {
+	n.making.Lock()
+	n.closed = true
+	n.making.Unlock()
 	n.mu.Lock()
 	procs, namespaces := n.procs, n.namespaces
 	n.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -158,4 +159,31 @@ func copyOfThisTest(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return name
+}
+
+func TestAProgramThatGoesOnMakingMachinesLeavesNone(t *testing.T) {
+	lab.NeedRoot(t)
+	var first string
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	ended := make(chan struct{})
+	err := lab.Run(ctx, "demo", new(bytes.Buffer), func(_ context.Context, t lab.TB) {
+		defer close(ended)
+		inet := lab.New(t).Internet()
+		for i := 0; ; i++ {
+			m := inet.Host(fmt.Sprintf("host%d", i))
+			if i == 0 {
+				first = m.Namespace()
+				cancel()
+			}
+		}
+	})
+	<-ended
+	if err == nil {
+		t.Error("it ended well")
+	}
+	left, _ := filepath.Glob("/run/netns/" + strings.TrimSuffix(first, "host0") + "*")
+	if len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
 }
