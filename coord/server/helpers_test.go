@@ -39,7 +39,7 @@ func serve(t testing.TB) *running {
 func serveDir(t testing.TB, dir, addr string, o Options) *running {
 	t.Helper()
 	if o.Log == nil {
-		o.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+		o.Log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	}
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {

@@ -38,7 +38,7 @@ func migrate(ctx context.Context, db *sql.DB, path string, fresh bool) error {
 	case have == want:
 		return nil
 	}
-	if !fresh && have > 0 {
+	if !fresh {
 		backup := fmt.Sprintf("%s.before-%d", path, want)
 		if _, err := db.ExecContext(ctx, "VACUUM INTO ?", backup); err != nil {
 			return fmt.Errorf("cannot back up the database to %s before changing it: %w", backup, err)

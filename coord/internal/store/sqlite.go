@@ -47,14 +47,14 @@ func OpenSQLite(ctx context.Context, path string) (*SQLite, error) {
 	}
 	s := &SQLite{queue: make(chan *job), stop: make(chan struct{}), done: make(chan struct{})}
 	var err error
-	if s.write, err = open(path, 1); err != nil {
+	if s.write, err = open(path, 1, false); err != nil {
 		return nil, err
 	}
 	if err := migrate(ctx, s.write, path, fresh); err != nil {
 		_ = s.write.Close()
 		return nil, fmt.Errorf("%s: %w", path, translate(err))
 	}
-	if s.read, err = open(path, 4); err != nil {
+	if s.read, err = open(path, 4, true); err != nil {
 		_ = s.write.Close()
 		return nil, err
 	}
@@ -62,10 +62,13 @@ func OpenSQLite(ctx context.Context, path string) (*SQLite, error) {
 	return s, nil
 }
 
-func open(path string, connections int) (*sql.DB, error) {
+func open(path string, connections int, readOnly bool) (*sql.DB, error) {
 	pragmas := url.Values{"_pragma": {
 		"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "journal_size_limit(67108864)",
 	}, "_txlock": {"deferred"}}
+	if readOnly {
+		pragmas.Add("_pragma", "query_only(1)")
+	}
 	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+pragmas.Encode())
 	if err != nil {
 		return nil, err
