@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -24,7 +25,8 @@ type Node struct {
 	Daemon *lab.Proc
 	Home   *lab.Router // nil where the machine is on the internet itself
 
-	m *Mesh
+	m       *Mesh
+	starter []string
 }
 
 // Behind starts a daemon on a new machine behind a new router of its own.
@@ -39,7 +41,13 @@ func (m *Mesh) Behind(nat lab.NAT, name string) *Node {
 // Node starts a daemon on the machine.
 func (m *Mesh) Node(machine *lab.Machine) *Node {
 	m.t.Helper()
-	n := &Node{Machine: machine, m: m}
+	return m.NodeWith(machine)
+}
+
+// NodeWith is Node for a daemon that another command starts: the daemon's command line follows its words.
+func (m *Mesh) NodeWith(machine *lab.Machine, starter ...string) *Node {
+	m.t.Helper()
+	n := &Node{Machine: machine, m: m, starter: starter}
 	m.t.Cleanup(n.end)
 	n.StartDaemon()
 	return n
@@ -71,7 +79,8 @@ func (n *Node) State() string { return filepath.Join(n.Dir(), "state") }
 // StartDaemon starts warrend, at first or again, and waits until it answers.
 func (n *Node) StartDaemon() {
 	n.m.t.Helper()
-	n.Daemon = n.Start(n.m.programs.path("warrend"), "--state", n.State(), "--socket", n.Socket(), "--tun", n.Interface())
+	command := n.m.Daemon("--state", n.State(), "--socket", n.Socket(), "--tun", n.Interface())
+	n.Daemon = n.Start(append(slices.Clone(n.starter), command...)...)
 	lab.Eventually(n.m.t, startLimit, func() error {
 		if !n.Daemon.Running() {
 			return fmt.Errorf("warrend ended")
@@ -79,6 +88,11 @@ func (n *Node) StartDaemon() {
 		_, err := n.status()
 		return err
 	})
+}
+
+// Daemon is a command line of warrend, for a test that expects it to fail.
+func (m *Mesh) Daemon(flags ...string) []string {
+	return append([]string{m.programs.path("warrend")}, flags...)
 }
 
 // Recover runs warrend recover.

@@ -72,6 +72,8 @@ func New(cfg Config) (*Tunnel, error) {
 		return nil, err
 	}
 	t.dev = device.NewDevice(tun, t.bind, logger(cfg.Log))
+	// A peer's endpoint is the one that we named: a packet of its that arrives by another's path moves nothing.
+	t.dev.DisableSomeRoamingForBrokenMobileSemantics()
 	secret := cfg.NodeKey.Bytes()
 	if err := t.dev.IpcSet("private_key=" + hex.EncodeToString(secret[:])); err != nil {
 		t.Close()
@@ -82,7 +84,7 @@ func New(cfg Config) (*Tunnel, error) {
 		return nil, fmt.Errorf("cannot open UDP port %d: %w", cfg.Port, err)
 	}
 	if !cfg.SkipUAPI {
-		if t.uapi, err = listenUAPI(cfg.Name, t.dev.IpcHandle, cfg.Log); err != nil {
+		if t.uapi, err = listenUAPI(cfg.Name, t.answer, cfg.Log); err != nil {
 			// The tunnel works without; only the wg tool does not.
 			cfg.Log.Warn("the wg tool will not see the tunnel", "err", err)
 		}

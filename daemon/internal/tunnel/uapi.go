@@ -1,10 +1,14 @@
 package tunnel
 
 import (
+	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -93,4 +97,59 @@ func (u *uapi) close() {
 	u.conns = nil
 	u.mu.Unlock()
 	u.wg.Wait()
+}
+
+// conversation bounds one answer to the wg tool, which asks and goes.
+const conversation = 10 * time.Second
+
+// answer speaks the wg tool's protocol (wireguard.com/xplatform) as far as it asks: what a device is to be is the
+// netmap's to say, so a change is refused. Where packets to a peer go is the Bind's to say.
+func (t *Tunnel) answer(c net.Conn) {
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(conversation))
+	in := bufio.NewReader(io.LimitReader(c, 64<<10))
+	for {
+		op, err := in.ReadString('\n')
+		if err != nil {
+			return
+		}
+		var out bytes.Buffer
+		status := -int64(unix.EPERM)
+		if op == "get=1\n" {
+			if end, err := in.ReadByte(); err != nil || end != '\n' {
+				return
+			}
+			if err := t.dev.IpcGetOperation(&out); err != nil {
+				t.log.Warn("cannot answer the wg tool", "err", err)
+				return
+			}
+			status = 0
+		}
+		reply := t.located(out.Bytes())
+		if _, err := fmt.Fprintf(c, "%serrno=%d\n\n", reply, status); err != nil || status != 0 {
+			return
+		}
+	}
+}
+
+// located writes the endpoints, which are named by key, as the addresses that they have now. A peer that no direct
+// path leads to has none.
+func (t *Tunnel) located(answer []byte) []byte {
+	out := make([]byte, 0, len(answer))
+	for line := range bytes.Lines(answer) {
+		name, found := bytes.CutPrefix(line, []byte("endpoint="))
+		if !found {
+			out = append(out, line...)
+			continue
+		}
+		ep, err := t.bind.ParseEndpoint(string(bytes.TrimSuffix(name, []byte("\n"))))
+		named, ok := ep.(interface{ Addr() netip.AddrPort })
+		switch {
+		case err != nil || !ok:
+			out = append(out, line...)
+		case named.Addr().IsValid():
+			out = fmt.Appendf(out, "endpoint=%s\n", named.Addr())
+		}
+	}
+	return out
 }
