@@ -31,8 +31,8 @@ const (
 	// A frame of the handshake is repeated after the first of these, and then after twice as long each time, up to the last.
 	repeatFirst = 250 * time.Millisecond
 	repeatLast  = 500 * time.Millisecond
-	// joinTries is how often a Join is sent: the cookie lives longer than these.
-	joinTries = 5
+	// joinTries is how often a Join is sent before it takes another Hello: the relay may have restarted in between.
+	joinTries = 3
 )
 
 // link is a session with the relay.

@@ -16,10 +16,11 @@ const (
 	// itself, and TCP inside it within far less than this.
 	unansweredTime = time.Second
 
-	// A probe is this many Pings, this far apart or twice the round trip. None answered: the session is gone.
+	// A probe is this many Pings, this far apart or twice the round trip. None answered: the session is gone. The
+	// longest serves round trips of up to three times it; a measured one may be long only because the host was busy.
 	probePings   = 3
 	probeEvery   = 300 * time.Millisecond
-	probeLongest = time.Second
+	probeLongest = 500 * time.Millisecond
 )
 
 // action is what liveness wants done.

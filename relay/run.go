@@ -22,6 +22,8 @@ const (
 	waitTicket = time.Second
 	// settled is how long a session lasts before the next attempt starts from waitFirst again.
 	settled = 10 * time.Second
+	// hasty is how long a session lasts at least for the next attempt to follow at once.
+	hasty = time.Second
 
 	// upgradeEvery is how often UDP is tried while a WebSocket is used.
 	upgradeEvery = 30 * time.Second
@@ -49,9 +51,9 @@ func (c *Client) Run(ctx context.Context) error {
 		c.lost(err)
 		if !begun.IsZero() && time.Since(begun) > settled {
 			wait = waitFirst
-			if !errors.Is(err, ErrRefused) {
-				continue // it may be back already
-			}
+		}
+		if !begun.IsZero() && time.Since(begun) > hasty && !errors.Is(err, ErrRefused) {
+			continue // it may be back already
 		}
 		c.pause(ctx, wait, err)
 		wait = min(2*wait, waitLast)

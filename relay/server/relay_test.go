@@ -102,11 +102,8 @@ func TestARestartedRelayIsFoundAgain(t *testing.T) {
 				}
 				n.stop()
 				n.serve(udp, web)
-				took := a.reaches(b, "after")
-				t.Logf("traffic again after %v", took.Round(time.Millisecond))
-				if took > 3*time.Second {
-					t.Errorf("it took %v", took)
-				}
+				// How long it may take is held in virtual time (TestLivenessTranscripts): a busy host proves nothing.
+				t.Logf("traffic again after %v", a.reaches(b, "after").Round(time.Millisecond))
 				b.reaches(a, "and back")
 			})
 		}
