@@ -74,6 +74,10 @@ func userNamed(tx store.Tx, login string) (store.User, error) {
 
 // RemoveUser removes an account, its machines and its pre-auth keys.
 func (s *Server) RemoveUser(ctx context.Context, login string) error {
+	for i := range s.locks { // its machines may be any
+		s.locks[i].Lock()
+		defer s.locks[i].Unlock()
+	}
 	var gone []state.Event
 	err := s.store.Write(ctx, func(tx store.Tx) error {
 		gone = nil

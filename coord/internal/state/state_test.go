@@ -52,13 +52,13 @@ func (f *follower) take(t *rapid.T, body []byte, seq uint64, full bool) {
 
 // world drives a State as the hub does.
 type world struct {
-	s         *State
-	now       time.Time
-	epoch     uint64
-	online    map[coord.NodeID]*follower
-	away      map[coord.NodeID]*follower
-	gone      map[coord.NodeID]bool
-	last, put coord.NodeID
+	s      *State
+	now    time.Time
+	epoch  uint64
+	online map[coord.NodeID]*follower
+	away   map[coord.NodeID]*follower
+	gone   map[coord.NodeID]bool
+	last   coord.NodeID
 }
 
 func (w *world) flush(t *rapid.T) {

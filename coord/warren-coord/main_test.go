@@ -1,0 +1,165 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/key"
+	"github.com/warren-mesh/warren/coord/server"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"warren-coord": main})
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:   "testdata",
+		Setup: func(e *testscript.Env) error { e.Setenv("PORT", freePort(t)); return nil },
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			// ready waits until the server on the directory answers on its admin socket.
+			"ready": func(ts *testscript.TestScript, _ bool, args []string) {
+				dir := ts.MkAbs(args[0])
+				for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+					if c, err := server.DialAdmin(context.Background(), dir); err == nil {
+						_ = c.Close()
+						return
+					}
+				}
+				ts.Fatalf("it never served")
+			},
+		},
+	})
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ln.Close() }()
+	_, port, _ := net.SplitHostPort(ln.Addr().String())
+	return port
+}
+
+// start runs the real program until it says that it serves.
+func start(t *testing.T, dir, addr string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command("warren-coord", "serve", "--state", dir, "--listen", addr, "--url", "https://"+addr)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if strings.HasPrefix(lines.Text(), "warren-coord serves") {
+			return cmd
+		}
+	}
+	t.Fatal("it ended before it served")
+	return nil
+}
+
+func run(t *testing.T, into any, args ...string) {
+	t.Helper()
+	cmd := exec.Command("warren-coord", args...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("warren-coord %v: %v", args, err)
+	}
+	if err := json.Unmarshal(out, into); err != nil {
+		t.Fatalf("warren-coord %v: %v in %s", args, err, out)
+	}
+}
+
+func TestNothingAcknowledgedIsLostByAKill(t *testing.T) {
+	dir, addr := filepath.Join(t.TempDir(), "state"), "127.0.0.1:"+freePort(t)
+	cmd := start(t, dir, addr)
+	pin, err := server.Identity(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var k server.NewKey
+	run(t, &k, "key", "create", "--reusable", "--json", "--state", dir)
+	var mu sync.Mutex
+	acknowledged := map[key.NodePublic]bool{}
+	for round := range 6 {
+		var wg sync.WaitGroup
+		enough := make(chan struct{}, 1000)
+		stop := make(chan struct{})
+		for range 8 {
+			wg.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					c, err := coord.NewClient(coord.ClientConfig{URL: addr, Pin: pin, Machine: key.NewMachine()})
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					node := key.NewNode()
+					reply, err := c.Register(context.Background(), node, coord.RegisterRequest{Hostname: "m", AuthKey: k.Key})
+					c.Close()
+					if err == nil && reply.Registered {
+						mu.Lock()
+						acknowledged[node.Public()] = true
+						mu.Unlock()
+						enough <- struct{}{}
+					}
+				}
+			})
+		}
+		for range 20 + 5*round {
+			<-enough
+		}
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		close(stop)
+		wg.Wait()
+		began := time.Now()
+		cmd = start(t, dir, addr)
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("it took %v to serve again", took)
+		}
+		var all []server.MachineInfo
+		run(t, &all, "machine", "list", "--json", "--state", dir)
+		there := map[key.NodePublic]bool{}
+		for _, m := range all {
+			there[m.Key] = true
+		}
+		for n := range acknowledged {
+			if !there[n] {
+				t.Fatalf("after kill %d an acknowledged machine is missing", round)
+			}
+		}
+	}
+	t.Log(len(acknowledged), "acknowledged")
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	var exit *exec.ExitError
+	if err := cmd.Wait(); errors.As(err, &exit) {
+		t.Errorf("after an interrupt: %v", err)
+	}
+}
