@@ -1,0 +1,77 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/warren-mesh/warren/daemon/e2e/lab"
+	"github.com/warren-mesh/warren/daemon/e2e/mesh"
+	"github.com/warren-mesh/warren/ipc"
+)
+
+// A daemon is killed at every stage of joining with a one-use key, and started again: the machine is on the network
+// then, once, whether or not the server had used up the key.
+func TestAMachineKilledWhileItJoinsJoinsOnce(t *testing.T) {
+	n := lab.New(t)
+	m := mesh.Start(t, n, mesh.Build(t))
+	home := n.Internet().Router("home", lab.EasyNAT)
+	const trials = 12
+	completed := 0
+	for i := range trials {
+		alice := m.Node(home.Host(fmt.Sprintf("alice%d", i)))
+		key := m.Coord.Key()
+		up := alice.Args("up", m.Coord.Invite, "--auth-key=file:"+key, "--hostname", alice.Name())
+		joining := alice.Start(up...)
+		<-time.After(time.Duration(i) * 8 * time.Millisecond)
+		alice.Daemon.Kill9()
+		_ = joining.Wait(10 * time.Second)
+		alice.StartDaemon()
+		if err := running(alice, 5*time.Second); err == nil {
+			completed++
+			continue
+		}
+		// It was killed before it knew of the key: the person asks again, with the same key.
+		alice.MustRun(up...)
+		if err := running(alice, 5*time.Second); err != nil {
+			t.Errorf("killed after %d ms: %v", 8*i, err)
+		}
+	}
+	t.Logf("%d of %d completed by themselves", completed, trials)
+	if completed == 0 {
+		t.Error("no trial killed the daemon after it had begun to join")
+	}
+	var machines []struct{ Name string }
+	if err := json.Unmarshal([]byte(m.Coord.Run("machine", "list", "--json")), &machines); err != nil {
+		t.Fatal(err)
+	}
+	if len(machines) != trials {
+		t.Errorf("the server has %d machines: %+v", len(machines), machines)
+	}
+}
+
+func running(n *mesh.Node, d time.Duration) error {
+	var state ipc.State
+	for end := time.Now().Add(d); time.Now().Before(end); <-time.After(20 * time.Millisecond) {
+		if state = n.Status().State; state == ipc.StateRunning {
+			return nil
+		}
+		if state == ipc.StateNoServer {
+			break
+		}
+	}
+	return errorf("state %s", state)
+}
+
+func TestTheWgToolShowsWhereAPeerIs(t *testing.T) {
+	_, alice, bob := twoHomes(t)
+	path, _ := alice.WaitPath(bob, ipc.PathDirect, 10*time.Second)
+	out := alice.MustRun("wg", "show", alice.Interface())
+	for _, want := range []string{bob.Status().Self.Key.WireGuard(), "endpoint: " + path.Endpoint.String(), bob.Inner().String() + "/32"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("wg does not show %q:\n%s", want, out)
+		}
+	}
+}
