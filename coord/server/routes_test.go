@@ -362,3 +362,23 @@ type recorder struct {
 func (w *recorder) Header() http.Header         { return w.header }
 func (w *recorder) Write(b []byte) (int, error) { return len(b), nil }
 func (w *recorder) WriteHeader(status int)      { w.status = status }
+
+func FuzzLoginLink(f *testing.F) {
+	f.Add(strings.Repeat("A", 22), "40000", strings.Repeat("s", 20))
+	f.Add("//evil.example", "80", "&code=")
+	f.Fuzz(func(t *testing.T, id, port, state string) {
+		ref, err := parseLoginRef(id, port, state)
+		if err != nil {
+			return
+		}
+		u, err := url.Parse(ref.path())
+		if err != nil || u.Host != "" || u.Scheme != "" || (ref != nil && u.Path != coord.PathLogin+id) {
+			t.Errorf("%q %q %q leads to %q", id, port, state, ref.path())
+		}
+		if ref != nil && ref.Port != 0 {
+			if back, err := url.Parse(ref.loopback()); err != nil || back.Hostname() != "127.0.0.1" || back.User != nil {
+				t.Errorf("%q leads to %q", port, ref.loopback())
+			}
+		}
+	})
+}

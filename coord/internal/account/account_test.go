@@ -101,3 +101,14 @@ func TestGuessesAreSlowedDownButNeverLockedOut(t *testing.T) {
 		t.Errorf("one /64 has two keys, %s and %s", a, b)
 	}
 }
+
+func FuzzStoredPassword(f *testing.F) {
+	f.Add(encode(make([]byte, saltSize), make([]byte, hashSize)))
+	f.Add("$argon2id$v=19$m=99999999,t=3,p=1$AA$AA")
+	f.Fuzz(func(t *testing.T, text string) {
+		salt, hash, err := decode(text)
+		if err == nil && encode(salt, hash) != text {
+			t.Errorf("%q read as another", text)
+		}
+	})
+}
