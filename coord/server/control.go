@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -49,9 +50,10 @@ func (s *Server) session(w http.ResponseWriter, r *http.Request) error {
 		return errSignature
 	}
 	_, err := s.hub.member(req.Machine)
-	member := err == nil || refusal(err).Code == coord.CodeExpired
+	expired := errors.Is(err, errExpired)
+	member := err == nil || expired
 	token, sess := s.sessions.start(now, req.Machine, nonce, challenge, member)
-	return writeJSON(w, &coord.Session{Token: token, Expires: sess.expires, Registered: member})
+	return writeJSON(w, &coord.Session{Token: token, Expires: sess.expires, Registered: member, Expired: expired})
 }
 
 func (s *Server) register(w http.ResponseWriter, r *http.Request, sess *session) error {

@@ -225,7 +225,12 @@ func TestSignInMakesANewSessionAndLeadsNowhereElse(t *testing.T) {
 }
 
 func TestUnknownAndKnownNamesLookAlikeAndGuessesAreThrottled(t *testing.T) {
-	r := serve(t)
+	dir := t.TempDir()
+	if err := Init(t.Context(), dir, InitOptions{URL: "https://127.0.0.1:1"}); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now() // stands still: a slow machine must not let the wait pass
+	r := serveDir(t, dir, "127.0.0.1:0", Options{Now: func() time.Time { return now }})
 	r.user("anna", "correct horse")
 	strip := regexp.MustCompile(`value="[^"]*"`)
 	_, known, _ := r.web().signIn("anna", "wrong", nil)

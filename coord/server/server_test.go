@@ -309,6 +309,9 @@ func TestAnExpiredMachineIsGoneForItsPeersAndTold(t *testing.T) {
 	_ = stopB()
 	wantCode(t, b.Update(t.Context(), update(1)), coord.CodeExpired)
 	wantCode(t, b.Netmap(t.Context(), nil, nil), coord.CodeExpired)
+	if s, err := b.Connect(t.Context()); err != nil || !s.Registered || !s.Expired {
+		t.Errorf("its session is %+v, %v", s, err)
+	}
 	b.join("beta", r.authKey(KeyOptions{}))
 	until(t, mapsA, "beta back", func(m *coord.Netmap) bool { return peerNamed(m, "beta") != nil })
 }
