@@ -78,6 +78,7 @@ type Engine struct {
 	tryAgain *time.Timer // when settle should look again
 	unsaved  bool        // the netmap on disk is older than net.netmap
 	saveTime *time.Timer
+	waiters  []chan struct{} // to be closed after the next settle
 
 	watch   watchers
 	logging chan struct{} // holds one token: the right to log in or out
@@ -162,24 +163,28 @@ func (e *Engine) Run(ctx context.Context) error {
 			}
 		}
 		e.settle()
+		for _, settled := range e.waiters {
+			close(settled)
+		}
+		e.waiters = e.waiters[:0]
 	}
 }
 
 // errStopping is what callers get who come while the daemon ends.
 var errStopping = &ipc.Error{Status: 503, Code: ipc.CodeBusy, Message: "warrend is stopping", Fix: "try again when it runs again"}
 
-// do runs f in the loop and waits for it.
+// do runs f in the loop, and returns when what follows from it is done too.
 func (e *Engine) do(ctx context.Context, f func()) error {
-	ran := make(chan struct{})
+	settled := make(chan struct{})
 	select {
-	case e.inbox <- func() { f(); close(ran) }:
+	case e.inbox <- func() { f(); e.waiters = append(e.waiters, settled) }:
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-e.done:
 		return errStopping
 	}
 	select {
-	case <-ran:
+	case <-settled:
 		return nil
 	case <-e.done:
 		return errStopping
