@@ -67,6 +67,7 @@ type Engine struct {
 	cfg   Config
 	log   *slog.Logger
 	inbox chan func() // to be run by the loop, one after another
+	looks chan func() // the same, for what changes nothing
 	done  chan struct{}
 
 	// Owned by the loop.
@@ -129,7 +130,7 @@ func New(cfg Config) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg: cfg, log: cfg.Log, state: state,
-		inbox: make(chan func(), 64), done: make(chan struct{}), logging: make(chan struct{}, 1),
+		inbox: make(chan func(), 64), looks: make(chan func()), done: make(chan struct{}), logging: make(chan struct{}, 1),
 		tryAgain: time.NewTimer(0), saveTime: time.NewTimer(time.Hour),
 	}
 	return e, nil
@@ -151,6 +152,9 @@ func (e *Engine) Run(ctx context.Context) error {
 			close(e.done) // before the wait: who asks the loop now gets errStopping
 			pending.Wait()
 			return nil
+		case f := <-e.looks:
+			f()
+			continue // nothing follows, and nobody is told: a watcher that looks would wake itself
 		case f := <-e.inbox:
 			f()
 		case <-e.tryAgain.C:
@@ -186,6 +190,20 @@ func (e *Engine) do(ctx context.Context, f func()) error {
 	select {
 	case <-settled:
 		return nil
+	case <-e.done:
+		return errStopping
+	}
+}
+
+// look runs f, which changes nothing, in the loop.
+func (e *Engine) look(ctx context.Context, f func()) error {
+	seen := make(chan struct{})
+	select {
+	case e.looks <- func() { f(); close(seen) }:
+		<-seen
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	case <-e.done:
 		return errStopping
 	}

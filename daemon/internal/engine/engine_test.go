@@ -280,3 +280,16 @@ func TestAnIdentityIsPinnedAndNotChangedInPassing(t *testing.T) {
 }
 
 func ptr[T any](v T) *T { return &v }
+
+func TestAWatcherOfAQuietMachineIsLeftAlone(t *testing.T) {
+	onMachine(t, func(m *machine) {
+		m.up(ipc.UpRequest{Server: serverURL, AuthKey: "good"})
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		seen := 0
+		_ = m.Watch(ctx, func(*ipc.Status) error { seen++; return nil })
+		if seen > 2 { // the first, and what up may still have caused
+			t.Errorf("%d snapshots in a second in which nothing happened", seen)
+		}
+	})
+}

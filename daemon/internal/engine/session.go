@@ -169,7 +169,7 @@ func (e *Engine) published() coord.NodeUpdate {
 // Status gives a snapshot.
 func (e *Engine) Status(ctx context.Context) (*ipc.Status, error) {
 	var f *core.Facts
-	if err := e.do(ctx, func() { f = e.facts() }); err != nil {
+	if err := e.look(ctx, func() { f = e.facts() }); err != nil {
 		return nil, err
 	}
 	return f.Status(time.Now()), nil
@@ -178,7 +178,7 @@ func (e *Engine) Status(ctx context.Context) (*ipc.Status, error) {
 // Ping asks a peer for an answer over the present path.
 func (e *Engine) Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error) {
 	var plane Plane
-	if err := e.do(ctx, func() { plane = e.plane }); err != nil {
+	if err := e.look(ctx, func() { plane = e.plane }); err != nil {
 		return ipc.Path{}, err
 	}
 	if plane == nil {
