@@ -129,11 +129,12 @@ func TestOnATerminalItStaysUntilCtrlC(t *testing.T) {
 		"bob":                       {"alice", "warren", "status"},
 		"2 packets transmitted":     {"alice", "ping", "-c2", "-i0.2", r.waitFor(`alice ping (100\.\S+)`, 0)},
 		"pong from alice":           {"bob", "warren", "ping", "alice"},
+		"100.64.0.1":                {"coord", "warren-coord", "machine", "list"},
 		"masquerade":                {"home1", "nft", "list", "ruleset"},
 		"there is no machine \"c\"": {"c"},
 	} {
-		out, err := exec.Command(r.cmd.Path, command...).CombinedOutput()
-		if (err != nil) != (len(command) == 1) || !strings.Contains(string(out), want) {
+		out, err := r.visit(command...)
+		if (err != nil) != (len(command) == 1) || !strings.Contains(out, want) {
 			t.Errorf("%v: %v\n%s", command, err, out)
 		}
 	}
@@ -151,8 +152,8 @@ func TestOnATerminalItStaysUntilCtrlC(t *testing.T) {
 	if !strings.Contains(r.output(), "\x1b[K") {
 		t.Error("it draws no progress")
 	}
-	out, err := exec.Command(r.cmd.Path, "alice", "true").CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "no demo runs") {
+	out, err := r.visit("alice", "true")
+	if err == nil || !strings.Contains(out, "no demo runs") {
 		t.Errorf("after its end, %v: %s", err, out)
 	}
 }

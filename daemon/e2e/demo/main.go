@@ -104,7 +104,10 @@ func (d *demo) verdict(err error) int {
 	took := seconds(time.Since(d.begun))
 	switch {
 	case d.finished.Load() && err == nil:
-		d.screen.say("\nAll of it was so (%s). %s", took, gone)
+		if d.stays {
+			d.screen.say("")
+		}
+		d.screen.say("All of it was so (%s). %s", took, gone)
 		return exitSo
 	case d.interrupted.Load() && !d.finished.Load() && !errors.Is(err, errLeft):
 		d.screen.say("\nInterrupted. %s", gone)

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/warren-mesh/warren/daemon/e2e/lab"
 	"github.com/warren-mesh/warren/daemon/e2e/mesh"
+	"github.com/warren-mesh/warren/daemon/internal/tunnel"
 )
 
 // endLimit is how long a demo may take to clean up.
@@ -66,6 +66,7 @@ func buildDemo(t *testing.T) string {
 type demoRun struct {
 	t    *testing.T
 	cmd  *exec.Cmd
+	tmp  string        // its temporary directory, in which nobody else has anything
 	done chan struct{} // closed at its end
 
 	mu  sync.Mutex
@@ -88,8 +89,13 @@ func (r *demoRun) output() string {
 // startDemo starts it. prepare may be nil.
 func startDemo(t *testing.T, prepare func(r *demoRun)) *demoRun {
 	t.Helper()
-	r := &demoRun{t: t, cmd: exec.Command(buildDemo(t)), done: make(chan struct{})}
-	r.cmd.Env = append(os.Environ(), "BROWSER=")
+	tmp, err := os.MkdirTemp("", "wd") // t.TempDir is too long for the sockets in it
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(tmp) })
+	r := &demoRun{t: t, cmd: exec.Command(buildDemo(t)), tmp: tmp, done: make(chan struct{})}
+	r.cmd.Env = append(os.Environ(), "BROWSER=", "TMPDIR="+tmp)
 	r.cmd.Stdout, r.cmd.Stderr = r, r
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if prepare != nil {
@@ -139,19 +145,21 @@ func (r *demoRun) end(d time.Duration) int {
 	case <-time.After(d):
 		r.t.Fatalf("it goes on after %v", d)
 	}
-	for _, thing := range leftovers(r.cmd.Process.Pid) {
+	for _, thing := range r.leftovers() {
 		r.t.Errorf("left behind: %s", thing)
 	}
 	return r.cmd.ProcessState.ExitCode()
 }
 
-// leftovers finds namespaces, files and processes of the demo with the pid, and sockets for the wg tool where nobody
-// answers. (One that answers belongs to another lab, which runs beside this one.)
-func leftovers(pid int) []string {
-	var left []string
+// leftovers finds namespaces, files, processes and sockets of a demo that has ended.
+func (r *demoRun) leftovers() []string {
+	pid := r.cmd.Process.Pid
 	lab := fmt.Sprintf("wlab-%d-", pid)
-	for _, dir := range []string{"/run/netns", os.TempDir()} {
-		found, _ := filepath.Glob(filepath.Join(dir, lab+"*"))
+	var left []string
+	for _, pattern := range []string{
+		"/run/netns/" + lab + "*", r.tmp + "/*", tunnel.SocketDir + "/" + mesh.InterfacePrefix(pid) + "*",
+	} {
+		found, _ := filepath.Glob(pattern) // it is well-formed
 		left = append(left, found...)
 	}
 	commands, _ := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -160,14 +168,15 @@ func leftovers(pid int) []string {
 			left = append(left, fmt.Sprintf("%s: %q", file, text))
 		}
 	}
-	for _, socket := range []string{"/run/wireguard/wa-alice.sock", "/run/wireguard/wa-bob.sock"} {
-		if c, err := net.Dial("unix", socket); err == nil {
-			_ = c.Close()
-		} else if _, err := os.Stat(socket); err == nil {
-			left = append(left, socket)
-		}
-	}
 	return left
+}
+
+// visit runs `demo MACHINE COMMAND…` beside the demo.
+func (r *demoRun) visit(command ...string) (string, error) {
+	cmd := exec.Command(r.cmd.Path, command...)
+	cmd.Env = r.cmd.Env
+	out, err := cmd.CombinedOutput()
+	return string(out), err
 }
 
 // onTerminal gives the demo a terminal to run on, and returns the other end of it.

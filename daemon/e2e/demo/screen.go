@@ -81,7 +81,7 @@ func (s *screen) quote(where, command, output string) {
 	var b strings.Builder
 	b.WriteString("    " + s.dim(where+"$ ") + s.bold(command) + "\n")
 	for line := range strings.Lines(strings.TrimRight(output, "\n")) {
-		b.WriteString("    " + strings.TrimRight(line, "\n") + "\n")
+		b.WriteString(strings.TrimRight("    "+line, " \n") + "\n")
 	}
 	s.say("%s", b.String())
 }

@@ -21,7 +21,7 @@ func (d *demo) stay(ctx context.Context) {
 		{"bob warren down", "and up again: no flag has to be repeated"},
 		{"bob warren up", ""},
 		{"home1 nft list ruleset", "alice's NAT"},
-		{"coord warren-coord --state " + filepath.Join(d.mesh.Coord.Dir(), "state") + " --help", "the server's side"},
+		{"coord warren-coord machine list", "the server's side"},
 		{"alice", "a shell on alice"},
 	} {
 		d.screen.say("    %-44s %s", here()+" "+c[0], d.screen.dim(c[1]))

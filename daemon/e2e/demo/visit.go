@@ -77,7 +77,8 @@ func visit(name string, command []string) int {
 	}
 	args := append([]string{
 		"ip", "netns", "exec", m.Namespace,
-		"env", "PATH=" + n.Programs + ":" + os.Getenv("PATH"), "PS1=" + name + "# ", "WARREN_SOCKET=" + m.Socket,
+		"env", "PATH=" + n.Programs + ":" + os.Getenv("PATH"), "PS1=" + name + "# ",
+		"WARREN_SOCKET=" + m.Socket, "STATE_DIRECTORY=" + filepath.Join(m.Dir, "state"), // for warren, for warren-coord
 	}, command...)
 	return refuse("%v", syscall.Exec(ip, args, os.Environ()))
 }

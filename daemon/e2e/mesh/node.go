@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -18,6 +19,9 @@ import (
 
 // endLimit is how long a daemon may take to end at the end of the lab.
 const endLimit = 3 * time.Second
+
+// maxInterface is how long an interface's name may be (IFNAMSIZ without the final zero).
+const maxInterface = 15
 
 // Node is a machine with a running warrend.
 type Node struct {
@@ -67,8 +71,17 @@ func (n *Node) end() {
 }
 
 // Interface is the name of its network interface. The wg tool finds a device by a socket that all namespaces of a
-// host share, so each has a name of its own.
-func (n *Node) Interface() string { return "wa-" + n.Name() }
+// host share, so each has a name of its own, also beside other runs: "wa", a mark of this process, and what fits of the
+// machine's name.
+func (n *Node) Interface() string {
+	name := n.Name()
+	return InterfacePrefix(os.Getpid()) + name[:min(len(name), maxInterface-len(InterfacePrefix(os.Getpid())))]
+}
+
+// InterfacePrefix begins the names of the interfaces of all nodes of a process.
+func InterfacePrefix(pid int) string {
+	return fmt.Sprintf("wa%03s-", strconv.FormatInt(int64(pid)%(36*36*36), 36))
+}
 
 // Socket is where its daemon listens.
 func (n *Node) Socket() string { return filepath.Join(n.Dir(), "warrend.sock") }

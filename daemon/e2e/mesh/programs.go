@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/warren-mesh/warren/daemon/e2e/lab"
@@ -32,6 +33,8 @@ func Build(t lab.TB) Programs {
 		args := []string{"build", "-o", built.dir + string(filepath.Separator)}
 		if raceEnabled {
 			args = append(args, "-race")
+			// A program with the race detector otherwise lives on for a second at its end.
+			built.err = os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0"))
 		}
 		cmd := exec.Command("go", append(args,
 			"github.com/warren-mesh/warren/app/warren", "github.com/warren-mesh/warren/daemon/warrend",
