@@ -1,14 +1,17 @@
 package ipc
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -87,6 +90,7 @@ func serve(ctx context.Context, l *doorkeeper, b Backend, log *slog.Logger) erro
 	}
 	cancel()
 	running.end()
+	l.refusals.Wait()
 	if ctx.Err() != nil && errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
@@ -131,6 +135,9 @@ type doorkeeper struct {
 
 	mu   sync.Mutex
 	open map[uint32]int // connections by user
+
+	refusing atomic.Int32   // how many are being refused
+	refusals sync.WaitGroup // their goroutines, each of which ends within a second
 }
 
 // knownConn is a connection whose caller is known.
@@ -161,7 +168,7 @@ func (d *doorkeeper) Accept() (net.Conn, error) {
 		}
 		if !d.enter(caller.UID) {
 			d.log.Warn("too many connections of one user", "uid", caller.UID, "limit", maxConnsPerUser)
-			refuse(conn)
+			d.refuse(conn)
 			continue
 		}
 		return &knownConn{Conn: conn, caller: caller, leave: sync.OnceFunc(func() { d.exit(caller.UID) })}, nil
@@ -186,11 +193,29 @@ func (d *doorkeeper) exit(uid uint32) {
 	}
 }
 
-// refuse says why and closes. What it says fits into the socket's buffer, so that it waits for nobody.
-func refuse(conn net.Conn) {
-	body := fmt.Sprintf(`{"error":{"code":%q,"message":"you have too many connections to warrend open (%d)"}}`, CodeBusy, maxConnsPerUser)
-	_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
-	_, _ = fmt.Fprintf(conn, "HTTP/1.1 503 Service Unavailable\r\nContent-Type: %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",
-		contentJSON, len(body), body)
-	_ = conn.Close()
+// maxRefusals bounds the connections that are being refused at a time; more than these are closed without a word.
+const maxRefusals = 64
+
+// refuse lets the caller ask, says why not, and closes when the caller has done so or a second has passed: closed
+// sooner, the request would meet a broken pipe, and the reason be lost.
+func (d *doorkeeper) refuse(conn net.Conn) {
+	if d.refusing.Add(1) > maxRefusals {
+		d.refusing.Add(-1)
+		_ = conn.Close()
+		return
+	}
+	d.refusals.Go(func() {
+		defer d.refusing.Add(-1)
+		defer conn.Close()
+		body := fmt.Sprintf(`{"error":{"code":%q,"message":"you have too many connections to warrend open (%d)"}}`, CodeBusy, maxConnsPerUser)
+		_ = conn.SetDeadline(time.Now().Add(time.Second))
+		if _, err := http.ReadRequest(bufio.NewReader(io.LimitReader(conn, maxHeader))); err != nil {
+			return // an HTTP client makes nothing of an answer that comes before its question
+		}
+		_, err := fmt.Fprintf(conn, "HTTP/1.1 503 Service Unavailable\r\nContent-Type: %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",
+			contentJSON, len(body), body)
+		if half, ok := conn.(interface{ CloseWrite() error }); ok && err == nil && half.CloseWrite() == nil {
+			_, _ = io.Copy(io.Discard, io.LimitReader(conn, maxBody))
+		}
+	})
 }

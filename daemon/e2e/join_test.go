@@ -1,8 +1,11 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +28,10 @@ func TestAMachineKilledWhileItJoinsJoinsOnce(t *testing.T) {
 		key := m.Coord.Key()
 		up := alice.Args("up", m.Coord.Invite, "--auth-key=file:"+key, "--hostname", alice.Name())
 		joining := alice.Start(up...)
-		<-time.After(time.Duration(i) * 8 * time.Millisecond)
+		if i > 0 { // at first it is killed before it can know of the key, then ever later after it has noted it
+			waitForNote(alice, joining)
+			<-time.After(time.Duration(i-1) * 4 * time.Millisecond)
+		}
 		alice.Daemon.Kill9()
 		_ = joining.Wait(10 * time.Second)
 		alice.StartDaemon()
@@ -36,7 +42,7 @@ func TestAMachineKilledWhileItJoinsJoinsOnce(t *testing.T) {
 		// It was killed before it knew of the key: the person asks again, with the same key.
 		alice.MustRun(up...)
 		if err := running(alice, 5*time.Second); err != nil {
-			t.Errorf("killed after %d ms: %v", 8*i, err)
+			t.Errorf("trial %d: %v", i, err)
 		}
 	}
 	t.Logf("%d of %d completed by themselves", completed, trials)
@@ -49,6 +55,16 @@ func TestAMachineKilledWhileItJoinsJoinsOnce(t *testing.T) {
 	}
 	if len(machines) != trials {
 		t.Errorf("the server has %d machines: %+v", len(machines), machines)
+	}
+}
+
+// waitForNote waits until the daemon has put the pre-auth key on disk, or the command has ended.
+func waitForNote(n *mesh.Node, up *lab.Proc) {
+	for up.Running() {
+		if text, _ := os.ReadFile(filepath.Join(n.State(), "state.json")); bytes.Contains(text, []byte(`"authKey"`)) {
+			return
+		}
+		<-time.After(time.Millisecond)
 	}
 }
 
