@@ -78,6 +78,7 @@ soak: deps ## Run the end-to-end tests SOAK (10) times over, stopping at the fir
 .PHONY: demo
 demo: ## Two machines behind two NATs find each other (BROWSER=1: you log in yourself)
 	@packaging/deps demo
+	@echo "Building the programs: minutes the first time, then seconds."
 	@$(MAKE) build
 	@$(BUILD) -o bin/demo ./daemon/e2e/demo
 	@if [ "$$(id -u)" -eq 0 ]; then BROWSER='$(BROWSER)' bin/demo; \

@@ -113,7 +113,7 @@ func TestWhenAStepFailsItSaysSo(t *testing.T) {
 	if code := r.end(alone); code != exitNotSo {
 		t.Errorf("exit code %d", code)
 	}
-	for _, line := range []string{"✗ warrend runs on alice and on bob", "warrend ended", "no such thing today", "The demo failed"} {
+	for _, line := range []string{"✗ warrend runs on alice and on bob", "warrend on alice ended", "no such thing today", "The demo failed"} {
 		if !strings.Contains(r.output(), line) {
 			t.Errorf("it does not show %q", line)
 		}

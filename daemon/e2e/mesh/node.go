@@ -96,7 +96,7 @@ func (n *Node) StartDaemon() {
 	n.Daemon = n.Start(append(slices.Clone(n.starter), command...)...)
 	lab.Eventually(n.m.t, startLimit, func() error {
 		if !n.Daemon.Running() {
-			return fmt.Errorf("warrend ended")
+			n.m.t.Fatalf("warrend on %s ended", n.Name())
 		}
 		_, err := n.status()
 		return err

@@ -65,7 +65,7 @@ func (c *Coord) Start() {
 	c.Proc = c.Machine.Start(c.args("serve", "--listen", ":8443")...)
 	lab.Eventually(c.m.t, startLimit, func() error {
 		if !c.Proc.Running() {
-			return fmt.Errorf("warren-coord ended")
+			c.m.t.Fatalf("warren-coord ended")
 		}
 		_, err := c.Machine.Run(c.args("status")...)
 		return err
@@ -135,7 +135,7 @@ func (r *Relay) Start() {
 	r.Proc = r.Machine.Start(r.args...)
 	lab.Eventually(r.m.t, startLimit, func() error {
 		if !r.Proc.Running() {
-			return fmt.Errorf("warren-relay ended")
+			r.m.t.Fatalf("warren-relay ended")
 		}
 		conn, err := r.Dial("tcp", "127.0.0.1:443")
 		if err == nil {
