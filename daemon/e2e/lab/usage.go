@@ -37,3 +37,18 @@ func (p *Proc) RSS() int64 {
 	p.m.net.must(err)
 	return pages * int64(os.Getpagesize())
 }
+
+// PeakRSS returns the most resident memory that it ever had, in bytes.
+func (p *Proc) PeakRSS() int64 {
+	p.m.net.t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Pid()))
+	p.m.net.must(err)
+	_, rest, _ := strings.Cut(string(text), "VmHWM:")
+	fields := strings.Fields(rest)
+	if len(fields) == 0 {
+		p.m.net.t.Fatalf("%v tells no peak of its memory", p)
+	}
+	kibibytes, err := strconv.ParseInt(fields[0], 10, 64)
+	p.m.net.must(err)
+	return kibibytes << 10
+}
