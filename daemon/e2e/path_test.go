@@ -91,3 +91,23 @@ func TestIdlePeersSendNothing(t *testing.T) {
 		t.Error("the capture saw nothing of a ping either")
 	}
 }
+
+// Behind two NATs that no hole can be punched through, machines with IPv6 are direct over it. What they send over IPv4
+// meanwhile, to the relay and to each other, must not lead it astray.
+func TestHardNATsWithIPv6AreDirectOverIt(t *testing.T) {
+	n := lab.New(t)
+	m := mesh.Start(t, n, mesh.Build(t))
+	behind := func(name string) *mesh.Node {
+		return m.Node(n.Internet().Router("home-"+name, lab.HardNAT, lab.WithIPv6()).Host(name))
+	}
+	alice, bob := behind("alice"), behind("bob")
+	alice.Up(m.Coord.Key())
+	bob.Up(m.Coord.Key())
+	alice.WaitPing(bob, 10*time.Second)
+	path, took := alice.WaitPath(bob, ipc.PathDirect, 15*time.Second)
+	t.Logf("direct after %v: %v", took, path.Endpoint)
+	if path.Endpoint.Addr() != bob.Addr6() {
+		t.Errorf("alice reaches bob at %v, not at %v", path.Endpoint, bob.Addr6())
+	}
+	bob.WaitPath(alice, ipc.PathDirect, 10*time.Second)
+}

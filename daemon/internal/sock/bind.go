@@ -15,7 +15,7 @@ import (
 	"github.com/warren-mesh/warren/relay"
 )
 
-// bind is WireGuard's own conn.StdNetBind (batches, GSO and GRO), with our endpoints, and with a ReceiveFunc more
+// bind is WireGuard's own conn.StdNetBind (families; batches, GSO and GRO), with our endpoints, and with a ReceiveFunc more
 // for each relay slot.
 type bind struct {
 	conn.Bind

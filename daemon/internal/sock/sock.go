@@ -77,7 +77,7 @@ func New(cfg Config) *Sock {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.bind.Bind, s.bind.sock = conn.NewStdNetBind(), s
+	s.bind.Bind, s.bind.sock = new(families), s
 	s.mailbox.full = make(chan struct{}, 1)
 	for i := range s.slots {
 		s.slots[i].filled = make(chan struct{}, 1)

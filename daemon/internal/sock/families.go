@@ -1,0 +1,81 @@
+package sock
+
+import (
+	"net"
+	"reflect"
+	"sync"
+	"sync/atomic"
+
+	"golang.zx2c4.com/wireguard/conn"
+)
+
+// families is conn.StdNetBind, with a pool of destination addresses for each family. StdNetBind has one pool for both:
+// an address that was used for IPv4 is left cut to 4 bytes, and the next packet to an IPv6 address that gets it takes
+// only the first 4 bytes of that, so that it goes to 2001:db8:: instead of 2001:db8:0:2::10 (conn/bind_std.go, Send).
+type families struct {
+	mu   sync.Mutex              // held by Open and Close
+	open atomic.Pointer[sockets] // nil: closed
+}
+
+// sockets are two StdNetBinds over the same sockets: six sends to IPv6 addresses only, four does everything else.
+type sockets struct{ four, six conn.Bind }
+
+var _ conn.Bind = (*families)(nil)
+
+// Open implements conn.Bind.
+func (f *families) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.open.Load() != nil {
+		return nil, 0, conn.ErrBindAlreadyOpen
+	}
+	// Another one each time: it may be copied, since nobody has used its pools and its mutex yet.
+	four := conn.NewStdNetBind()
+	fns, actual, err := four.Open(port)
+	if err != nil {
+		return nil, 0, err
+	}
+	is := reflect.ValueOf(four).Elem()
+	six := reflect.New(is.Type())
+	six.Elem().Set(is)
+	f.open.Store(&sockets{four, six.Interface().(conn.Bind)})
+	return fns, actual, nil
+}
+
+// Close implements conn.Bind.
+func (f *families) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if s := f.open.Swap(nil); s != nil {
+		return s.four.Close()
+	}
+	return nil
+}
+
+// SetMark implements conn.Bind.
+func (f *families) SetMark(mark uint32) error {
+	if s := f.open.Load(); s != nil {
+		return s.four.SetMark(mark)
+	}
+	return nil
+}
+
+// Send implements conn.Bind.
+func (f *families) Send(bufs [][]byte, to conn.Endpoint) error {
+	s := f.open.Load()
+	switch {
+	case s == nil:
+		return net.ErrClosed
+	case to.DstIP().Is6():
+		return s.six.Send(bufs, to)
+	}
+	return s.four.Send(bufs, to)
+}
+
+// ParseEndpoint implements conn.Bind.
+func (f *families) ParseEndpoint(s string) (conn.Endpoint, error) {
+	return (*conn.StdNetBind)(nil).ParseEndpoint(s)
+}
+
+// BatchSize implements conn.Bind.
+func (f *families) BatchSize() int { return (*conn.StdNetBind)(nil).BatchSize() }
