@@ -76,11 +76,10 @@ func (c *calm) look() {
 	c.armed.Store(false)
 }
 
-// trim gives memory back. A sync.Pool drops what it holds at the second collection only; FreeOSMemory is that second one.
+// trim gives memory back.
 func (c *calm) trim() {
 	start := time.Now()
-	runtime.GC()
-	debug.FreeOSMemory()
+	giveBack()
 	c.trims++
 	c.log.Debug("traffic is calm again: memory given back", "took", time.Since(start))
 }
@@ -92,4 +91,11 @@ func (c *calm) stop() {
 	if c.timer != nil {
 		c.timer.Stop()
 	}
+}
+
+// giveBack gives the system all memory that is not in use. A sync.Pool drops what it holds at the second collection
+// only; FreeOSMemory is that second one.
+func giveBack() {
+	runtime.GC()
+	debug.FreeOSMemory()
 }

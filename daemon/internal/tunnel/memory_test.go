@@ -30,6 +30,7 @@ type node struct {
 	Key, Peer, Endpoint string
 	Self, Other         netip.Prefix
 	Calm                time.Duration
+	Before              int // how many tunnels are opened and closed before the one that stays
 }
 
 // runNode runs until it is told to end.
@@ -46,8 +47,15 @@ func runNode(text string) {
 	must(err)
 	peer, err := key.ParseNodePublic(n.Peer)
 	must(err)
-	tn, err := New(Config{NodeKey: k, Bind: conn.NewStdNetBind(), Port: 4501, SkipUAPI: true})
-	must(err)
+	open := func() *Tunnel {
+		tn, err := New(Config{NodeKey: k, Bind: conn.NewStdNetBind(), Port: 4501, SkipUAPI: true})
+		must(err)
+		return tn
+	}
+	for range n.Before {
+		open().Close()
+	}
+	tn := open()
 	tn.calm.mu.Lock()
 	tn.calm.after = n.Calm
 	tn.calm.mu.Unlock()
@@ -158,8 +166,8 @@ func twoNodes(t testing.TB, calm time.Duration) (a, b end, toB netip.Addr) {
 	ka, kb := key.NewNode(), key.NewNode()
 	pa, pb := netip.MustParsePrefix("100.64.0.1/32"), netip.MustParsePrefix("100.64.0.2/32")
 	at := func(m *lab.Machine) string { return netip.AddrPortFrom(m.Addr(), 4501).String() }
-	a = startNode(t, ma, node{ka.Reveal(), kb.Public().String(), at(mb), pa, pb, calm})
-	b = startNode(t, mb, node{kb.Reveal(), ka.Public().String(), at(ma), pb, pa, calm})
+	a = startNode(t, ma, node{ka.Reveal(), kb.Public().String(), at(mb), pa, pb, calm, 0})
+	b = startNode(t, mb, node{kb.Reveal(), ka.Public().String(), at(ma), pb, pa, calm, 0})
 	return a, b, pb.Addr()
 }
 
@@ -188,5 +196,18 @@ func TestMemoryComesBackAfterAHeavyTransfer(t *testing.T) {
 		idleA, idleB, rate, cpu.Seconds()/(rate*seconds/8000), peakA, peakB, time.Since(start).Seconds(), nowA, nowB)
 	if nowA > bound || nowB > bound {
 		t.Errorf("after the transfer %d and %d MB are resident, %d at the most", nowA, nowB, bound)
+	}
+}
+
+func TestMemoryComesBackAtEachClose(t *testing.T) {
+	lab.NeedRoot(t)
+	m := lab.New(t).Internet().Host("a")
+	self, other := netip.MustParsePrefix("100.64.0.1/32"), netip.MustParsePrefix("100.64.0.2/32")
+	e := startNode(t, m, node{key.NewNode().Reveal(), key.NewNode().Public().String(), "192.0.2.1:4501", self, other, time.Second, 20})
+	const bound = 40 // MB; one tunnel has less than 20
+	if now, peak := e.resident(t); now > bound {
+		t.Errorf("after 20 tunnels were closed %d MB are resident, %d at the most (peak %d)", now, bound, peak)
+	} else {
+		t.Logf("%d MB, peak %d", now, peak)
 	}
 }

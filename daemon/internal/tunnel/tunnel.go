@@ -120,4 +120,5 @@ func (t *Tunnel) Close() {
 	t.dev.Close()
 	t.calm.stop()
 	clear(t.peers)
+	giveBack() // a device that is closed leaves its buffers, and the next one begins with new ones
 }
