@@ -17,6 +17,9 @@ import (
 // wraps ErrForged or ErrInvalid comes from a line that was not applied: call again with nil, later.
 func (c *Client) Netmap(ctx context.Context, have *Netmap, got func(*Netmap) error) error {
 	path := PathNetmap
+	if have != nil && have.Validate() != nil {
+		have = nil // what comes is held only against what is new in it
+	}
 	if have != nil {
 		path += "?after=" + strconv.FormatUint(have.Seq, 10)
 	}

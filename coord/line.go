@@ -78,26 +78,28 @@ func ParseLine(line []byte, server key.ServerPublic, s Stream) (*Line, error) {
 // ErrGap is returned by Advance for a line that does not follow the netmap: ask again from its Seq.
 var ErrGap = errors.New("a line of the netmap stream is missing")
 
-// Advance gives the netmap after the line, validated; m (nil at first) is left as it is.
+// Advance gives the netmap after the line, validated; m (nil at first) must be valid, and is left as it is.
 func (l *Line) Advance(m *Netmap) (*Netmap, error) {
 	var u Update
 	if err := json.Unmarshal(l.Body, &u); err != nil {
 		return nil, fmt.Errorf("%w line %d: %w", ErrInvalid, l.Seq, err)
 	}
 	var next *Netmap
+	var err error
 	switch {
 	case u.Full != nil && l.Prev == 0:
-		next = u.Full
+		next, err = u.Full, u.Full.Validate()
 	case u.Full != nil || l.Prev == 0:
 		return nil, fmt.Errorf("%w line %d: only a whole netmap follows nothing", ErrInvalid, l.Seq)
 	case m == nil || m.Seq != l.Prev:
 		return nil, ErrGap
 	default:
 		next = Apply(m, u.Changes)
+		err = next.validateChanged(u.Changes)
 	}
-	next.Seq = l.Seq
-	if err := next.Validate(); err != nil {
+	if err != nil {
 		return nil, err
 	}
+	next.Seq = l.Seq
 	return next, nil
 }

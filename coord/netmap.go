@@ -52,13 +52,6 @@ func (m *Netmap) Validate() error {
 		return fmt.Errorf("%w network: it has no address range", ErrInvalid)
 	}
 	claimed := make(map[any]NodeID, 4*len(m.Peers)+4)
-	claim := func(n *Node, what any) error {
-		if other, taken := claimed[what]; taken {
-			return fmt.Errorf("%w netmap: nodes %d and %d both claim %v", ErrInvalid, other, n.ID, what)
-		}
-		claimed[what] = n.ID
-		return nil
-	}
 	check := func(n *Node) error {
 		if err := n.Validate(&m.Network); err != nil {
 			return err
@@ -68,9 +61,10 @@ func (m *Netmap) Validate() error {
 			claims = append(claims, a)
 		}
 		for _, c := range claims {
-			if err := claim(n, c); err != nil {
-				return err
+			if other, taken := claimed[c]; taken {
+				return sayBothClaim(other, n.ID, c)
 			}
+			claimed[c] = n.ID
 		}
 		return nil
 	}
@@ -83,6 +77,76 @@ func (m *Netmap) Validate() error {
 		}
 		if err := check(&m.Peers[i]); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+func sayBothClaim(a, b NodeID, what any) error {
+	return fmt.Errorf("%w netmap: nodes %d and %d both claim %v", ErrInvalid, a, b, what)
+}
+
+// fewChanged is up to how many changed nodes are each compared with all others; for more the whole is quicker.
+const fewChanged = 8
+
+// validateChanged says of a netmap that changes have made of a valid one what Validate says of it: it looks only at
+// what the changes touched.
+func (m *Netmap) validateChanged(cs []Change) error {
+	changed := make([]*Node, 0, fewChanged)
+	for _, c := range cs {
+		var n *Node
+		switch { // in Apply's order
+		case c.Network != nil:
+			return m.Validate()
+		case c.Self != nil, c.Upsert != nil && c.Upsert.ID == m.Self.ID:
+			n = &m.Self
+		case c.Upsert != nil:
+			n = m.Peer(c.Upsert.ID) // nil: removed again
+		}
+		if n == nil || slices.Contains(changed, n) {
+			continue
+		}
+		if len(changed) == fewChanged {
+			return m.Validate()
+		}
+		changed = append(changed, n)
+	}
+	for _, n := range changed {
+		if err := n.Validate(&m.Network); err != nil {
+			return err
+		}
+		for i, a := range n.Addrs {
+			if slices.Contains(n.Addrs[:i], a) {
+				return sayBothClaim(n.ID, n.ID, a)
+			}
+		}
+		if err := n.claimsOf(&m.Self); err != nil {
+			return err
+		}
+		for i := range m.Peers {
+			if err := n.claimsOf(&m.Peers[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// claimsOf refuses what both nodes claim, if they are not one.
+func (nd *Node) claimsOf(other *Node) error {
+	switch {
+	case nd == other:
+		return nil
+	case nd.ID == other.ID:
+		return sayBothClaim(other.ID, nd.ID, nd.ID)
+	case nd.Key == other.Key:
+		return sayBothClaim(other.ID, nd.ID, nd.Key)
+	case nd.Name == other.Name:
+		return sayBothClaim(other.ID, nd.ID, nd.Name)
+	}
+	for _, a := range nd.Addrs {
+		if slices.Contains(other.Addrs, a) {
+			return sayBothClaim(other.ID, nd.ID, a)
 		}
 	}
 	return nil

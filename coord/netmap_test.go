@@ -33,7 +33,7 @@ func drawNode(t *rapid.T, id NodeID) Node {
 }
 
 func drawNetmap(t *rapid.T) *Netmap {
-	m := &Netmap{Network: testNetwork, Self: drawNode(t, 100), Ticket: []byte{rapid.Byte().Draw(t, "ticket")}}
+	m := &Netmap{Network: testNetwork, Self: drawNode(t, 100), Ticket: []byte{rapid.Byte().Draw(t, "ticket")}, Peers: []Node{}}
 	m.Relays = make([]Relay, rapid.IntRange(0, 2).Draw(t, "relays"))
 	for id := range 12 {
 		if rapid.Bool().Draw(t, "there") {
@@ -157,6 +157,79 @@ func TestNobodyClaimsWhatIsAnothers(t *testing.T) {
 		spoil(m)
 		if err := m.Validate(); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// What the changes touched is all that can be wrong: the verdict is that of the whole.
+func TestAChangedNetmapIsHeldToTheSameBoundsAsAWholeOne(t *testing.T) {
+	verdicts := map[bool]int{}
+	rapid.Check(t, func(t *rapid.T) {
+		m := drawNetmap(t)
+		id := rapid.Custom(func(t *rapid.T) NodeID {
+			return NodeID(rapid.SampledFrom([]int{-1, 1, 2, 3, 5, 8, 12, 99, 100}).Draw(t, "id"))
+		})
+		node := func() *Node { // often in another's place
+			n, other := drawNode(t, id.Draw(t, "id")), drawNode(t, id.Draw(t, "other"))
+			switch rapid.IntRange(0, 9).Draw(t, "claim") {
+			case 0:
+				n.Key = other.Key
+			case 1:
+				n.Name = other.Name
+			case 2:
+				n.Addrs = other.Addrs
+			case 3:
+				n.Addrs = append(n.Addrs, other.Addrs...)
+			case 4:
+				n.Endpoints = append(n.Endpoints, Endpoint{Addr: netip.AddrPortFrom(other.Addrs[0], 1)})
+			}
+			return &n
+		}
+		var cs []Change
+		for range rapid.IntRange(0, fewChanged+3).Draw(t, "changes") {
+			switch rapid.IntRange(0, 9).Draw(t, "kind") {
+			case 0:
+				cs = append(cs, Change{Self: node()})
+			case 1:
+				n := testNetwork
+				n.IPv4 = netip.MustParsePrefix(rapid.SampledFrom([]string{"100.64.0.0/10", "192.0.2.0/24"}).Draw(t, "range"))
+				cs = append(cs, Change{Network: &n})
+			case 2, 3:
+				cs = append(cs, Change{Remove: id.Draw(t, "gone")})
+			default:
+				cs = append(cs, Change{Upsert: node()})
+			}
+		}
+		next := Apply(m, cs)
+		whole, changed := next.Validate(), next.validateChanged(cs)
+		if (whole == nil) != (changed == nil) {
+			t.Fatalf("the whole: %v; what changed: %v", whole, changed)
+		}
+		if changed != nil && !errors.Is(changed, ErrInvalid) {
+			t.Fatal(changed)
+		}
+		verdicts[whole == nil]++
+	})
+	if verdicts[true] == 0 || verdicts[false] == 0 {
+		t.Errorf("all had one verdict: %v", verdicts)
+	}
+}
+
+func BenchmarkAdvance(b *testing.B) {
+	m := &Netmap{Seq: 1, Network: testNetwork, Self: Node{
+		ID: 1, Name: "self", Key: key.NodePublic{1}, Addrs: []netip.Addr{netip.MustParseAddr("100.64.0.1")},
+	}}
+	for id := range NodeID(1000) {
+		m.Peers = append(m.Peers, Node{
+			ID: id + 2, Name: fmt.Sprintf("m%d", id), Key: key.NodePublic{2, byte(id), byte(id >> 8)},
+			Addrs: []netip.Addr{netip.AddrFrom4([4]byte{100, 65, byte(id >> 8), byte(id)})},
+		})
+	}
+	body, _ := json.Marshal(Update{Changes: []Change{{Upsert: &m.Peers[500]}}})
+	l := &Line{Seq: 2, Prev: 1, Body: body}
+	for b.Loop() {
+		if _, err := l.Advance(m); err != nil {
+			b.Fatal(err)
 		}
 	}
 }
