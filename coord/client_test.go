@@ -148,6 +148,9 @@ func TestThePinVouchesForASelfSignedServer(t *testing.T) {
 	}
 	c, err = connect(t, at, key.ServerPublic{})
 	wants(t, err, coord.ErrUnverified)
+	if !strings.Contains(err.Error(), s.Key().String()) {
+		t.Errorf("what --server-key needs is not in %q", err)
+	}
 	if !c.Server().IsZero() {
 		t.Error("a server that nobody vouches for was pinned")
 	}

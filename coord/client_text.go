@@ -22,7 +22,7 @@ var (
 	ErrWrongServer = errors.New("its identity changed: this is not the server that this machine knows; " +
 		"if it was set up anew, log in with its new invite link")
 	// ErrUnverified: neither a public authority nor a pinned key vouches for the server.
-	ErrUnverified = errors.New("nobody vouches for its certificate: use its invite link, or confirm its fingerprint with --server-key")
+	ErrUnverified = errors.New("nobody vouches for its certificate: use its invite link, or compare its key with what 'warren-coord invite' prints there and give it with --server-key")
 	// ErrNotWarren: something else answers at the address.
 	ErrNotWarren = errors.New("what answers there is no Warren coordination server: check the address and the port")
 	// ErrUnreachable: nothing answers.

@@ -108,7 +108,7 @@ func (g *guard) attest(h *Hello, pinned bool, skew time.Duration) error {
 	case skew.Abs() > maxSkew && expired(g.vouched):
 		return sayClock(g.addr, skew, g.vouched)
 	case !pinned:
-		return fmt.Errorf("%s: %w (its fingerprint is %s): %w", g.addr, ErrUnverified, h.Server.Short(), g.vouched)
+		return fmt.Errorf("%s: %w (it shows %s, fingerprint %s): %w", g.addr, ErrUnverified, h.Server, h.Server.Short(), g.vouched)
 	default:
 		return sayProxySwap(g.addr)
 	}
