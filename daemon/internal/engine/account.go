@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"slices"
 
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/daemon/internal/store"
@@ -71,7 +70,8 @@ func (e *Engine) Down(ctx context.Context) error {
 	return e.change(ctx, func(s *store.State) error { s.Prefs.Up = false; return nil })
 }
 
-// Logout ends this machine's membership at the server, and forgets it here.
+// Logout ends this machine's membership at the server, and forgets it here. Which server it was stays known, so that
+// warren up logs in there again.
 func (e *Engine) Logout(ctx context.Context) error {
 	release, err := e.exclusive(ctx)
 	if err != nil {
@@ -100,8 +100,8 @@ func (e *Engine) Logout(ctx context.Context) error {
 		}
 	}
 	err = e.change(ctx, func(s *store.State) error {
-		s.Logins = slices.DeleteFunc(slices.Clone(s.Logins), func(l store.Login) bool { return l.ID == login.ID })
-		s.Current, s.Prefs.Server, s.Prefs.Up = "", "", false
+		login.Node, login.User, login.AuthKey = 0, "", ""
+		s.Logins, s.Prefs.Up = upsert(s.Logins, login), false
 		return nil
 	})
 	return cmp.Or(err, untold)
@@ -138,20 +138,26 @@ func (e *Engine) change(ctx context.Context, f func(*store.State) error) error {
 		if failed = e.cfg.Store.Save(&next); failed != nil {
 			return
 		}
-		moved, reopened := next.Current != e.state.Current, next.Prefs.Port != e.state.Prefs.Port
-		if gone := e.state.Login(); moved && gone != nil {
-			defer func(id string) { _ = e.cfg.Store.DropNetmap(id) }(gone.ID)
-		}
+		left, reopened := e.leaves(&next), next.Prefs.Port != e.state.Prefs.Port
 		*e.state = next
 		switch {
-		case moved:
+		case left:
 			e.unsaved = false
+			if err := e.cfg.Store.DropNetmap(e.net.login); err != nil {
+				e.log.Warn("could not drop the saved netmap", "err", err)
+			}
 			e.use(e.state.Login(), nil)
 		case reopened:
 			e.closePlane()
 		}
 	})
 	return hostError(errors.Join(err, failed))
+}
+
+// leaves reports whether the next state is no longer a member where this one is.
+func (e *Engine) leaves(next *store.State) bool {
+	was, is := e.state.Login(), next.Login()
+	return was != nil && was.Node != 0 && (is == nil || is.ID != was.ID || is.Node == 0)
 }
 
 func edited(p ipc.Prefs, e ipc.PrefsEdit) ipc.Prefs {

@@ -208,13 +208,23 @@ func TestLogoutForgetsEvenWhereTheServerIsAway(t *testing.T) {
 		if err := m.Logout(context.Background()); !errors.Is(err, &ipc.Error{Code: ipc.CodeCoord}) {
 			t.Errorf("logout: %v", err)
 		}
-		m.wantState(ipc.StateNoServer)
-		m.srv.set(func(s *server) { s.away = false })
-		m.up(ipc.UpRequest{Server: serverURL, AuthKey: "good"})
+		m.wantState(ipc.StateNeedsLogin)
+		if s := m.status(); len(s.Peers) != 0 || s.Self.Name == "alice" {
+			t.Errorf("status after logout: %+v", s)
+		}
+		if text, err := os.ReadDir(m.dir); err != nil || slices.ContainsFunc(text, func(f os.DirEntry) bool { return strings.HasPrefix(f.Name(), "netmap") }) {
+			t.Errorf("the netmap is still on disk: %v, %v", text, err)
+		}
+		m.srv.set(func(s *server) { s.away, s.registered = false, false })
+		m.up(ipc.UpRequest{AuthKey: "good"}) // the server is known still
+		m.wantState(ipc.StateRunning)
 		if err := m.Logout(context.Background()); err != nil {
 			t.Errorf("logout: %v", err)
 		}
-		m.wantState(ipc.StateNoServer)
+		m.wantState(ipc.StateNeedsLogin)
+		if _, err := m.Up(context.Background(), ipc.UpRequest{Server: coord.FormatInvite(serverURL, [32]byte{1}), AuthKey: "good"}); err != nil {
+			t.Errorf("after the logout another identity may be pinned: %v", err)
+		}
 	})
 }
 

@@ -181,7 +181,7 @@ func (e *Engine) loginFor(r ipc.UpRequest) (store.Login, error) {
 	return login, nil
 }
 
-// pin holds a login to a server's identity. One that is pinned already cannot be changed in passing.
+// pin holds a login to a server's identity. While the machine is a member there, it cannot be changed in passing.
 func pin(l *store.Login, text string) error {
 	if text == "" {
 		return nil
@@ -190,11 +190,11 @@ func pin(l *store.Login, text string) error {
 	if err != nil {
 		return &ipc.Error{Status: 400, Code: ipc.CodeBadRequest, Message: "The server's key cannot be read: " + err.Error()}
 	}
-	if !l.ServerKey.IsZero() && l.ServerKey != k {
+	if l.Node != 0 && !l.ServerKey.IsZero() && l.ServerKey != k {
 		return &ipc.Error{
 			Status: 409, Code: ipc.CodeIdentity,
 			Message: "This machine knows " + l.Server + " by another identity (" + l.ServerKey.Short() + ") than the one given (" + k.Short() + ").",
-			Fix:     "If the server was really set up anew, forget the old one first: warren logout",
+			Fix:     "If the server was really set up anew, leave the old one first: warren logout",
 		}
 	}
 	l.ServerKey = k
