@@ -301,6 +301,9 @@ func (e *Engine) told(what Happened) {
 		if e.net.session != nil {
 			e.net.session.Retry()
 		}
+		if e.plane == nil {
+			e.planeErr = nil // what was in its way may be gone
+		}
 	case Gone:
 		e.log.Warn("the interface was taken away; making it anew", "interface", e.cfg.Interface)
 		e.closePlane()
@@ -313,6 +316,9 @@ func (e *Engine) shutdown() {
 	e.stopSession()
 	e.closePlane()
 	e.saveNetmap()
+	if err := e.cfg.Store.RecordHealthy(); err != nil { // who ends as it was told to has not crashed
+		e.log.Warn("could not note that this start is healthy", "err", err)
+	}
 	if e.net.client != nil {
 		e.net.client.Close()
 	}
