@@ -3,6 +3,7 @@ package core
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -101,6 +102,22 @@ func TestStatusShowsEveryPeerByNameAndWhatIsWrong(t *testing.T) {
 	f.Prefs.Up = false
 	if ps := f.Status(now).Problems; len(ps) != 1 {
 		t.Errorf("problems while down: %+v", ps)
+	}
+}
+
+func TestAPortThatWasAskedForAndIsNotUsedIsSaid(t *testing.T) {
+	f := running()
+	for _, c := range []struct {
+		want, is uint16
+		said     bool
+	}{{0, 4242, false}, {4242, 4242, false}, {4242, 0, false}, {4242, 4243, true}} {
+		f.Prefs.Port, f.Port = c.want, c.is
+		said := slices.ContainsFunc(f.Status(now).Problems, func(p ipc.Problem) bool {
+			return p.Code == "port-taken" && strings.Contains(p.Text, "4242") && strings.Contains(p.Text, "4243")
+		})
+		if said != c.said {
+			t.Errorf("%d was asked for, %d is used, said: %v", c.want, c.is, said)
+		}
 	}
 }
 

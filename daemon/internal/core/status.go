@@ -2,6 +2,7 @@ package core
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -121,6 +122,12 @@ func (f *Facts) problems(now time.Time) []ipc.Problem {
 			text += " Connections go on; changes of the network arrive when it is back."
 		}
 		ps = append(ps, ipc.Problem{Code: "coord-unreachable", Text: text})
+	}
+	if want := f.Prefs.Port; want != 0 && f.Port != 0 && f.Port != want {
+		ps = append(ps, ipc.Problem{
+			Code: "port-taken", Text: fmt.Sprintf("UDP port %d is taken by another program: port %d is used instead.", want, f.Port),
+			Fix: "Stop that program, then: warren down, warren up. Or take another port: sudo warren set --port NUMBER",
+		})
 	}
 	if len(f.Relays) > 0 && !slices.ContainsFunc(f.Relays, func(r ipc.Relay) bool { return r.Connected }) {
 		ps = append(ps, ipc.Problem{Code: "no-relay", Text: "No relay can be reached: machines without a direct path do not answer."})
