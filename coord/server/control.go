@@ -23,10 +23,7 @@ func (s *Server) hello(w http.ResponseWriter, r *http.Request) error {
 		return badRequest("The nonce must have %d bytes", coord.NonceSize)
 	}
 	now := s.now()
-	nonce, challenge, ok := s.sessions.greet(now, [coord.NonceSize]byte(req.Nonce))
-	if !ok {
-		return errBusy
-	}
+	nonce, challenge := s.sessions.greet(now, [coord.NonceSize]byte(req.Nonce))
 	h := coord.Hello{Nonce: nonce[:], Cert: s.CertHash(), Challenge: challenge, Time: now}
 	h.Sign(s.identity, req.Nonce)
 	return writeJSON(w, &h)

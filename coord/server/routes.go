@@ -1,8 +1,10 @@
 package server
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -27,7 +29,7 @@ const (
 type route struct {
 	method, path string
 	access       access
-	limited      bool // no more than maxConcurrent at a time
+	limited      bool // its body comes first, then no more than maxConcurrent are worked on at a time
 	public       func(http.ResponseWriter, *http.Request) error
 	machine      func(http.ResponseWriter, *http.Request, *session) error
 	page         func(http.ResponseWriter, *http.Request, *visit) error
@@ -94,6 +96,8 @@ func headers(next http.Handler) http.Handler {
 		h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
 		h.Set("Cache-Control", "no-store")
 		next.ServeHTTP(w, r)
+		// What is left of a body is read before the connection serves again or closes: not for longer than this.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(leftoverTimeout))
 	})
 }
 
@@ -126,11 +130,18 @@ func (s *Server) serve(rt route) http.Handler {
 
 func (s *Server) call(rt route, w http.ResponseWriter, r *http.Request) error {
 	if rt.limited {
+		if err := bufferBody(w, r); err != nil {
+			return err
+		}
+		slots := s.slots
+		if rt.page != nil {
+			slots = s.pageSlots
+		}
 		wait := time.NewTimer(concurrentWait)
 		defer wait.Stop()
 		select {
-		case s.slots <- struct{}{}:
-			defer func() { <-s.slots }()
+		case slots <- struct{}{}:
+			defer func() { <-slots }()
 		case <-wait.C:
 			return errBusy
 		case <-r.Context().Done():
@@ -161,6 +172,22 @@ func (s *Server) call(rt route, w http.ResponseWriter, r *http.Request) error {
 		return rt.page(w, r, v)
 	}
 	return errInternal // an access that nobody has thought of
+}
+
+// bufferBody reads the body ahead: who sends slowly must not hold the place of those who do not.
+func bufferBody(w http.ResponseWriter, r *http.Request) error {
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Now().Add(readTimeout))
+	defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
+	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, coord.MaxBody))
+	if err != nil {
+		if isTooLong(err) {
+			return errTooLong
+		}
+		return badRequest("The body cannot be read")
+	}
+	r.Body = io.NopCloser(bytes.NewReader(text))
+	return nil
 }
 
 // fail answers with an error: as JSON, or as a page to a browser.

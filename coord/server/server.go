@@ -30,8 +30,10 @@ const (
 	readTimeout   = 15 * time.Second // for a body
 	writeTimeout  = 15 * time.Second // for one piece of an answer
 	idleTimeout   = time.Minute
-	stopTimeout   = 5 * time.Second // for requests that are under way at the end
-	maxHeader     = 16 << 10
+	// leftoverTimeout is for the rest of a body that nobody wanted: a connection that brings it can serve again.
+	leftoverTimeout = time.Second
+	stopTimeout     = 5 * time.Second // for requests that are under way at the end
+	maxHeader       = 16 << 10
 )
 
 // Options says how a server is run. The zero value serves with what Init made.
@@ -67,16 +69,17 @@ type Server struct {
 	formKey   [32]byte // of the forms' tokens
 	started   time.Time
 
-	hub      *hub
-	sessions *sessions
-	logins   *logins
-	hasher   *account.Hasher
-	guesses  *account.Throttle // at one account's password from one address
-	floods   *account.Throttle // at any from one address
-	count    *counters
-	slots    chan struct{}
-	locks    locks
-	relays   sync.Mutex // serializes changes of the relay list
+	hub       *hub
+	sessions  *sessions
+	logins    *logins
+	hasher    *account.Hasher
+	guesses   *account.Throttle // at one account's password from one address
+	floods    *account.Throttle // at any from one address
+	count     *counters
+	slots     chan struct{} // of machines' requests
+	pageSlots chan struct{} // of people's, whose passwords take long
+	locks     locks
+	relays    sync.Mutex // serializes changes of the relay list
 
 	stopping chan struct{} // closed when streams and waits should end
 	stop     sync.Once
@@ -97,7 +100,7 @@ func Open(ctx context.Context, dir string, o Options) (_ *Server, err error) {
 	s := &Server{
 		dir: dir, opts: o, identity: identity, log: o.Log, now: o.Now, heartbeat: coord.Heartbeat, started: o.Now(),
 		sessions: newSessions(), logins: newLogins(), hasher: account.NewHasher(), guesses: account.NewThrottle(5), floods: account.NewThrottle(50),
-		count: newCounters(), slots: make(chan struct{}, maxConcurrent), stopping: make(chan struct{}),
+		count: newCounters(), slots: make(chan struct{}, maxConcurrent), pageSlots: make(chan struct{}, maxConcurrent), stopping: make(chan struct{}),
 	}
 	_, _ = rand.Read(s.formKey[:])
 	if s.unlock, err = lock(dir); err != nil {

@@ -61,17 +61,20 @@ func newSessions() *sessions {
 }
 
 // greet remembers a hello.
-func (t *sessions) greet(now time.Time, client [coord.NonceSize]byte) (nonce [coord.NonceSize]byte, challenge key.ChallengePublic, ok bool) {
+func (t *sessions) greet(now time.Time, client [coord.NonceSize]byte) (nonce [coord.NonceSize]byte, challenge key.ChallengePublic) {
 	_, _ = rand.Read(nonce[:])
 	c := key.NewChallenge()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.sweep(now)
-	if len(t.hellos) >= maxHellos {
-		return nonce, challenge, false
+	if len(t.hellos) >= maxHellos { // a flood: any one goes, so that who comes with the session at once gets in
+		for other := range t.hellos {
+			delete(t.hellos, other)
+			break
+		}
 	}
 	t.hellos[nonce] = greeting{client: client, challenge: c, expires: now.Add(helloTTL)}
-	return nonce, c.Public(), true
+	return nonce, c.Public()
 }
 
 // redeem takes a hello, once.
@@ -118,7 +121,8 @@ func (t *sessions) find(now time.Time, token string) *session {
 	if s == nil || !now.Before(s.expires) {
 		return nil
 	}
-	return s
+	own := *s // admitted may change it
+	return &own
 }
 
 // admitted makes the machine's sessions a member's.
@@ -135,11 +139,7 @@ func (t *sessions) admitted(now time.Time, m key.MachinePublic) {
 
 // sweep forgets what is over, now and then: the lock is held.
 func (t *sessions) sweep(now time.Time) {
-	wait := helloTTL
-	if len(t.hellos) >= maxHellos {
-		wait = time.Second
-	}
-	if now.Sub(t.swept) < wait {
+	if now.Sub(t.swept) < helloTTL {
 		return
 	}
 	t.swept = now
