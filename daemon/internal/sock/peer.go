@@ -66,31 +66,107 @@ type ping struct {
 // probesKept bounds what is waited for, of one peer.
 const probesKept = 256
 
-// setPeers makes the peers those that are told.
+// setPeers makes the peers those that are told. What the packets look things up in is published once for all of them,
+// however many they are, and before anything is sent to one.
 func (l *loop) setPeers(peers []Peer) {
 	told := make(map[key.NodePublic]bool, len(peers))
+	var fresh []*peer
 	for i := range peers {
-		told[peers[i].Key] = true
-		if p := l.peers[peers[i].Key]; p != nil {
-			l.change(p, peers[i])
-		} else {
-			l.add(peers[i])
+		k := peers[i].Key
+		told[k] = true
+		if l.peers[k] == nil {
+			l.peers[k] = &peer{Peer: Peer{Key: k}, ep: l.endpoint(k), machine: peerpath.New(l.valid)}
+			fresh = append(fresh, l.peers[k])
 		}
 	}
+	var gone []*peer
 	for k, p := range l.peers {
 		if !told[k] {
-			l.remove(p)
+			gone = append(gone, p)
 		}
+	}
+	l.remove(gone)
+	if len(fresh) > 0 {
+		publish(&l.sources, func(m map[relay.Address]*Endpoint) {
+			for _, p := range fresh {
+				m[relay.AddressOf(p.Key)] = p.ep
+			}
+		})
+	}
+	met := l.meet(peers)
+	for i := range peers {
+		p := l.peers[peers[i].Key]
+		old, another := met[p]
+		l.change(p, peers[i], old, another)
+	}
+	for _, p := range fresh {
+		l.begin(p)
 	}
 	l.dirty = true
 }
 
-func (l *loop) add(is Peer) {
-	p := &peer{Peer: Peer{Key: is.Key}, ep: l.endpoint(is.Key), machine: peerpath.New(l.valid)}
-	l.peers[is.Key] = p
-	source := relay.AddressOf(is.Key)
-	publish(&l.sources, func(m map[relay.Address]*Endpoint) { m[source] = p.ep })
-	l.change(p, is)
+// meet takes the disco keys that are new to us: a peer has another for every process. It gives the old ones.
+func (l *loop) meet(peers []Peer) map[*peer]key.DiscoPublic {
+	var met []*peer
+	old := make(map[*peer]key.DiscoPublic)
+	for i := range peers {
+		p, is := l.peers[peers[i].Key], peers[i].Disco
+		if is.IsZero() || is == p.Disco { // not known just now: what was known may still serve
+			continue
+		}
+		met, old[p] = append(met, p), p.Disco
+		shared, err := l.cfg.Disco.Shared(is)
+		if err != nil {
+			l.log.Warn("a peer's disco key is no key", "peer", p.Key, "err", err)
+			is, shared = key.DiscoPublic{}, key.Shared{}
+		}
+		p.Disco, p.shared, p.window, p.probes = is, shared, disco.Window{}, nil
+	}
+	if len(met) > 0 {
+		publish(&l.discos, func(m map[key.DiscoPublic]*Endpoint) {
+			for _, p := range met {
+				if m[old[p]] == p.ep {
+					delete(m, old[p])
+				}
+			}
+			for _, p := range met {
+				if !p.Disco.IsZero() && m[p.Disco] == nil { // two that claim one key: the first keeps it
+					m[p.Disco] = p.ep
+				}
+			}
+		})
+	}
+	return old
+}
+
+// change takes what is told of a peer. another says that its disco key, known already, is not the old one.
+func (l *loop) change(p *peer, is Peer, old key.DiscoPublic, another bool) {
+	was := p.Peer
+	is.Disco = p.Disco
+	p.Peer = is
+	if is.Relay != was.Relay {
+		l.step(p, l.relayEvent(p))
+	}
+	if another {
+		l.step(p, peerpath.Restarted{})
+		if l.cfg.Events != nil && !old.IsZero() {
+			l.cfg.Events(PeerRestarted{p.Key})
+		}
+	}
+	if p.shared.IsZero() {
+		return // nothing can be sealed to it yet, so nothing is to be probed
+	}
+	if another || !slices.Equal(is.Endpoints, was.Endpoints) {
+		addrs := make([]netip.AddrPort, len(is.Endpoints))
+		for i, ep := range is.Endpoints {
+			addrs[i] = ep.Addr
+		}
+		l.step(p, peerpath.Candidates{Addrs: addrs})
+	}
+}
+
+// begin begins with a peer that was not there before.
+func (l *loop) begin(p *peer) {
 	if p.ep.begins(l.now.Add(-strangersFor)) { // WireGuard was faster than we
 		l.step(p, peerpath.Sent{})
 		l.step(p, peerpath.HandshakeSent{})
@@ -99,6 +175,7 @@ func (l *loop) add(is Peer) {
 	}
 	l.publishPeer(p)
 	// Whoever began to talk before we knew of it hears from us at once, and sends its handshake again.
+	source := relay.AddressOf(p.Key)
 	if i := slices.IndexFunc(l.strangers, func(s stranger) bool { return s.source == source }); i >= 0 {
 		fresh := l.now.Sub(l.strangers[i].at) <= strangersFor
 		l.strangers = slices.Delete(l.strangers, i, i+1)
@@ -108,78 +185,47 @@ func (l *loop) add(is Peer) {
 	}
 }
 
-func (l *loop) change(p *peer, is Peer) {
-	old := p.Peer
-	p.Peer = is
-	if is.Disco.IsZero() { // not known just now: what was known may still serve
-		p.Disco = old.Disco
+// remove forgets peers.
+func (l *loop) remove(gone []*peer) {
+	if len(gone) == 0 {
+		return
 	}
-	if is.Relay != old.Relay {
-		l.step(p, l.relayEvent(p))
-	}
-	another := p.Disco != old.Disco
-	if another {
-		l.setDisco(p, old.Disco)
-	}
-	if p.shared.IsZero() {
-		return // nothing can be sealed to it yet, so nothing is to be probed
-	}
-	if another || !slices.Equal(is.Endpoints, old.Endpoints) {
-		addrs := make([]netip.AddrPort, len(is.Endpoints))
-		for i, ep := range is.Endpoints {
-			addrs[i] = ep.Addr
-		}
-		l.step(p, peerpath.Candidates{Addrs: addrs})
-	}
-}
-
-// setDisco takes the peer's disco key, which is another for every process.
-func (l *loop) setDisco(p *peer, old key.DiscoPublic) {
-	shared, err := l.cfg.Disco.Shared(p.Disco)
-	if err != nil {
-		l.log.Warn("a peer's disco key is no key", "peer", p.Key, "err", err)
-		p.Disco, shared = key.DiscoPublic{}, key.Shared{}
-	}
-	p.shared, p.window, p.probes = shared, disco.Window{}, nil
-	publish(&l.discos, func(m map[key.DiscoPublic]*Endpoint) {
-		if m[old] == p.ep {
-			delete(m, old)
-		}
-		if !p.Disco.IsZero() && m[p.Disco] == nil { // two that claim one key: the first keeps it
-			m[p.Disco] = p.ep
+	publish(&l.sources, func(m map[relay.Address]*Endpoint) {
+		for _, p := range gone {
+			delete(m, relay.AddressOf(p.Key))
 		}
 	})
-	l.step(p, peerpath.Restarted{})
-	if l.cfg.Events != nil && !old.IsZero() {
-		l.cfg.Events(PeerRestarted{p.Key})
-	}
-}
-
-func (l *loop) remove(p *peer) {
-	delete(l.peers, p.Key)
-	delete(l.active, p)
-	publish(&l.sources, func(m map[relay.Address]*Endpoint) { delete(m, relay.AddressOf(p.Key)) })
 	publish(&l.discos, func(m map[key.DiscoPublic]*Endpoint) {
-		if m[p.Disco] == p.ep {
-			delete(m, p.Disco)
+		for _, p := range gone {
+			if m[p.Disco] == p.ep {
+				delete(m, p.Disco)
+			}
 		}
 	})
 	publish(&l.known, func(m map[netip.AddrPort]*Endpoint) {
-		for _, a := range p.addrs {
-			if m[a.addr] == p.ep {
-				delete(m, a.addr)
+		for _, p := range gone {
+			for _, a := range p.addrs {
+				if m[a.addr] == p.ep {
+					delete(m, a.addr)
+				}
 			}
 		}
 	})
 	l.mu.Lock()
-	if l.endpoints[p.Key] == p.ep {
-		delete(l.endpoints, p.Key)
+	for _, p := range gone {
+		if l.endpoints[p.Key] == p.ep {
+			delete(l.endpoints, p.Key)
+		}
 	}
 	l.mu.Unlock()
-	p.ep.path.Store(nil)
-	p.ep.status.Store(nil)
-	for _, pi := range p.pings {
-		pi.refused <- ErrUnknownPeer
+	for _, p := range gone {
+		delete(l.peers, p.Key)
+		delete(l.active, p)
+		p.ep.path.Store(nil)
+		p.ep.status.Store(nil)
+		for _, pi := range p.pings {
+			pi.refused <- ErrUnknownPeer
+		}
 	}
 }
 

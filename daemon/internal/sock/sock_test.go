@@ -3,6 +3,7 @@ package sock
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -225,9 +226,31 @@ func TestAdmissionsAreBoundedAndProofsHold(t *testing.T) {
 	if (*l.known.Load())[stdEndpoint(100).AddrPort] != other.ep {
 		t.Error("a proof did not")
 	}
-	l.remove(p)
-	l.remove(other)
+	l.remove([]*peer{p})
+	l.remove([]*peer{other})
 	if n := len(*l.known.Load()) + len(*l.sources.Load()) + len(*l.discos.Load()); n > 0 {
 		t.Errorf("%d left", n)
+	}
+}
+
+// A network of ten times as many machines costs ten times as much to take in and to leave, not a hundred times.
+func TestManyPeersCostNoMoreEach(t *testing.T) {
+	cost := func(n int) uint64 {
+		l := testLoop()
+		peers := make([]Peer, n)
+		for i := range peers {
+			peers[i] = Peer{Key: key.NewNode().Public(), Disco: key.NewDisco().Public(), Relay: 1}
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		l.setPeers(peers)
+		l.setPeers(nil)
+		runtime.ReadMemStats(&after)
+		return (after.TotalAlloc - before.TotalAlloc) / uint64(n)
+	}
+	few, many := cost(100), cost(1000)
+	t.Logf("%d bytes for each of 100 peers, %d for each of 1000", few, many)
+	if many > 2*few {
+		t.Errorf("each of 1000 peers takes %d bytes, of 100 only %d", many, few)
 	}
 }
