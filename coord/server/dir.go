@@ -83,22 +83,34 @@ func Init(ctx context.Context, dir string, o InitOptions) (err error) {
 	if _, err := os.Stat(filepath.Join(dir, fileIdentity)); err == nil {
 		return fmt.Errorf("%s: %w", dir, ErrInitialized)
 	}
-	if err := makeCertificate(dir, address); err != nil {
-		return err
-	}
 	db, err := store.OpenSQLite(ctx, filepath.Join(dir, fileDatabase))
 	if err != nil {
 		return err
 	}
 	text, _ := json.Marshal(network) // prefixes and names
 	err = db.Write(ctx, func(tx store.Tx) error {
+		if used, err := inUse(tx); err != nil || used {
+			return errors.Join(err, fmt.Errorf("%s: %w", dir, ErrNoIdentity))
+		}
 		return errors.Join(tx.SetMeta(metaNetwork, string(text)), tx.SetMeta(metaURL, address))
 	})
 	if err = errors.Join(err, db.Close()); err != nil {
 		return err
 	}
+	if err := makeCertificate(dir, address); err != nil {
+		return err
+	}
 	// The identity comes last: with it the server is set up.
 	return writeFile(dir, fileIdentity, []byte(key.NewServer().Reveal()+"\n"))
+}
+
+// inUse reports whether somebody has used the network in the database. What an Init left that did not get to its end
+// nobody has.
+func inUse(tx store.Tx) (bool, error) {
+	users, err1 := tx.Users()
+	nodes, err2 := tx.Nodes()
+	keys, err3 := tx.AuthKeys()
+	return len(users)+len(nodes)+len(keys) > 0, errors.Join(err1, err2, err3)
 }
 
 func (o InitOptions) check() (coord.Network, string, error) {
@@ -211,13 +223,25 @@ func makeCertificate(dir, address string) error {
 	return writeFile(dir, fileCert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
-// loadCertificate reads the certificate from the files, or the server's own where they are not named.
-func loadCertificate(dir, cert, key string) (*tls.Certificate, error) {
-	if cert == "" {
+// loadCertificate reads the certificate from the files, or the server's own where they are not named. Its own it makes
+// anew where it is gone: machines trust the identity that attests it.
+func loadCertificate(dir, address, cert, key string) (*tls.Certificate, error) {
+	own := cert == ""
+	if own {
 		cert, key = filepath.Join(dir, fileCert), filepath.Join(dir, fileKey)
+		_, err1 := os.Stat(cert)
+		_, err2 := os.Stat(key)
+		if errors.Is(err1, fs.ErrNotExist) || errors.Is(err2, fs.ErrNotExist) {
+			if err := makeCertificate(dir, address); err != nil {
+				return nil, err
+			}
+		}
 	}
 	c, err := tls.LoadX509KeyPair(cert, key)
-	if err != nil {
+	switch {
+	case err != nil && own:
+		return nil, fmt.Errorf("cannot load the TLS certificate %s: remove it, and the server makes another: %w", cert, err)
+	case err != nil:
 		return nil, fmt.Errorf("cannot load the TLS certificate %s: %w", cert, err)
 	}
 	return &c, nil

@@ -8,9 +8,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -111,18 +113,22 @@ func Open(ctx context.Context, dir string, o Options) (_ *Server, err error) {
 			s.unlock()
 		}
 	}()
-	if !o.BehindProxy {
-		if s.cert, err = loadCertificate(dir, o.TLSCert, o.TLSKey); err != nil {
-			return nil, err
-		}
+	path := filepath.Join(dir, fileDatabase)
+	if info, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) || (err == nil && info.Size() == 0) { // Init fills it
+		return nil, fmt.Errorf("%s: %w", path, ErrNoDatabase)
 	}
-	db, err := store.OpenSQLite(ctx, filepath.Join(dir, fileDatabase))
+	db, err := store.OpenSQLite(ctx, path)
 	if err != nil {
 		return nil, err
 	}
 	s.store = db
 	if err := s.load(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
+	}
+	if !o.BehindProxy {
+		if s.cert, err = loadCertificate(dir, s.url, o.TLSCert, o.TLSKey); err != nil {
+			return nil, errors.Join(err, db.Close())
+		}
 	}
 	s.count.watch(s.hub)
 	return s, nil

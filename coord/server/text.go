@@ -80,6 +80,12 @@ var (
 	ErrNotInitialized = errors.New("no server has been set up there: run 'warren-coord init'")
 	// ErrInitialized: a server has been set up already.
 	ErrInitialized = errors.New("a server has been set up there already; nothing was changed")
+	// ErrNoIdentity: there is a network in the database, and not the identity that its machines pin.
+	ErrNoIdentity = errors.New("the server's identity is gone, and its machines trust no other: restore the file identity " +
+		"from a backup, or begin anew in another state directory; nothing was changed")
+	// ErrNoDatabase: there is an identity, and nothing that it is the identity of.
+	ErrNoDatabase = errors.New("the database is gone: restore it from a backup, or begin anew in another state directory; " +
+		"nothing was changed")
 	// ErrInUse: another process serves the same state.
 	ErrInUse = errors.New("another warren-coord uses it already: stop that one first")
 )

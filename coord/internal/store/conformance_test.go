@@ -358,6 +358,9 @@ func TestAnOlderDatabaseIsBackedUpFirst(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
+	if info, err := os.Stat(path + ".before-1"); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the backup has mode %v, %v", info.Mode(), err)
+	}
 	backup, err := sql.Open("sqlite", path+".before-1")
 	if err != nil {
 		t.Fatal(err)

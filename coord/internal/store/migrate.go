@@ -4,8 +4,10 @@ import (
 	"context"
 	"database/sql"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/database"
@@ -39,13 +41,30 @@ func migrate(ctx context.Context, db *sql.DB, path string, fresh bool) error {
 		return nil
 	}
 	if !fresh {
-		backup := fmt.Sprintf("%s.before-%d", path, want)
-		if _, err := db.ExecContext(ctx, "VACUUM INTO ?", backup); err != nil {
-			return fmt.Errorf("cannot back up the database to %s before changing it: %w", backup, err)
+		if err := backUp(ctx, db, fmt.Sprintf("%s.before-%d", path, want)); err != nil {
+			return err
 		}
 	}
 	_, err = p.Up(ctx)
 	return err
+}
+
+// backUp copies the database, as secret as itself. What is there from an attempt that failed is replaced.
+func backUp(ctx context.Context, db *sql.DB, to string) error {
+	part := to + ".part"
+	_ = os.Remove(part)
+	f, err := os.OpenFile(part, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) // SQLite fills an empty file, and keeps its mode
+	if err == nil {
+		_, err = db.ExecContext(ctx, "VACUUM INTO ?", part)
+		err = errors.Join(err, f.Sync(), f.Close())
+	}
+	if err == nil {
+		err = os.Rename(part, to)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot back up the database to %s before changing it: %w", to, err)
+	}
+	return nil
 }
 
 // checkIntegrity finds a damaged file before the first request does.

@@ -34,7 +34,7 @@ type job struct {
 }
 
 // OpenSQLite opens the database, makes it where there is none, and brings an older one up to date after copying it
-// to path.before-N, N being the version that it had.
+// to path.before-N, N being the version that it then has.
 func OpenSQLite(ctx context.Context, path string) (*SQLite, error) {
 	fresh := false
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
