@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/warren-mesh/warren/coord"
@@ -242,18 +245,28 @@ func (s *Server) Machines() []MachineInfo {
 	return out
 }
 
-// machineNamed finds a machine by name or number.
+// machineNamed finds a machine by name, or by number: 7, or #7. A machine may call itself by another's number, so
+// that 7 alone is refused where it could mean two.
 func (s *Server) machineNamed(name string) (state.Member, error) {
 	v := s.hub.view()
-	if id, err := strconv.ParseInt(name, 10, 64); err == nil {
-		if m, ok := v.Member(coord.NodeID(id)); ok {
-			return m, nil
-		}
+	number, only := strings.CutPrefix(name, "#")
+	id, err := strconv.ParseInt(number, 10, 64)
+	byNumber, numbered := v.Member(coord.NodeID(id))
+	if numbered = numbered && err == nil; numbered && only {
+		return byNumber, nil
 	}
 	for m := range v.Members() {
-		if m.Node.Name == name {
-			return m, nil
+		if m.Node.Name != name {
+			continue
 		}
+		if numbered && byNumber.Node.ID != m.Node.ID {
+			return state.Member{}, fmt.Errorf("%w machine: %q is the name of machine %d, and the number of %s: give '#%d' or '#%d'",
+				coord.ErrInvalid, name, m.Node.ID, byNumber.Node.Name, m.Node.ID, byNumber.Node.ID)
+		}
+		return m, nil
+	}
+	if numbered {
+		return byNumber, nil
 	}
 	return state.Member{}, fmt.Errorf("there is no machine %q: %w", name, store.ErrNotFound)
 }
@@ -309,6 +322,10 @@ func (s *Server) PutRelay(ctx context.Context, l coord.Relay) error {
 		return fmt.Errorf("%w relay: it has no key", coord.ErrInvalid)
 	case l.UDP == "" && l.URL == "":
 		return fmt.Errorf("%w relay: give its UDP address, its URL, or both", coord.ErrInvalid)
+	case l.UDP != "" && !validHostPort(l.UDP):
+		return fmt.Errorf("%w relay: its UDP address %q is not host:port", coord.ErrInvalid, l.UDP)
+	case l.URL != "" && !validRelayURL(l.URL):
+		return fmt.Errorf("%w relay: its URL %q is not like https://host:port/relay", coord.ErrInvalid, l.URL)
 	case len(l.Cert) != 0 && len(l.Cert) != 32:
 		return fmt.Errorf("%w relay: the certificate's SHA-256 has 64 hexadecimal digits", coord.ErrInvalid)
 	}
@@ -316,6 +333,25 @@ func (s *Server) PutRelay(ctx context.Context, l coord.Relay) error {
 		_, err := tx.PutRelay(l)
 		return err
 	})
+}
+
+// validHostPort takes what a server's address may be, with a port.
+func validHostPort(text string) bool {
+	_, port, err := net.SplitHostPort(text)
+	if err != nil || port == "" {
+		return false
+	}
+	_, _, err = coord.ParseServer("https://" + text)
+	return err == nil
+}
+
+func validRelayURL(text string) bool {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "https" || u.Opaque != "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return false
+	}
+	_, _, err = coord.ParseServer("https://" + u.Host)
+	return err == nil
 }
 
 // RemoveRelay takes a relay out of the network.

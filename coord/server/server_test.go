@@ -349,3 +349,19 @@ func TestASmallNetworkFillsUpAndSparesAddresses(t *testing.T) {
 		t.Errorf("after the quiet time: %+v, %v", m.Node, err)
 	}
 }
+
+func TestAMachineThatCallsItselfByAnothersNumberIsNotTakenForIt(t *testing.T) {
+	r := serve(t)
+	k := r.authKey(KeyOptions{Reusable: true})
+	r.device().join("precious", k) // machine 1
+	r.device().join("1", k)        // machine 2
+	if err := r.RemoveMachine(t.Context(), "1"); !errors.Is(err, coord.ErrInvalid) {
+		t.Errorf("RemoveMachine = %v", err)
+	}
+	if err := r.RemoveMachine(t.Context(), "#2"); err != nil {
+		t.Error(err)
+	}
+	if all := r.Machines(); len(all) != 1 || all[0].Name != "precious" {
+		t.Errorf("left are %+v", all)
+	}
+}

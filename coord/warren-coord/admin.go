@@ -98,7 +98,12 @@ func jsonFlag(e *env, cmd *cobra.Command) *cobra.Command {
 func on(use, short string, do func(cmd *cobra.Command, name string) error) *cobra.Command {
 	return &cobra.Command{
 		Use: use, Short: short, Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return do(cmd, args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if args[0] == "" {
+				return errors.New(textNoName)
+			}
+			return do(cmd, args[0])
+		},
 	}
 }
 

@@ -85,6 +85,9 @@ func keyCreateCommand(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "create", Short: "Make a key and print it, once", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if o.Expires <= 0 {
+				return errors.New(textNoLife)
+			}
 			var file *os.File
 			if out != "" { // first: a key that cannot be written would be lost
 				if file, err = os.OpenFile(out, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600); err != nil {

@@ -42,7 +42,20 @@ func root() *cobra.Command {
 	_ = cmd.MarkPersistentFlagDirname("state")
 	cmd.AddCommand(initCommand(e), serveCommand(e), userCommand(e), keyCommand(e), machineCommand(e), relayCommand(e),
 		inviteCommand(e), statusCommand(e))
+	for _, c := range append(cmd.Commands(), cmd) {
+		if c.HasSubCommands() {
+			c.Args, c.RunE = cobra.ArbitraryArgs, lost
+		}
+	}
 	return cmd
+}
+
+// lost is run where a command is missing or there is none such: help alone would look like success to a script.
+func lost(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf(textNoCommand, args[0], cmd.CommandPath())
+	}
+	return cmd.Help()
 }
 
 func dated(date string) string {

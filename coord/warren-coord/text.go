@@ -54,7 +54,10 @@ All but init and serve speak to the running server over a socket in its state di
 
 Start it with 'warren-coord serve'. Machines join with 'warren up' and the invite link.
 `
-	textKeyOnce = "This key is shown only now:"
+	textNoLife    = "--expires must be more than nothing: give how long the key can be used, such as 1h or 720h"
+	textNoName    = "the name is empty: give one"
+	textNoCommand = "there is no command %q: '%s --help' lists those that there are"
+	textKeyOnce   = "This key is shown only now:"
 )
 
 // explain makes one sentence of an error: what happened, and what to do.
@@ -64,7 +67,7 @@ func explain(err error) string {
 	case errors.As(err, &e):
 		return e.Message
 	case errors.Is(err, syscall.EADDRINUSE):
-		return err.Error() + ": another program listens there, stop it or choose another address with --listen"
+		return err.Error() + ": another program listens there, stop it or choose another address"
 	case errors.Is(err, fs.ErrPermission):
 		return err.Error() + ": run it as the server's user or as root"
 	case errors.Is(err, syscall.ENOSPC):
