@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,9 +27,13 @@ const (
 // ErrInUse says that a daemon already listens on the socket.
 var ErrInUse = errors.New("another warrend is running")
 
-// Listen makes the socket. Every local user may connect: the level decides what comes of it. A socket that a killed
-// daemon left is replaced; one that answers is ErrInUse.
+// Listen makes the socket, and its directory where it is missing (/run is empty after each boot). Every local user may
+// connect: the level decides what comes of it. A socket that a killed daemon left is replaced; one that answers is
+// ErrInUse.
 func Listen(path string) (net.Listener, error) {
+	if err := makeDir(filepath.Dir(path)); err != nil {
+		return nil, fmt.Errorf("no directory for the socket %s: %w", path, err)
+	}
 	if fi, err := os.Lstat(path); err == nil {
 		if fi.Mode().Type() != os.ModeSocket {
 			return nil, fmt.Errorf("%s is in the way: it is no socket", path)
@@ -50,6 +55,17 @@ func Listen(path string) (net.Listener, error) {
 		return nil, err
 	}
 	return l, nil
+}
+
+// makeDir makes a directory that every user may look into, whatever the umask. One that is there stays as it is.
+func makeDir(dir string) error {
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		return nil // or what is wrong with it shows at once
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return os.Chmod(dir, 0o755)
 }
 
 // Serve answers on the listener, which it closes, until ctx ends. Then requests under way have their contexts

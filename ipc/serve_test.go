@@ -265,6 +265,30 @@ func TestListen(t *testing.T) {
 	}
 }
 
+func TestListenMakesTheDirectoryForEverybody(t *testing.T) {
+	old := syscall.Umask(0o077)
+	defer syscall.Umask(old)
+	dir := filepath.Join(t.TempDir(), "run", "warren")
+	l, err := Listen(filepath.Join(dir, "warrend.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = l.Close()
+	if fi, err := os.Stat(dir); err != nil || fi.Mode().Perm() != 0o755 {
+		t.Errorf("the directory: %v, %v", fi.Mode(), err)
+	}
+	if err := os.Chmod(dir, 0o750); err != nil { // somebody wants it so
+		t.Fatal(err)
+	}
+	if l, err = Listen(filepath.Join(dir, "warrend.sock")); err != nil {
+		t.Fatal(err)
+	}
+	_ = l.Close()
+	if fi, err := os.Stat(dir); err != nil || fi.Mode().Perm() != 0o750 {
+		t.Errorf("a directory that was there is %v now, %v", fi.Mode(), err)
+	}
+}
+
 func TestClientSaysWhatToDo(t *testing.T) {
 	dir := t.TempDir()
 	ctx := t.Context()
