@@ -19,6 +19,10 @@ const (
 	queueLength   = 64                    // deliveries that a stream may be behind before it is cut off
 	softInterval  = 5 * time.Second       // how old what the store knows of endpoints and last-seen times may be
 	ticketLife    = 7 * 24 * time.Hour    // relay tickets outlive an outage of this server
+
+	// unsaved is more than the numbers that can be given in softInterval. After a kill the store knows an older number
+	// than machines may have; what is numbered then must not seem to follow theirs, also where the clock was set back.
+	unsaved = 1 << 20
 )
 
 // hub owns the network's state and the streams.
@@ -36,6 +40,7 @@ type hub struct {
 	epoch   uint64
 	streams map[coord.NodeID]*stream
 	soft    map[coord.NodeID]struct{} // whose soft facts the store does not know yet
+	saved   uint64                    // the last number that the store knows
 }
 
 // stream is one machine's netmap stream. Its HTTP handler reads the queue, signs and writes.
@@ -113,12 +118,21 @@ func (h *hub) cut(id coord.NodeID, why string) {
 func (h *hub) member(m key.MachinePublic) (state.Member, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	return h.memberNow(m)
+}
+
+// memberNow is member where the hub's lock is held.
+func (h *hub) memberNow(m key.MachinePublic) (state.Member, error) {
 	n, ok := h.st.ByMachine(m)
+	now := h.now()
 	switch {
 	case !ok:
 		return n, errNotRegistered
-	case n.Expired || (!n.Node.Expires.IsZero() && !n.Node.Expires.After(h.now())):
+	case !n.Node.Expires.IsZero() && !n.Node.Expires.After(now):
 		return n, errExpired
+	case n.Expired: // by a clock that was wrong and has been set since
+		h.st.Apply(now, state.Put{Machine: m, Node: n.Node})
+		h.kick()
 	}
 	return n, nil
 }
@@ -253,10 +267,10 @@ func (h *hub) run(ctx context.Context) error {
 // save writes the soft facts of those of whom something is new, and the last number.
 func (h *hub) save(ctx context.Context) error {
 	h.mu.Lock()
-	dirty, view := h.soft, h.st.View()
-	h.soft = map[coord.NodeID]struct{}{}
+	dirty, view, saved := h.soft, h.st.View(), h.saved
+	h.soft, h.saved = map[coord.NodeID]struct{}{}, view.Seq
 	h.mu.Unlock()
-	if len(dirty) == 0 {
+	if len(dirty) == 0 && view.Seq == saved {
 		return nil
 	}
 	now := h.now()
@@ -277,6 +291,7 @@ func (h *hub) save(ctx context.Context) error {
 		for id := range dirty {
 			h.soft[id] = struct{}{}
 		}
+		h.saved = saved
 		h.mu.Unlock()
 	}
 	return err

@@ -155,6 +155,7 @@ func (s *Server) load(ctx context.Context) error {
 		last := uint64(0)
 		if text, err := tx.Meta(metaSeq); err == nil {
 			last, _ = strconv.ParseUint(text, 10, 64)
+			last += unsaved
 		}
 		relays, err := tx.Relays()
 		if err != nil {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -363,5 +365,64 @@ func TestAMachineThatCallsItselfByAnothersNumberIsNotTakenForIt(t *testing.T) {
 	}
 	if all := r.Machines(); len(all) != 1 || all[0].Name != "precious" {
 		t.Errorf("left are %+v", all)
+	}
+}
+
+// A clock that was years ahead, as after a flat battery, expires no machine for longer than it is.
+func TestAClockThatIsSetBackMakesExpiredMachinesMembersAgain(t *testing.T) {
+	r := serve(t)
+	r.stop()
+	var ahead atomic.Int64
+	r = serveDir(t, r.dir, "127.0.0.1:0", Options{Now: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }})
+	r.user("anna", "correct horse")
+	k := r.authKey(KeyOptions{User: "anna", Reusable: true})
+	a, b := r.device(), r.device()
+	a.join("a", k)
+	b.join("b", k)
+	ahead.Store(int64(2 * keyLife))
+	wantCode(t, a.Update(t.Context(), update(1)), coord.CodeExpired)
+	r.hub.flush()
+	ahead.Store(0)
+	mapsA, _ := a.follow(nil)
+	mapsB, _ := b.follow(nil)
+	until(t, mapsA, "b", func(m *coord.Netmap) bool { return peerNamed(m, "b") != nil })
+	until(t, mapsB, "a", func(m *coord.Netmap) bool { return peerNamed(m, "a") != nil })
+}
+
+// Killed before the last numbers were on disk, and with a clock that was set back meanwhile, the server takes no
+// machine's netmap for one of its own numbers.
+func TestNumbersAreNotGivenTwiceAfterAKill(t *testing.T) {
+	r := serve(t)
+	r.stop()
+	var back atomic.Int64
+	now := func() time.Time { return time.Now().Add(-time.Duration(back.Load())) }
+	r = serveDir(t, r.dir, "127.0.0.1:0", Options{Now: now})
+	k := r.authKey(KeyOptions{Reusable: true})
+	r.device().join("a", k)
+	if err := r.hub.save(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	kept, err := os.ReadFile(filepath.Join(r.dir, fileDatabase+"-wal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 50 { // these numbers nobody stores
+		r.hub.apply(state.SetRelays{Relays: []coord.Relay{{ID: coord.RelayID(i + 1)}}})
+	}
+	last := r.hub.view().Seq
+	main, err := os.ReadFile(filepath.Join(r.dir, fileDatabase))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.stop()
+	for name, text := range map[string][]byte{fileDatabase: main, fileDatabase + "-wal": kept} {
+		if err := os.WriteFile(filepath.Join(r.dir, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	back.Store(int64(time.Hour))
+	r = serveDir(t, r.dir, "127.0.0.1:0", Options{Now: now})
+	if got := r.hub.view().Seq; got <= last {
+		t.Errorf("it begins at %d, and %d was given before", got, last)
 	}
 }
