@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
+	"errors"
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -100,6 +102,75 @@ func TestAFrozenReceiverCostsABoundedQueue(t *testing.T) {
 		}
 	}
 	a.reaches(b, "meanwhile")
+}
+
+// joinRaw joins over a WebSocket by hand, and reads nothing from then on.
+func joinRaw(t *testing.T, n *network, node key.Node) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), deadline)
+	defer cancel()
+	c := dialWeb(t, n)
+	ask := func(frame []byte) []byte {
+		err := c.Write(ctx, websocket.MessageBinary, append([]byte{byte(len(frame) >> 8), byte(len(frame))}, frame...))
+		_, answer, err2 := c.Read(ctx)
+		if err := errors.Join(err, err2); err != nil {
+			t.Fatal(err)
+		}
+		return answer[2:]
+	}
+	cookie, ok := relay.ParseChallenge(ask(relay.AppendHello(nil, n.key.Public(), relay.Nonce{1})), relay.Nonce{1})
+	shared, err := node.Shared(n.key.Public())
+	if !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	if _, ok := relay.OpenWelcome(ask(relay.AppendJoin(nil, shared, cookie, n.ticket(node))), shared, cookie); !ok {
+		t.Fatal("no welcome")
+	}
+}
+
+func TestTheEndWaitsForNoFrozenReceiver(t *testing.T) {
+	n := newNetwork(t)
+	n.serve("127.0.0.1:0", "127.0.0.1:0")
+	a, frozen := n.join(udpOnly).connected(relay.TransportUDP), key.NewNode()
+	joinRaw(t, n, frozen)
+	packets := make([][]byte, 64)
+	for i := range packets {
+		packets[i] = make([]byte, 1400, 1500)
+	}
+	limit := time.Now().Add(deadline)
+	for n.server.hub.count.dropped.Load() < 100_000 { // more than the system takes for a connection
+		_ = a.Send(frozen.Public(), packets)
+		if time.Now().After(limit) {
+			t.Fatalf("only %d were dropped", n.server.hub.count.dropped.Load())
+		}
+	}
+	begun := time.Now()
+	n.stop()
+	if took := time.Since(begun); took > 4*stopTime {
+		t.Errorf("the relay took %v to stop", took)
+	}
+}
+
+func TestAFloodOfWebSocketsKeepsNobodyOut(t *testing.T) {
+	n := newNetwork(t)
+	n.serve("", "127.0.0.1:0")
+	first := dialWeb(t, n)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range maxStrangers / 8 {
+				dialWeb(t, n)
+			}
+		})
+	}
+	wg.Wait()
+	ctx, cancel := context.WithTimeout(context.Background(), deadline)
+	defer cancel()
+	if _, _, err := first.Read(ctx); err == nil || ctx.Err() != nil {
+		t.Errorf("the first of them: %v", err)
+	}
+	a, b := n.join(webOnly).connected(relay.TransportWebSocket), n.join(webOnly).connected(relay.TransportWebSocket)
+	a.reaches(b, "through")
 }
 
 func TestAWebSocketThatDoesNotJoinIsClosed(t *testing.T) {

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,6 +23,8 @@ const Path = "/relay"
 
 const (
 	sweepEvery = 5 * time.Second
+	// stopTime is how long WebSockets have at the end for what their clients have not taken yet.
+	stopTime = time.Second
 
 	// batch is how many messages one system call receives or sends; with offloads each is up to 64 datagrams.
 	batch = 64
@@ -65,8 +66,8 @@ type Server struct {
 	own     *prometheus.Registry
 	senders sync.Pool // of *udpbatch.Sender
 
-	strangers atomic.Int64 // WebSockets without a session
-	sockets   sync.Map     // *webSocket -> nil
+	strangers strangers
+	sockets   sync.Map // *webSocket -> nil
 
 	mu      sync.Mutex
 	stopped bool
@@ -183,6 +184,8 @@ func (s *Server) Serve(ctx context.Context) error {
 	}
 	err := s.attend(ctx, failed)
 	s.stop()
+	late := time.AfterFunc(stopTime, s.cut)
+	defer late.Stop()
 	_ = web.Close()
 	_ = metrics.Close()
 	if s.udp != nil {

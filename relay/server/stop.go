@@ -18,6 +18,14 @@ func (s *Server) stop() {
 	})
 }
 
+// cut closes what is left of the WebSockets.
+func (s *Server) cut() {
+	s.sockets.Range(func(ws, _ any) bool {
+		_ = ws.(*webSocket).conn.CloseNow()
+		return true
+	})
+}
+
 func (s *Server) stopping() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

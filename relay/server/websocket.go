@@ -1,6 +1,7 @@
 package server
 
 import (
+	"container/list"
 	"context"
 	"crypto/rand"
 	"io"
@@ -18,7 +19,8 @@ import (
 )
 
 const (
-	// joinTime is how long a WebSocket may be without a session, and maxStrangers how many may.
+	// joinTime is how long a WebSocket may be without a session, and maxStrangers how many may: one more ends the oldest,
+	// so that a flood keeps out nobody who joins at once.
 	joinTime     = 5 * time.Second
 	maxStrangers = 1024
 
@@ -46,6 +48,27 @@ func (w *webSocket) own(h *hub, s *session) {
 	}
 }
 
+// strangers are the WebSockets without a session, the oldest first.
+type strangers struct {
+	mu   sync.Mutex
+	list list.List
+}
+
+// add adds one, in the place of the oldest where there are too many. What it returns takes it out again.
+func (t *strangers) add(ws *webSocket) (remove func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.list.Len() >= maxStrangers {
+		t.list.Remove(t.list.Front()).(*webSocket).queue.Close()
+	}
+	e := t.list.PushBack(ws)
+	return sync.OnceFunc(func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.list.Remove(e) // nothing, where it is out already
+	})
+}
+
 // messages are lent to readers and writers while they have something.
 var messages = sync.Pool{New: func() any { return new([wsbatch.MaxMessage]byte) }}
 
@@ -55,14 +78,6 @@ func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.running.Done()
-	if s.strangers.Add(1) > maxStrangers {
-		s.strangers.Add(-1)
-		http.Error(w, "too many connections without a session, try again", http.StatusServiceUnavailable)
-		return
-	}
-	stranger := sync.OnceFunc(func() { s.strangers.Add(-1) })
-	defer stranger()
-
 	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{CompressionMode: websocket.CompressionDisabled})
 	if err != nil {
 		s.cfg.Log.Debug("no WebSocket", "from", r.RemoteAddr, "err", err)
@@ -73,6 +88,8 @@ func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	ws := &webSocket{conn: conn, queue: wsbatch.NewQueue()}
 	_, _ = rand.Read(ws.id[:])
 	ws.addr, _ = netip.ParseAddrPort(r.RemoteAddr)
+	known := s.strangers.add(ws)
+	defer known()
 
 	// A session that ends closes the queue, and then the writer the connection; so does the server's end.
 	late := time.AfterFunc(joinTime, func() {
@@ -89,7 +106,7 @@ func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		ws.queue.Close()
 	}
 
-	s.read(ws, stranger)
+	s.read(ws, known)
 
 	if owned := ws.session.Load(); owned != nil {
 		s.hub.end(nil, owned, 0)
