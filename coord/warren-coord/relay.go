@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/google/renameio/v2"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/key"
 	"github.com/warren-mesh/warren/coord/server"
@@ -24,10 +25,11 @@ const embeddedName = "embedded"
 
 // embedded is the relay inside this process. The nil one does nothing.
 type embedded struct {
-	relay  *relayserver.Server
-	key    key.Relay
-	host   string // what machines call it; empty: as the server
-	served bool
+	relay   *relayserver.Server
+	metrics *prometheus.Registry // which becomes a part of the server's
+	key     key.Relay
+	host    string // what machines call it; empty: as the server
+	served  bool
 }
 
 // newEmbedded opens the relay's sockets, if one is asked for.
@@ -39,11 +41,14 @@ func newEmbedded(f serveFlags, keyFile string, issuer key.ServerPublic, log *slo
 	if err != nil {
 		return nil, err
 	}
-	r, err := relayserver.New(relayserver.Config{UDP: f.relayUDP, Key: k, Issuers: []key.ServerPublic{issuer}, Log: log.With("part", "relay")})
+	metrics := prometheus.NewRegistry()
+	r, err := relayserver.New(relayserver.Config{
+		UDP: f.relayUDP, Key: k, Issuers: []key.ServerPublic{issuer}, Log: log.With("part", "relay"), Registry: metrics,
+	})
 	if err != nil {
 		return nil, err
 	}
-	return &embedded{relay: r, key: k, host: f.relayHost}, nil
+	return &embedded{relay: r, metrics: metrics, key: k, host: f.relayHost}, nil
 }
 
 // relayKey reads the relay's key, and makes it the first time.
@@ -74,6 +79,9 @@ func (e *embedded) handler() http.Handler {
 func (e *embedded) register(ctx context.Context, s *server.Server) error {
 	if e == nil {
 		return s.ForgetRelay(ctx, embeddedName)
+	}
+	if err := s.Registry().Register(e.metrics); err != nil {
+		return err
 	}
 	u, err := url.Parse(s.URL())
 	if err != nil {
