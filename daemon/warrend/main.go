@@ -118,10 +118,10 @@ func run(ctx context.Context, f flags) error {
 		return err
 	}
 	defer func() { _ = errors.Join(j.Close(), st.Close()) }()
-	if dropped, err := st.RecordStart(time.Now()); err != nil {
+	if skipped, err := st.RecordStart(time.Now()); err != nil {
 		log.Warn("could not note this start", "err", err)
-	} else if dropped {
-		log.Warn("the last starts failed one after another: starting without the saved netmap")
+	} else if skipped {
+		log.Warn("the last starts failed one after another: starting without the saved netmap, this time")
 	}
 	e, err := engine.New(engine.Config{Version: version, Store: st, Journal: j, Interface: f.tun, Log: log})
 	if err != nil {

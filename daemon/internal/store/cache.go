@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -46,6 +45,12 @@ func (s *Store) LoadNetmap(login string) (*coord.Netmap, error) {
 	path, err := s.netmapPath(login)
 	if err != nil {
 		return nil, err
+	}
+	s.mu.Lock()
+	skip := s.skip
+	s.mu.Unlock()
+	if skip {
+		return nil, nil
 	}
 	text, err := readFile(path, coord.MaxLine)
 	switch {
@@ -100,25 +105,23 @@ const (
 	crashWindow = time.Minute
 )
 
-// RecordStart notes a start at now. After 3 starts within 60 s of which none proved healthy it drops every saved netmap,
-// never the state, and reports true. Call it before LoadNetmap.
-func (s *Store) RecordStart(now time.Time) (dropped bool, err error) {
+// RecordStart notes a start at now. After 3 starts within 60 s of which none proved healthy it has LoadNetmap give none,
+// for this start only, and reports true: the files stay, since it may as well have been somebody's kill -9 while the
+// server is away, and then they are all that there is. Call it before LoadNetmap.
+func (s *Store) RecordStart(now time.Time) (skipped bool, err error) {
 	starts := s.starts(now)
 	if len(starts) >= crashes {
-		caches, _ := filepath.Glob(s.Path("netmap-*.json"))
-		for _, path := range caches {
-			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return false, explain(path, err)
-			}
-		}
-		s.log.Warn("the last starts all crashed: dropped the saved netmaps, the server will send new ones", "starts", len(starts))
-		starts, dropped = nil, true
+		s.log.Warn("the last starts all crashed: starting without the saved netmaps, the server will send new ones", "starts", len(starts))
+		starts, skipped = nil, true
 	}
+	s.mu.Lock()
+	s.skip = skipped
+	s.mu.Unlock()
 	text, err := json.Marshal(append(starts, now.UTC()))
 	if err != nil {
-		return dropped, err
+		return skipped, err
 	}
-	return dropped, replace(s.Path("starts.json"), text, s.step)
+	return skipped, replace(s.Path("starts.json"), text, s.step)
 }
 
 // RecordHealthy notes that this start is no crash: it ran for a while, or ended as it was told to.

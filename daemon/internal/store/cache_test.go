@@ -92,7 +92,7 @@ func TestADamagedNetmapIsSetAside(t *testing.T) {
 	}
 }
 
-func TestACrashLoopDropsTheNetmapsAndNeverTheIdentity(t *testing.T) {
+func TestACrashLoopLeavesTheNetmapsAsideAndNeverTheIdentity(t *testing.T) {
 	s := open(t, t.TempDir())
 	st := load(t, s)
 	id := NewLoginID()
@@ -124,12 +124,15 @@ func TestACrashLoopDropsTheNetmapsAndNeverTheIdentity(t *testing.T) {
 	}
 	start(now.Add(5*time.Second), true)
 	if m, _ := s.LoadNetmap(id); m != nil {
-		t.Error("the netmap is still there")
+		t.Error("the netmap is used still")
 	}
 	if again := load(t, s); again.Machine.Reveal() != st.Machine.Reveal() {
 		t.Error("the identity was lost")
 	}
 	start(now.Add(6*time.Second), false)
+	if m, err := s.LoadNetmap(id); m == nil {
+		t.Errorf("it was lost to the starts after: %v", err)
+	}
 	start(now.Add(-time.Hour), false) // the clock was set back
 	if err := os.WriteFile(filepath.Join(s.dir, "starts.json"), []byte("garbage"), 0o600); err != nil {
 		t.Fatal(err)

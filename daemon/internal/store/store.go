@@ -40,6 +40,7 @@ type Store struct {
 
 	mu   sync.Mutex
 	sick error // why state.json must not be written: it could not be read
+	skip bool  // the saved netmaps are not used: they may be why the last starts crashed
 }
 
 // Open makes the directory where it is missing, and takes its lock. It fails with ErrLocked while another process has it.
