@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"github.com/google/renameio/v2"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/key"
 	"github.com/warren-mesh/warren/coord/server"
@@ -25,11 +24,10 @@ const embeddedName = "embedded"
 
 // embedded is the relay inside this process. The nil one does nothing.
 type embedded struct {
-	relay   *relayserver.Server
-	metrics *prometheus.Registry // which becomes a part of the server's
-	key     key.Relay
-	host    string // what machines call it; empty: as the server
-	served  bool
+	relay  *relayserver.Server
+	key    key.Relay
+	host   string // what machines call it; empty: as the server
+	served bool
 }
 
 // newEmbedded opens the relay's sockets, if one is asked for.
@@ -41,14 +39,11 @@ func newEmbedded(f serveFlags, keyFile string, issuer key.ServerPublic, log *slo
 	if err != nil {
 		return nil, err
 	}
-	metrics := prometheus.NewRegistry()
-	r, err := relayserver.New(relayserver.Config{
-		UDP: f.relayUDP, Key: k, Issuers: []key.ServerPublic{issuer}, Log: log.With("part", "relay"), Registry: metrics,
-	})
+	r, err := relayserver.New(relayserver.Config{UDP: f.relayUDP, Key: k, Issuers: []key.ServerPublic{issuer}, Log: log.With("part", "relay")})
 	if err != nil {
 		return nil, err
 	}
-	return &embedded{relay: r, metrics: metrics, key: k, host: f.relayHost}, nil
+	return &embedded{relay: r, key: k, host: f.relayHost}, nil
 }
 
 // relayKey reads the relay's key, and makes it the first time.
@@ -80,7 +75,7 @@ func (e *embedded) register(ctx context.Context, s *server.Server) error {
 	if e == nil {
 		return s.ForgetRelay(ctx, embeddedName)
 	}
-	if err := s.Registry().Register(e.metrics); err != nil {
+	if err := e.relay.Register(s.Registry()); err != nil {
 		return err
 	}
 	u, err := url.Parse(s.URL())

@@ -45,8 +45,7 @@ type Config struct {
 	Key     key.Relay
 	Issuers []key.ServerPublic // the coordination servers whose tickets admit; without one nobody is admitted
 
-	Log      *slog.Logger          // nil: nothing is logged
-	Registry prometheus.Registerer // where the program has metrics of its own; nil: none
+	Log *slog.Logger // nil: nothing is logged
 }
 
 // What New refuses.

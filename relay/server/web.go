@@ -31,13 +31,11 @@ func (s *Server) webServer(h http.Handler) *http.Server {
 	}
 }
 
+// Register adds the relay's metrics to those of the program that it is embedded in.
+func (s *Server) Register(r prometheus.Registerer) error { return s.hub.register(r) }
+
 // count registers the metrics.
 func (s *Server) count() error {
-	if s.cfg.Registry != nil {
-		if err := s.hub.register(s.cfg.Registry); err != nil {
-			return err
-		}
-	}
 	s.own.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return s.hub.register(prometheus.Registerer(s.own))
 }
