@@ -124,7 +124,7 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request, v *visit) error
 		return redirect(w, r, coord.PathLogin+id+"/done")
 	case r.PostForm.Get("do") != "connect":
 		s.logins.finish(l, loginDenied)
-		return errLoginDenied
+		return redirect(w, r, coord.PathLogin+id+"/done")
 	case ref.Port != 0:
 		code, err := s.logins.approve(l, v.user.ID)
 		if err != nil {

@@ -165,7 +165,7 @@ func (t *logins) find(now time.Time, id string) (*login, loginState, error) {
 func (t *logins) try(l *login, code string) (ok bool, left int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if l.state != loginPending {
+	if l.state != loginPending && l.state != loginApproved { // approved: but the browser did not reach the machine
 		return false, 0
 	}
 	if subtle.ConstantTimeCompare([]byte(cleanCode(code)), []byte(l.code)) == 1 {

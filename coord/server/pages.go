@@ -98,8 +98,11 @@ func (s *Server) failPage(w http.ResponseWriter, e *coord.Error) {
 		title = "Nothing here"
 	}
 	message := e.Message
-	if e == errNotFound {
+	switch e {
+	case errNotFound:
 		message = "Check the address, or start again from the front page."
+	case errLoginDenied:
+		message = "The machine was not let in. You can close this page."
 	}
 	if err := s.show(w, e.Status, "error", nil, page{Title: title, Problem: message}); err != nil {
 		s.log.Error("cannot show a page", "err", err)
