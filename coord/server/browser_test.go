@@ -265,4 +265,7 @@ func TestAPersonConnectsAMachineWithoutABrowser(t *testing.T) {
 	wantCode(t, guessed.WaitLogin(t.Context(), reply.LoginID), coord.CodeLoginUnknown)
 	b.do("nothing", chromedp.Navigate(r.URL()+"/nowhere"))
 	b.sees("Nothing here")
+	b.picture("nothing")
+	b.do("front page", chromedp.Click("a.button"))
+	b.sees("Machines")
 }

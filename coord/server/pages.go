@@ -39,6 +39,7 @@ type page struct {
 	Invite   string
 	Machines []machineRow
 	Online   int
+	Front    bool // a link to the front page
 }
 
 // deviceInfo is a machine that asks to be let in.
@@ -104,7 +105,7 @@ func (s *Server) failPage(w http.ResponseWriter, e *coord.Error) {
 	case errLoginDenied:
 		message = "The machine was not let in. You can close this page."
 	}
-	if err := s.show(w, e.Status, "error", nil, page{Title: title, Problem: message}); err != nil {
+	if err := s.show(w, e.Status, "error", nil, page{Title: title, Problem: message, Front: e == errNotFound}); err != nil {
 		s.log.Error("cannot show a page", "err", err)
 	}
 }
