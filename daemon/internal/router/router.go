@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -36,6 +37,7 @@ type Router struct {
 	journal *journal.Journal
 	log     *slog.Logger
 	step    func() // tests die before the next change
+	last    atomic.Pointer[told]
 
 	mu      sync.Mutex
 	handle  *netlink.Handle
@@ -43,6 +45,14 @@ type Router struct {
 	records map[change]journal.ID // what we made on it
 	noIPv6  bool                  // the host has IPv6 switched off, at the last look
 }
+
+// told is what Watch needs to know of the last Apply. Watch may have begun before it.
+type told struct {
+	routes []netip.Prefix // that were wished: who else routes these is a rival
+	rivals bool           // there are some
+}
+
+func (r *Router) told() told { return *r.last.Load() }
 
 // change names one thing that we made. The zero prefix is the interface itself.
 type change struct {
@@ -59,10 +69,12 @@ func New(cfg Config) (*Router, error) {
 	if err != nil {
 		return nil, explain("open a netlink socket", err)
 	}
-	return &Router{
+	r := &Router{
 		name: cfg.Name, journal: cfg.Journal, log: cfg.Log,
 		handle: h, records: make(map[change]journal.ID), step: func() {},
-	}, nil
+	}
+	r.last.Store(&told{})
+	return r, nil
 }
 
 // Apply makes the interface as wished. What the host does not let it have, but can do without, is a problem;
@@ -81,6 +93,7 @@ func (r *Router) Apply(ctx context.Context, w Wish) ([]ipc.Problem, error) {
 	if r.noIPv6 = hostWithoutIPv6(r.name); r.noIPv6 {
 		w.Addrs, w.Routes = ipv4(w.Addrs), ipv4(w.Routes)
 	}
+	r.last.Store(&told{routes: w.Routes, rivals: r.told().rivals})
 	p := diff(f, w, r.ours(kindAddr))
 	if err := r.follow(link, p); err != nil {
 		return nil, err
@@ -93,7 +106,11 @@ func (r *Router) Apply(ctx context.Context, w Wish) ([]ipc.Problem, error) {
 			return nil, err
 		}
 	}
-	return r.conflicts(f.index, w.Routes)
+	problems, err := r.conflicts(f.index, w.Routes)
+	if err == nil {
+		r.last.Store(&told{routes: w.Routes, rivals: len(problems) > 0})
+	}
+	return problems, err
 }
 
 func (r *Router) follow(link netlink.Link, p plan) error {

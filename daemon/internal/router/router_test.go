@@ -438,6 +438,40 @@ func TestWatchTellsOurChangesFromOthers(t *testing.T) {
 	}
 }
 
+// The daemon watches before it applies. What takes its packets is told when it comes, and when it goes with its link.
+func TestWatchTellsOfRivalsThatComeAndGo(t *testing.T) {
+	tun(t)
+	r := newRouter(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	events, err := r.Watch(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := func(what string) {
+		t.Helper()
+		for { // an event of another kind may come first
+			if next(t, events).Own {
+				return
+			}
+			t.Log("another event after", what)
+		}
+	}
+	apply(t, r, whole)
+	own("apply")
+	veth(t)
+	ip(t, "route add 100.70.0.0/16 dev eth7")
+	own("a rival came")
+	if problems := apply(t, r, whole); len(problems) != 1 {
+		t.Errorf("problems beside a rival: %q", problems)
+	}
+	ip(t, "link del eth7")
+	own("it went with its link")
+	if problems := apply(t, r, whole); len(problems) != 0 {
+		t.Errorf("problems after it went: %q", problems)
+	}
+}
+
 func TestAPlanLeadsFromAnyFactToTheWish(t *testing.T) {
 	prefixes := []netip.Prefix{self4, self6, mesh4, mesh6, netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("100.64.0.9/32")}
 	rapid.Check(t, func(t *rapid.T) {

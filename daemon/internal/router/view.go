@@ -18,14 +18,14 @@ type view struct {
 	own   int                  // its index; 0: not there
 	facts map[string]string    // what is so, by what it is about
 	addrs map[int]map[any]bool // addresses by link: a link without any is not our network
-	plain []netip.Prefix       // what we route: who else routes it is a rival
+	told  func() told          // what Apply was told, and has seen, last
 }
 
 // snapshot reads the view anew.
 func (r *Router) snapshot() (*view, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	v := &view{name: r.name, facts: make(map[string]string), addrs: make(map[int]map[any]bool), plain: r.ours(kindRoute)}
+	v := &view{name: r.name, facts: make(map[string]string), addrs: make(map[int]map[any]bool), told: r.told}
 	if r.handle == nil {
 		return v, nil
 	}
@@ -112,7 +112,9 @@ func (v *view) link(data []byte, gone bool) Event {
 		}
 		return Event{Own: changed}
 	}
-	return Event{Network: changed && known}
+	// With a link that goes down the kernel drops its IPv4 routes, and says so of none: a rival may have been among them.
+	down := gone || msg.Flags&unix.IFF_UP == 0
+	return Event{Own: changed && down && v.told().rivals, Network: changed && known}
 }
 
 func (v *view) addr(data []byte, gone bool) Event {
@@ -191,20 +193,20 @@ func (v *view) route(data []byte, gone bool) Event {
 		}
 	}
 	own := index != 0 && index == v.own
-	if !own && dst.IsValid() && dst.Bits() > 0 && !v.rival(dst) {
-		return Event{} // a route that is neither ours nor the way out
+	isDefault := !dst.IsValid() || dst.Bits() == 0
+	if !own && !isDefault {
+		return Event{Own: v.rival(dst)} // else it is neither ours nor the way out
 	}
 	state := fmt.Sprint(via, "dev ", index)
 	if gone {
 		state = ""
 	}
 	changed := v.set(fmt.Sprint("route ", msg.Family, " ", dst, " ", table, " ", metric, " ", msg.Tos), state)
-	isDefault := !dst.IsValid() || dst.Bits() == 0
-	return Event{Own: changed && (own || !isDefault), Network: changed && !own && isDefault}
+	return Event{Own: changed && own, Network: changed && !own}
 }
 
 func (v *view) rival(dst netip.Prefix) bool {
-	for _, p := range v.plain {
+	for _, p := range v.told().routes {
 		if p.Overlaps(dst) {
 			return true
 		}
