@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	maxBody      = 1 << 20          // bytes of a request
+	maxBody      = 64 << 10         // bytes of a request; the longest, an up with a pre-auth key, has less than 8 KiB
 	bodyTimeout  = 10 * time.Second // for a request's body
 	writeTimeout = 10 * time.Second // for an answer, or a line of Watch: who does not read is let go
 )
