@@ -157,8 +157,12 @@ func (s *Server) place(tx store.Tx, n *store.Node, host string) error {
 	if err != nil {
 		return err
 	}
-	n.Base = coord.CleanName(host)
-	n.Name = n.Base
+	return name(tx, n, coord.CleanName(host))
+}
+
+// name gives a machine a name that no other has: the base, or the base and a number.
+func name(tx store.Tx, n *store.Node, base string) error {
+	n.Base, n.Name = base, base
 	for i := 2; ; i++ {
 		taken, err := tx.NameTaken(n.Name)
 		if err != nil || !taken {
@@ -201,6 +205,49 @@ func (s *Server) nodeOf(n store.Node, u store.User) coord.Node {
 		out.User = coord.User{ID: u.ID, Login: u.Login}
 	}
 	return out
+}
+
+// rename gives a member the name that it says its host has now.
+func (s *Server) rename(ctx context.Context, m key.MachinePublic, base string) error {
+	lock := s.locks.of(m)
+	lock.Lock()
+	defer lock.Unlock()
+	var node store.Node
+	var user store.User
+	same := false
+	err := s.store.Write(ctx, func(tx store.Tx) (err error) {
+		if node, err = tx.NodeByMachine(m); err != nil {
+			return err
+		}
+		if same = node.Base == base; same {
+			return nil // somebody gave it another name than its host's
+		}
+		if err = name(tx, &node, base); err != nil {
+			return err
+		}
+		if node.User != 0 {
+			if user, err = tx.User(node.User); err != nil {
+				return err
+			}
+		}
+		return tx.SetNode(node)
+	})
+	if err != nil || same {
+		return err
+	}
+	s.log.Info("machine renamed", "id", node.ID, "name", node.Name)
+	s.hub.apply(state.Put{Machine: m, Node: s.nodeOf(node, user)})
+	return nil
+}
+
+// namedAfter reports whether the name is the base, or the base and a number.
+func namedAfter(name, base string) bool {
+	rest, ok := strings.CutPrefix(name, base)
+	if !ok || rest == "" {
+		return ok
+	}
+	number, err := strconv.ParseUint(strings.TrimPrefix(rest, "-"), 10, 31)
+	return err == nil && rest == "-"+strconv.FormatUint(number, 10)
 }
 
 // rekey gives a member another node key.

@@ -160,6 +160,11 @@ func (s *Server) node(w http.ResponseWriter, r *http.Request, sess *session) err
 		return badRequest("The home relay's number is none")
 	}
 	u.OS, u.Version, u.Hostname = bounded(u.OS, coord.MaxVersion), bounded(u.Version, coord.MaxVersion), bounded(u.Hostname, 255)
+	if base := coord.CleanName(u.Hostname); u.Hostname != "" && !namedAfter(n.Node.Name, base) {
+		if err := s.rename(r.Context(), sess.machine, base); err != nil {
+			return err
+		}
+	}
 	s.hub.apply(state.Said{ID: n.Node.ID, Update: u})
 	return writeJSON(w, struct{}{})
 }

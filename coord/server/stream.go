@@ -83,7 +83,12 @@ func (lw *lineWriter) cutWith(over <-chan struct{}) (stop func()) {
 		case <-done:
 		}
 	}()
-	return func() { close(done); <-ended }
+	return func() {
+		close(done)
+		<-ended
+		// A stream that ended between two writes ends in order, with TLS's own goodbye; one that was broken off stays so.
+		_ = lw.rc.SetWriteDeadline(time.Now().Add(writeTimeout))
+	}
 }
 
 func (lw *lineWriter) first(st *stream) error {
