@@ -117,11 +117,11 @@ func (f *Facts) problems(now time.Time) []ipc.Problem {
 		return ps
 	}
 	if !f.Coord.Connected && f.Coord.Error != "" {
-		text := "The coordination server cannot be reached: " + strings.TrimSuffix(f.Coord.Error, ".") + "."
+		text := "No connection to the coordination server: " + strings.TrimSuffix(f.Coord.Error, ".") + "."
 		if f.Netmap != nil {
 			text += " Connections go on; changes of the network arrive when it is back."
 		}
-		ps = append(ps, ipc.Problem{Code: "coord-unreachable", Text: text})
+		ps = append(ps, ipc.Problem{Code: ipc.ProblemCoord, Text: text})
 	}
 	if want := f.Prefs.Port; want != 0 && f.Port != 0 && f.Port != want {
 		ps = append(ps, ipc.Problem{
