@@ -45,8 +45,14 @@ func TestNamesAfterAHost(t *testing.T) {
 		name, base string
 		want       bool
 	}{
-		{"alice", "alice", true}, {"alice-2", "alice", true}, {"alice-2", "alice-2", true}, {"alice", "ali", false},
-		{"alice-two", "alice", false}, {"alice2", "alice", false}, {"alice-02", "alice", false}, {"bob", "alice", false},
+		{"alice", "alice", true},
+		{"alice-2", "alice", true},
+		{"alice-2", "alice-2", true},
+		{"alice", "ali", false},
+		{"alice-two", "alice", false},
+		{"alice2", "alice", false},
+		{"alice-02", "alice", false},
+		{"bob", "alice", false},
 	} {
 		if got := namedAfter(c.name, c.base); got != c.want {
 			t.Errorf("%s after %s: %v", c.name, c.base, got)
