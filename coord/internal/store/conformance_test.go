@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -27,7 +26,8 @@ var start = time.UnixMilli(1_700_000_000_000).UTC()
 func conform(t *testing.T, open func() Store) {
 	t.Helper()
 	for name, run := range map[string]func(*testing.T, Store){
-		"nodes": testNodes, "keys": testKeys, "users": testUsers, "relays": testRelays, "a failed write": testFailedWrite,
+		"hostile text": testHostileText,
+		"nodes":        testNodes, "keys": testKeys, "users": testUsers, "relays": testRelays, "a failed write": testFailedWrite,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := open()
@@ -138,6 +138,17 @@ func testNodes(t *testing.T, s Store) {
 		_, err := tx.FreeNumber(3, func(uint32) bool { return true })
 		wants(t, err, ErrNoNumber)
 		return nil
+	})
+}
+
+func testHostileText(t *testing.T, s Store) {
+	do(t, s, func(tx Tx) error {
+		n := someNode(60)
+		id, err := tx.AddNode(n)
+		if err != nil {
+			return err
+		}
+		return tx.SetSoft(Soft{ID: id, Said: coord.NodeUpdate{OS: "a\x00b", Version: "\xff'\"?$1"}})
 	})
 }
 
@@ -331,43 +342,4 @@ func TestDatabasesThatAreNotOurs(t *testing.T) {
 	}
 	_, err = OpenSQLite(t.Context(), newer)
 	wants(t, err, ErrNewer)
-}
-
-func TestAnOlderDatabaseIsBackedUpFirst(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "db")
-	db, err := sql.Open("sqlite", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, q := range []string{
-		"CREATE TABLE goose_db_version (id INTEGER PRIMARY KEY AUTOINCREMENT, version_id INTEGER NOT NULL, is_applied INTEGER NOT NULL, tstamp TIMESTAMP DEFAULT (datetime('now')))",
-		"INSERT INTO goose_db_version (version_id, is_applied) VALUES (0, 1)",
-		"CREATE TABLE precious (x)", "INSERT INTO precious VALUES (42)",
-	} {
-		if _, err := db.Exec(q); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
-	s, err := OpenSQLite(t.Context(), path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if info, err := os.Stat(path + ".before-1"); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("the backup has mode %v, %v", info.Mode(), err)
-	}
-	backup, err := sql.Open("sqlite", path+".before-1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = backup.Close() }()
-	var x int
-	if err := backup.QueryRow("SELECT x FROM precious").Scan(&x); err != nil || x != 42 {
-		t.Errorf("the backup holds %d, %v", x, err)
-	}
 }

@@ -22,6 +22,13 @@ var (
 	ErrDamaged  = errors.New("the database is damaged: restore it from a backup")
 	ErrNewer    = errors.New("the database was written by a newer version of warren-coord: update this one, or restore the backup from before")
 	ErrNoNumber = errors.New("no address is left in the network")
+	ErrAway     = errors.New("the PostgreSQL database cannot be used now")
+	ErrInUse    = errors.New("another warren-coord uses the PostgreSQL database: stop that one first")
+	ErrEmpty    = errors.New("there is no network in it")
+	ErrNotEmpty = errors.New("something is there already, and nothing was changed: name an empty place, or move away what is there")
+	ErrNoBackup = errors.New("this is no whole backup of warren-coord: take another one")
+
+	ErrNewerBackup = errors.New("the backup was made by a newer version of warren-coord: use that version, or a newer one")
 )
 
 // Store is a database. Its methods may be called at the same time.

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/warren-mesh/warren/coord/key"
@@ -14,12 +16,48 @@ import (
 type tx struct {
 	ctx context.Context //nolint:containedctx // it lives as long as the transaction
 	t   *sql.Tx
+
+	numbered bool // placeholders are $1, $2, …
 }
 
 type row interface{ Scan(dest ...any) error }
 
 func (t *tx) exec(query string, args ...any) (sql.Result, error) {
-	return t.t.ExecContext(t.ctx, query, args...)
+	return t.t.ExecContext(t.ctx, t.query(query), t.args(args)...)
+}
+
+// query is the query with the database's own placeholders: ours are question marks.
+func (t *tx) query(query string) string {
+	if !t.numbered {
+		return query
+	}
+	var b strings.Builder
+	for n, part := range strings.Split(query, "?") {
+		if n > 0 {
+			b.WriteString("$" + strconv.Itoa(n))
+		}
+		b.WriteString(part)
+	}
+	return b.String()
+}
+
+// args are the arguments as either database takes them: truth is a number, and a text that a machine sent has no byte
+// that PostgreSQL would refuse, with all that is in the same transaction.
+func (t *tx) args(args []any) []any {
+	for i, a := range args {
+		switch v := a.(type) {
+		case bool:
+			args[i] = 0
+			if v {
+				args[i] = 1
+			}
+		case string:
+			if t.numbered {
+				args[i] = strings.ReplaceAll(strings.ToValidUTF8(v, "\ufffd"), "\x00", "\ufffd")
+			}
+		}
+	}
+	return args
 }
 
 // must is exec for what has to change a row.
@@ -35,20 +73,16 @@ func (t *tx) must(query string, args ...any) error {
 }
 
 func (t *tx) insert(query string, args ...any) (int64, error) {
-	res, err := t.exec(query, args...)
-	if err != nil {
-		return 0, translate(err)
-	}
-	return res.LastInsertId()
+	return one(t, func(r row) (id int64, err error) { return id, r.Scan(&id) }, query+" RETURNING id", args...)
 }
 
 func one[T any](t *tx, scan func(row) (T, error), query string, args ...any) (T, error) {
-	v, err := scan(t.t.QueryRowContext(t.ctx, query, args...))
+	v, err := scan(t.t.QueryRowContext(t.ctx, t.query(query), t.args(args)...))
 	return v, translate(err)
 }
 
 func many[T any](t *tx, scan func(row) (T, error), query string, args ...any) (all []T, err error) {
-	rows, err := t.t.QueryContext(t.ctx, query, args...)
+	rows, err := t.t.QueryContext(t.ctx, t.query(query), t.args(args)...)
 	if err != nil {
 		return nil, translate(err)
 	}

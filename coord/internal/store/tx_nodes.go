@@ -105,8 +105,8 @@ func (t *tx) CountBase(base string) (int, error) {
 // through, the lowest that is free.
 func (t *tx) FreeNumber(last uint32, skip func(uint32) bool) (uint32, error) {
 	number := func(r row) (n uint32, err error) { return n, r.Scan(&n) }
-	highest, err := one(t, number, "SELECT max((SELECT coalesce(max(number), 0) FROM nodes), "+
-		"(SELECT coalesce(max(number), 0) FROM removed))")
+	highest, err := one(t, number, "SELECT coalesce(max(n), 0) FROM "+
+		"(SELECT (SELECT max(number) FROM nodes) AS n UNION ALL SELECT (SELECT max(number) FROM removed)) AS u")
 	if err != nil {
 		return 0, err
 	}
