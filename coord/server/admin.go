@@ -123,7 +123,7 @@ func (s *Server) Admin() http.Handler {
 func adminError(err error) error {
 	var e *coord.Error
 	switch {
-	case errors.As(err, &e), errors.Is(err, store.ErrFull), errors.Is(err, store.ErrNoNumber):
+	case errors.As(err, &e), errors.Is(err, store.ErrFull), errors.Is(err, store.ErrAway), errors.Is(err, store.ErrNoNumber):
 		return refusal(err)
 	case errors.Is(err, store.ErrNotFound):
 		return refuse(http.StatusNotFound, "not-found", err.Error())

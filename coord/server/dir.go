@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -48,6 +49,7 @@ const (
 	metaNetwork = "network"
 	metaURL     = "url"
 	metaSeq     = "seq"
+	metaServer  = "server" // the public identity; older databases do not have it
 )
 
 // Defaults of a new network.
@@ -64,6 +66,13 @@ type InitOptions struct {
 	URL     string       // where machines reach the server; empty: https:// and this host's name
 	Network string       // DefaultNetwork
 	IPv4    netip.Prefix // DefaultIPv4
+	// Database is the URL of a PostgreSQL database; empty: SQLite in the state directory.
+	Database string
+}
+
+// place says where the database of the server in the directory is.
+func place(dir, database string) store.Place {
+	return store.Place{File: filepath.Join(dir, fileDatabase), URL: database}
 }
 
 // Init sets up a server in the directory: identity, certificate, database. It changes nothing where there is one.
@@ -83,16 +92,17 @@ func Init(ctx context.Context, dir string, o InitOptions) (err error) {
 	if _, err := os.Stat(filepath.Join(dir, fileIdentity)); err == nil {
 		return fmt.Errorf("%s: %w", dir, ErrInitialized)
 	}
-	db, err := store.OpenSQLite(ctx, filepath.Join(dir, fileDatabase))
+	db, err := store.Open(ctx, place(dir, o.Database))
 	if err != nil {
 		return err
 	}
+	identity := key.NewServer()
 	text, _ := json.Marshal(network) // prefixes and names
 	err = db.Write(ctx, func(tx store.Tx) error {
 		if used, err := inUse(tx); err != nil || used {
-			return errors.Join(err, fmt.Errorf("%s: %w", dir, ErrNoIdentity))
+			return cmp.Or(err, notOurs(dir, o.Database))
 		}
-		return errors.Join(tx.SetMeta(metaNetwork, string(text)), tx.SetMeta(metaURL, address))
+		return errors.Join(tx.SetMeta(metaNetwork, string(text)), tx.SetMeta(metaURL, address), tx.SetMeta(metaServer, identity.Public().String()))
 	})
 	if err = errors.Join(err, db.Close()); err != nil {
 		return err
@@ -101,7 +111,15 @@ func Init(ctx context.Context, dir string, o InitOptions) (err error) {
 		return err
 	}
 	// The identity comes last: with it the server is set up.
-	return writeFile(dir, fileIdentity, []byte(key.NewServer().Reveal()+"\n"))
+	return writeFile(dir, fileIdentity, []byte(identity.Reveal()+"\n"))
+}
+
+// notOurs is what is wrong with a database that is in use, where no identity is.
+func notOurs(dir, database string) error {
+	if database != "" {
+		return ErrForeign
+	}
+	return fmt.Errorf("%s: %w", dir, ErrNoIdentity)
 }
 
 // inUse reports whether somebody has used the network in the database. What an Init left that did not get to its end

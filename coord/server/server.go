@@ -13,7 +13,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
@@ -44,6 +43,7 @@ type Options struct {
 	BehindProxy bool   // a reverse proxy ends TLS and names the client in X-Forwarded-For
 	TLSCert     string // files with a certificate of one's own
 	TLSKey      string
+	Database    string       // URL of a PostgreSQL database; empty: SQLite in the state directory
 	Version     string       // of this program
 	Relay       http.Handler // an embedded relay's WebSockets, served at PathRelay
 	Log         *slog.Logger // nil: none
@@ -113,11 +113,7 @@ func Open(ctx context.Context, dir string, o Options) (_ *Server, err error) {
 			s.unlock()
 		}
 	}()
-	path := filepath.Join(dir, fileDatabase)
-	if info, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) || (err == nil && info.Size() == 0) { // Init fills it
-		return nil, fmt.Errorf("%s: %w", path, ErrNoDatabase)
-	}
-	db, err := store.OpenSQLite(ctx, path)
+	db, err := openDatabase(ctx, dir, o.Database)
 	if err != nil {
 		return nil, err
 	}
@@ -134,9 +130,34 @@ func Open(ctx context.Context, dir string, o Options) (_ *Server, err error) {
 	return s, nil
 }
 
+// openDatabase opens the database that Init made: another would be empty, and the network's lie somewhere else.
+func openDatabase(ctx context.Context, dir, database string) (store.Store, error) {
+	p := place(dir, database)
+	if info, err := os.Stat(p.File); p.URL == "" && (errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0) { // Init fills it
+		return nil, fmt.Errorf("%s: %w", p.File, ErrNoDatabase)
+	}
+	return store.Open(ctx, p)
+}
+
+// ours checks that a database is this server's.
+func ours(tx store.Tx, identity key.ServerPublic) error {
+	switch text, err := tx.Meta(metaServer); {
+	case errors.Is(err, store.ErrNotFound):
+		return nil // it was made before databases said it
+	case err != nil:
+		return err
+	case text != identity.String():
+		return ErrForeign
+	}
+	return nil
+}
+
 // load reads the network into memory.
 func (s *Server) load(ctx context.Context) error {
 	return s.store.Read(ctx, func(tx store.Tx) error {
+		if err := ours(tx, s.Key()); err != nil {
+			return err
+		}
 		text, err := tx.Meta(metaNetwork)
 		if err == nil {
 			err = json.Unmarshal([]byte(text), &s.network)

@@ -33,6 +33,7 @@ var (
 	errLoginCode     = refuse(http.StatusForbidden, coord.CodeLoginUnknown, "The browser's code does not belong to this login: start again with 'warren login'")
 	errBusy          = refuse(http.StatusServiceUnavailable, coord.CodeBusy, "The server is busy: try again in a minute")
 	errStorage       = refuse(http.StatusInsufficientStorage, coord.CodeStorage, "The server cannot write to its disk (is it full?): nothing was changed; reading goes on")
+	errAway          = refuse(http.StatusServiceUnavailable, coord.CodeBusy, "The server's database does not answer, so nothing was changed: try again in a minute")
 	errInternal      = refuse(http.StatusInternalServerError, coord.CodeInternal, "Something went wrong in the server; its log says what")
 	errHello         = refuse(http.StatusUnauthorized, coord.CodeNoSession, "The greeting is not known or too old: begin with another")
 	errSignature     = refuse(http.StatusUnauthorized, coord.CodeBadRequest, "The signature is not by this machine's key for this server")
@@ -57,6 +58,8 @@ func refusal(err error) *coord.Error {
 		return e
 	case errors.Is(err, store.ErrFull):
 		return errStorage
+	case errors.Is(err, store.ErrAway):
+		return errAway
 	case errors.Is(err, store.ErrNoNumber):
 		return errFull
 	case errors.Is(err, coord.ErrInvalid):
@@ -81,11 +84,15 @@ var (
 	// ErrInitialized: a server has been set up already.
 	ErrInitialized = errors.New("a server has been set up there already; nothing was changed")
 	// ErrNoIdentity: there is a network in the database, and not the identity that its machines pin.
-	ErrNoIdentity = errors.New("the server's identity is gone, and its machines trust no other: restore the file identity " +
-		"from a backup, or begin anew in another state directory; nothing was changed")
+	ErrNoIdentity = errors.New("the server's identity is gone, and its machines trust no other: restore a " +
+		"backup, or begin anew in another state directory; nothing was changed")
 	// ErrNoDatabase: there is an identity, and nothing that it is the identity of.
-	ErrNoDatabase = errors.New("the database is gone: restore it from a backup, or begin anew in another state directory; " +
-		"nothing was changed")
+	ErrNoDatabase = errors.New("the database is gone: if it is in PostgreSQL, name it with --database or WARREN_DATABASE; otherwise restore a backup, " +
+		"or begin anew in another state directory; nothing was changed")
 	// ErrInUse: another process serves the same state.
 	ErrInUse = errors.New("another warren-coord uses it already: stop that one first")
+	// ErrForeign: the database is not this server's.
+	ErrForeign = errors.New("the database belongs to another server: name this server's own, or an empty one for a new network")
+	// ErrOccupied: a backup is not restored over a server.
+	ErrOccupied = errors.New("a server is there already, and nothing was changed: restore into another state directory with --state, or move that one away")
 )

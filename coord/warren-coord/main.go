@@ -28,8 +28,9 @@ func main() {
 
 // env is what all commands share.
 type env struct {
-	dir  string
-	json bool
+	dir      string
+	database string // as --database names it
+	json     bool
 }
 
 func root() *cobra.Command {
@@ -41,7 +42,7 @@ func root() *cobra.Command {
 	cmd.PersistentFlags().StringVar(&e.dir, "state", defaultState(), textFlagState)
 	_ = cmd.MarkPersistentFlagDirname("state")
 	cmd.AddCommand(initCommand(e), serveCommand(e), userCommand(e), keyCommand(e), machineCommand(e), relayCommand(e),
-		inviteCommand(e), statusCommand(e))
+		inviteCommand(e), statusCommand(e), backupCommand(e), restoreCommand(e), migrateStorageCommand(e))
 	for _, c := range append(cmd.Commands(), cmd) {
 		if c.HasSubCommands() {
 			c.Args, c.RunE = cobra.ArbitraryArgs, lost

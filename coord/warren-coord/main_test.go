@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/internal/store/pgtest"
 	"github.com/warren-mesh/warren/coord/key"
 	"github.com/warren-mesh/warren/coord/server"
 )
@@ -24,10 +26,33 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"warren-coord": main})
 }
 
-func TestScripts(t *testing.T) {
+func TestScripts(t *testing.T) { scripts(t, "testdata", nil) }
+
+// TestScriptsOnPostgres gives each script three empty databases.
+func TestScriptsOnPostgres(t *testing.T) {
+	pg := pgtest.Start(t)
+	scripts(t, "testdata/postgres", func(e *testscript.Env) error {
+		for _, n := range []string{"1", "2", "3"} {
+			address := pg.Database("db" + e.Getenv("PORT") + n)
+			e.Setenv("DATABASE"+n, address)
+			if err := os.WriteFile(filepath.Join(e.WorkDir, "url"+n), []byte(address+"\n"), 0o600); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func scripts(t *testing.T, dir string, setup func(*testscript.Env) error) {
 	testscript.Run(t, testscript.Params{
-		Dir:   "testdata",
-		Setup: func(e *testscript.Env) error { e.Setenv("PORT", freePort(t)); return nil },
+		Dir: dir,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("PORT", freePort(t))
+			if setup == nil {
+				return nil
+			}
+			return setup(e)
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			// ready waits until the server on the directory answers on its admin socket.
 			"ready": func(ts *testscript.TestScript, _ bool, args []string) {
@@ -55,10 +80,11 @@ func freePort(t *testing.T) string {
 	return port
 }
 
-// start runs the real program until it says that it serves.
-func start(t *testing.T, dir, addr string) *exec.Cmd {
+// start runs the real program until it says that it serves. before are a program that starts it, and its arguments.
+func start(t *testing.T, dir, addr string, before ...string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command("warren-coord", "serve", "--state", dir, "--listen", addr, "--url", "https://"+addr)
+	args := append(slices.Clone(before), "warren-coord", "serve", "--state", dir, "--listen", addr, "--url", "https://"+addr)
+	cmd := exec.Command(args[0], args[1:]...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -91,6 +117,15 @@ func run(t *testing.T, into any, args ...string) {
 }
 
 func TestNothingAcknowledgedIsLostByAKill(t *testing.T) {
+	t.Run("SQLite", func(t *testing.T) { killAgainAndAgain(t, 6) })
+	t.Run("PostgreSQL", func(t *testing.T) {
+		t.Setenv(envDatabase, pgtest.Start(t).Database("killed"))
+		killAgainAndAgain(t, 3)
+	})
+}
+
+func killAgainAndAgain(t *testing.T, rounds int) {
+	t.Helper()
 	dir, addr := filepath.Join(t.TempDir(), "state"), "127.0.0.1:"+freePort(t)
 	cmd := start(t, dir, addr)
 	pin, err := server.Identity(dir)
@@ -101,7 +136,7 @@ func TestNothingAcknowledgedIsLostByAKill(t *testing.T) {
 	run(t, &k, "key", "create", "--reusable", "--json", "--state", dir)
 	var mu sync.Mutex
 	acknowledged := map[key.NodePublic]bool{}
-	for round := range 6 {
+	for round := range rounds {
 		var wg sync.WaitGroup
 		enough := make(chan struct{}, 1000)
 		stop := make(chan struct{})

@@ -29,12 +29,12 @@ func (f *initFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.ipv4, "ipv4", server.DefaultIPv4.String(), textFlagIPv4)
 }
 
-func (f *initFlags) options() (server.InitOptions, error) {
+func (f *initFlags) options(database string) (server.InitOptions, error) {
 	p, err := netip.ParsePrefix(f.ipv4)
 	if err != nil {
 		return server.InitOptions{}, fmt.Errorf("--ipv4 %q is no prefix, give one such as %s", f.ipv4, server.DefaultIPv4)
 	}
-	return server.InitOptions{URL: f.url, Network: f.network, IPv4: p}, nil
+	return server.InitOptions{URL: f.url, Network: f.network, IPv4: p, Database: database}, nil
 }
 
 func initCommand(e *env) *cobra.Command {
@@ -42,14 +42,18 @@ func initCommand(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "init", Short: "Set up a server: identity, certificate, database", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			o, err := f.options()
+			database, err := e.postgres()
+			if err != nil {
+				return err
+			}
+			o, err := f.options(database)
 			if err != nil {
 				return err
 			}
 			if err := server.Init(cmd.Context(), e.dir, o); err != nil {
 				return err
 			}
-			s, err := server.Open(cmd.Context(), e.dir, server.Options{BehindProxy: true})
+			s, err := server.Open(cmd.Context(), e.dir, server.Options{BehindProxy: true, Database: database})
 			if err != nil {
 				return err
 			}
@@ -58,6 +62,7 @@ func initCommand(e *env) *cobra.Command {
 		},
 	}
 	f.add(cmd)
+	e.databaseFlag(cmd)
 	cmd.Flags().BoolVar(&e.json, "json", false, textFlagJSON)
 	return cmd
 }
@@ -84,6 +89,7 @@ func serveCommand(e *env) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), cmd.OutOrStdout(), e, f) },
 	}
 	f.add(cmd)
+	e.databaseFlag(cmd)
 	fl := cmd.Flags()
 	fl.StringVar(&f.listen, "listen", ":443", textFlagListen)
 	fl.StringVar(&f.cert, "tls-cert", "", textFlagCert)
@@ -105,7 +111,11 @@ func serve(ctx context.Context, out io.Writer, e *env, f serveFlags) (err error)
 		level = slog.LevelDebug
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
-	if err := ensureInit(ctx, out, e, f); err != nil {
+	database, err := e.postgres()
+	if err != nil {
+		return err
+	}
+	if err := ensureInit(ctx, out, e, f, database); err != nil {
 		return err
 	}
 	identity, err := server.Identity(e.dir)
@@ -119,6 +129,7 @@ func serve(ctx context.Context, out io.Writer, e *env, f serveFlags) (err error)
 	defer func() { err = errors.Join(err, emb.close()) }()
 	s, err := server.Open(ctx, e.dir, server.Options{
 		URL: f.url, BehindProxy: f.proxy, TLSCert: f.cert, TLSKey: f.key, Version: version, Log: log, Relay: emb.handler(),
+		Database: database,
 	})
 	if err != nil {
 		return err
@@ -145,12 +156,12 @@ func serve(ctx context.Context, out io.Writer, e *env, f serveFlags) (err error)
 }
 
 // ensureInit sets the server up where nothing is yet.
-func ensureInit(ctx context.Context, out io.Writer, e *env, f serveFlags) error {
+func ensureInit(ctx context.Context, out io.Writer, e *env, f serveFlags, database string) error {
 	_, err := server.Identity(e.dir)
 	if !errors.Is(err, server.ErrNotInitialized) {
 		return err
 	}
-	o, err := f.options()
+	o, err := f.options(database)
 	if err != nil {
 		return err
 	}
@@ -162,7 +173,7 @@ func ensureInit(ctx context.Context, out io.Writer, e *env, f serveFlags) error 
 	if err := server.Init(ctx, e.dir, o); err != nil {
 		return err
 	}
-	s, err := server.Open(ctx, e.dir, server.Options{BehindProxy: true})
+	s, err := server.Open(ctx, e.dir, server.Options{BehindProxy: true, Database: database})
 	if err != nil {
 		return err
 	}

@@ -20,9 +20,27 @@ const (
   warren-coord key create                              or a key that lets a machine in without a page
   warren-coord invite                                  the link that machines join with
 
-All but init and serve speak to the running server over a socket in its state directory.`
+  warren-coord backup FILE                             back it all up, while it runs
+
+All but init, serve and those of the storage speak to the running server over a socket in its state directory.`
+
+	textBackupLong = `Back up the whole server into one new file: the database as it is at one moment, the identity that machines pin,
+the certificates. The server may run meanwhile. Who has the file has the server's secrets: keep it as well as those.`
+	textRestoreLong = `Set a server up from a backup, in a state directory without one. The backup is checked first and nothing is
+overwritten. It may be of SQLite and go into PostgreSQL (--database), or the other way.`
+	textMigrateLong = `Copy the SQLite database of a stopped server into the empty PostgreSQL database that --database or WARREN_DATABASE
+names. The SQLite file is kept, under another name.`
+	textBackup  = "The server is backed up in %s. It holds the server's secrets: keep it safe.\n"
+	textRestore = "The server of %s is restored in %s. Start it with 'warren-coord serve'.\n"
+	textMigrate = "The database is in PostgreSQL now. Start the server with the same --database or WARREN_DATABASE; the old file is kept as %s.\n"
+
+	textBadDatabase  = "the database is named by a URL such as postgres://user@host/database, or by file:PATH of a file that holds it"
+	textOpenPassword = "a password on the command line is seen by every user of this host: put the URL into a file (mode 0600) and give --database file:PATH, or set WARREN_DATABASE"
+	textOpenFile     = "%s can be read by every user of this host, and may hold a password: chmod o-r %s"
+	textNoTarget     = "name the empty PostgreSQL database that the server is to move to, with --database or WARREN_DATABASE"
 
 	textFlagState     = "state directory"
+	textFlagDatabase  = "PostgreSQL instead of SQLite: postgres://user@host/database, or file:PATH of a file that holds the URL (default: $WARREN_DATABASE)"
 	textFlagJSON      = "print JSON"
 	textFlagURL       = "where machines reach the server: https://host[:port]"
 	textFlagNetwork   = "name of the network"
@@ -68,6 +86,8 @@ func explain(err error) string {
 		return e.Message
 	case errors.Is(err, syscall.EADDRINUSE):
 		return err.Error() + ": another program listens there, stop it or choose another address"
+	case errors.Is(err, fs.ErrExist):
+		return err.Error() + ": name a new file"
 	case errors.Is(err, fs.ErrPermission):
 		return err.Error() + ": run it as the server's user or as root"
 	case errors.Is(err, syscall.ENOSPC):

@@ -27,7 +27,7 @@ func TestPostgres(t *testing.T) {
 		address := s.Database("second")
 		d := openAt(t, address)
 		defer func() { _ = d.Close() }()
-		_, err := OpenPostgres(t.Context(), address+"", "")
+		_, err := OpenPostgres(t.Context(), address+"&lock_timeout=100", "")
 		wants(t, err, ErrInUse)
 	})
 	t.Run("a newer one is refused", func(t *testing.T) {

@@ -1,0 +1,148 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/warren-mesh/warren/coord/internal/store"
+	"github.com/warren-mesh/warren/coord/key"
+)
+
+// Names beside the database while it moves.
+const (
+	fileWork  = "warren.db.restoring"
+	fileMoved = "warren.db.moved"
+)
+
+// Backup writes the whole server (database, identity, certificates, the embedded relay's key) into a new file for its
+// owner alone. The server may run meanwhile, or not.
+func Backup(ctx context.Context, dir, database, file string) error {
+	if _, err := readIdentity(dir); err != nil {
+		return err
+	}
+	files := map[string][]byte{}
+	for _, name := range []string{fileIdentity, fileCert, fileKey, FileRelay} {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if errors.Is(err, fs.ErrNotExist) && name != fileIdentity {
+			continue // no relay was ever embedded; a certificate is made anew
+		}
+		if err != nil {
+			return fmt.Errorf("cannot back up: %w", err)
+		}
+		files[name] = b
+	}
+	if err := store.Backup(ctx, place(dir, database), file, files); err != nil {
+		return fmt.Errorf("cannot back up: %w", err)
+	}
+	return nil
+}
+
+// Restore sets a server up from a backup, in a directory without one and in an empty database. What it refuses it
+// leaves as it was.
+func Restore(ctx context.Context, dir, database, file string) error {
+	if _, err := os.Stat(file); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("cannot make the state directory: %w", err)
+	}
+	unlock, err := lock(dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	for _, name := range []string{fileIdentity, fileDatabase} {
+		if _, err := os.Lstat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s: %w", dir, ErrOccupied)
+		}
+	}
+	work := filepath.Join(dir, fileWork)
+	defer func() { _ = os.Remove(work) }()
+	_ = os.Remove(work) // of a restore that was cut off
+	files, err := store.Unpack(ctx, file, work)
+	if err == nil {
+		err = whole(ctx, work, files)
+	}
+	if err == nil {
+		err = store.Install(ctx, work, place(dir, database))
+	}
+	if err != nil {
+		return fmt.Errorf("cannot restore %s: %w", file, err)
+	}
+	// The identity comes last: with it the server is set up.
+	for _, name := range []string{fileCert, fileKey, FileRelay, fileIdentity} {
+		if b, ok := files[name]; ok {
+			if err := writeFile(dir, name, b); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// whole looks whether a server can run on what a backup holds.
+func whole(ctx context.Context, work string, files map[string][]byte) error {
+	identity, err := key.ParseServer(strings.TrimSpace(string(files[fileIdentity])))
+	if err != nil {
+		return fmt.Errorf("the server's identity in it is damaged: %w", err)
+	}
+	if _, err := tls.X509KeyPair(files[fileCert], files[fileKey]); err != nil && files[fileCert] != nil && files[fileKey] != nil {
+		return fmt.Errorf("the certificate in it is damaged: %w", err)
+	}
+	db, err := store.OpenSQLite(ctx, work)
+	if err != nil {
+		return err
+	}
+	err = db.Read(ctx, func(tx store.Tx) error {
+		if _, err := tx.Meta(metaNetwork); err != nil {
+			return fmt.Errorf("no network is in it: %w", err)
+		}
+		return ours(tx, identity.Public())
+	})
+	return errors.Join(err, db.Close())
+}
+
+// MoveToPostgres copies a stopped server's SQLite database into an empty PostgreSQL database. The old file stays under
+// another name, which it returns, so that no server goes on with it by mistake.
+func MoveToPostgres(ctx context.Context, dir, database string) (old string, err error) {
+	unlock, err := lock(dir)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	from := filepath.Join(dir, fileDatabase)
+	if _, err := os.Stat(from); errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("%s: %w", from, ErrNoDatabase)
+	}
+	work := filepath.Join(dir, fileWork)
+	defer func() { _ = os.Remove(work) }()
+	_ = os.Remove(work) // of a move that was cut off
+	db, err := store.OpenSQLite(ctx, from)
+	if err != nil {
+		return "", err
+	}
+	if err := db.Close(); err != nil { // which also writes the log into the file
+		return "", err
+	}
+	part := work + ".part"
+	defer func() { _ = os.Remove(part) }()
+	_ = os.Remove(part)
+	err = store.Backup(ctx, place(dir, ""), part, nil)
+	if err == nil {
+		_, err = store.Unpack(ctx, part, work)
+	}
+	if err == nil {
+		err = store.Install(ctx, work, place(dir, database))
+	}
+	if err != nil {
+		return "", fmt.Errorf("cannot move the database: %w", err)
+	}
+	old = filepath.Join(dir, fileMoved)
+	return old, os.Rename(from, old)
+}
