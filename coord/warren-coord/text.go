@@ -25,7 +25,7 @@ const (
 All but init, serve and those of the storage speak to the running server over a socket in its state directory.`
 
 	textBackupLong = `Back up the whole server into one new file: the database as it is at one moment, the identity that machines pin,
-the certificates. The server may run meanwhile. Who has the file has the server's secrets: keep it as well as those.`
+its own certificate, the embedded relay's key. The server may run meanwhile. Who has the file has the server's secrets: keep it as well as those.`
 	textRestoreLong = `Set a server up from a backup, in a state directory without one. The backup is checked first and nothing is
 overwritten. It may be of SQLite and go into PostgreSQL (--database), or the other way.`
 	textMigrateLong = `Copy the SQLite database of a stopped server into the empty PostgreSQL database that --database or WARREN_DATABASE

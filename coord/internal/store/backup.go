@@ -204,12 +204,20 @@ func Unpack(ctx context.Context, from, work string) (files map[string][]byte, er
 
 // unpack takes the files out of the working copy.
 func unpack(ctx context.Context, db *sql.DB) (map[string][]byte, error) {
-	if err := translate(checkIntegrity(ctx, db, "integrity_check")); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNoBackup, err)
+	var sealed int
+	err := checkIntegrity(ctx, db, "integrity_check")
+	if err == nil {
+		err = db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_master WHERE name = 'backup_files'").Scan(&sealed)
+	}
+	switch err = translate(err); {
+	case errors.Is(err, ErrDamaged), err == nil && sealed == 0:
+		return nil, ErrNoBackup
+	case err != nil:
+		return nil, err
 	}
 	rows, err := db.QueryContext(ctx, "SELECT name, content FROM backup_files")
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNoBackup, err)
+		return nil, err
 	}
 	defer func() { _ = rows.Close() }()
 	files := map[string][]byte{}

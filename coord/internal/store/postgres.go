@@ -110,7 +110,7 @@ func (d *Database) begin(ctx context.Context) (t *sql.Tx, id string, err error) 
 // open; then the database is asked. The lock of the new connection shows that the old one is gone.
 func (d *Database) outcome(id string, err error) error {
 	var said *pgconn.PgError
-	if err == nil || id == "" || errors.As(err, &said) && postgresName(said.Code) != ErrAway { //nolint:errorlint // of our own making
+	if err == nil || id == "" || errors.As(err, &said) && postgresName(said.Code) != ErrAway {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), outcomeWait)

@@ -3,6 +3,11 @@
 //
 // A Write is one transaction, and on disk when it returns. Writes that come at the same time share one flush of the
 // disk. Secrets are here only as SHA-256 (of at least 128 random bits) or argon2id (of passwords).
+//
+// The database is SQLite or PostgreSQL, with the same tables and columns under the same version, and the same suite of
+// tests. One process writes it at a time: SQLite's file lies in a directory that the server locks, and in PostgreSQL
+// the connection that writes holds a lock. Several servers of one network are not there yet; they will take that
+// lock for each transaction instead, and hear of each other's.
 package store
 
 import (
@@ -26,7 +31,7 @@ var (
 	ErrInUse    = errors.New("another warren-coord uses the PostgreSQL database: stop that one first")
 	ErrEmpty    = errors.New("there is no network in it")
 	ErrNotEmpty = errors.New("something is there already, and nothing was changed: name an empty place, or move away what is there")
-	ErrNoBackup = errors.New("this is no whole backup of warren-coord: take another one")
+	ErrNoBackup = errors.New("this is no whole backup of warren-coord: take another file")
 
 	ErrNewerBackup = errors.New("the backup was made by a newer version of warren-coord: use that version, or a newer one")
 )
@@ -35,8 +40,9 @@ var (
 type Store interface {
 	// Read runs fn on one consistent state of the database.
 	Read(ctx context.Context, fn func(Tx) error) error
-	// Write runs fn in a transaction. It is on disk if Write returns nil, and did nothing otherwise. fn may run
-	// more than once.
+	// Write runs fn in a transaction. It is on disk if Write returns nil, and did nothing otherwise (but for one
+	// case that its error tells: PostgreSQL went away in the commit, and did not come back in time to say). fn may
+	// run more than once; it must not go on after an error of the Tx other than ErrNotFound.
 	Write(ctx context.Context, fn func(Tx) error) error
 	Close() error
 }
