@@ -18,7 +18,7 @@ func TestAPersonLogsInWithABrowserOfThisMachine(t *testing.T) {
 	lab.NeedRoot(t)
 	path, err := exec.LookPath("chromium")
 	if err != nil {
-		t.Skip("there is no chromium here")
+		t.Fatal("needs chromium: make deps installs it")
 	}
 	r := startDemo(t, func(r *demoRun) { r.cmd.Env = append(r.cmd.Env, "BROWSER=1") })
 	page := r.waitFor(`(https://127\.0\.0\.1:\S+/login/\S+)`, alone)

@@ -159,7 +159,7 @@ func twoNodes(t testing.TB, calm time.Duration) (a, b end, toB netip.Addr) {
 	t.Helper()
 	lab.NeedRoot(t)
 	if _, err := exec.LookPath("iperf3"); err != nil {
-		t.Skip("needs iperf3: apt-get install iperf3")
+		t.Fatal("needs iperf3: make deps installs it")
 	}
 	n := lab.New(t)
 	ma, mb := n.Internet().Host("a"), n.Internet().Host("b")

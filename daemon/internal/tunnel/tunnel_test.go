@@ -125,7 +125,7 @@ func TestTheTunnelEndsWhenItsInterfaceIsDeleted(t *testing.T) {
 
 func TestTheWgToolSeesTheTunnel(t *testing.T) {
 	if _, err := exec.LookPath("wg"); err != nil {
-		t.Skip("needs the wg tool: apt-get install wireguard-tools")
+		t.Fatal("needs the wg tool: make deps installs it")
 	}
 	k, peer := key.NewNode(), key.NewNode().Public()
 	tn := newTunnel(t, Config{NodeKey: k})
