@@ -11,7 +11,6 @@ import (
 
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/internal/account"
-	"github.com/warren-mesh/warren/coord/internal/state"
 	"github.com/warren-mesh/warren/coord/internal/store"
 )
 
@@ -27,9 +26,16 @@ func (s *Server) complete(ctx context.Context, l *login, user int64) error {
 	return nil
 }
 
-// AddUser makes an account.
-func (s *Server) AddUser(ctx context.Context, login, password string) error {
+// AddUser makes an account. The empty role is a member's.
+func (s *Server) AddUser(ctx context.Context, login, password, role string) error {
 	if err := account.CheckNew(login, password); err != nil {
+		return err
+	}
+	if role == "" {
+		role = string(account.Member)
+	}
+	r, err := account.ParseRole(role)
+	if err != nil {
 		return err
 	}
 	hash, err := s.hasher.Hash(ctx, password)
@@ -37,7 +43,7 @@ func (s *Server) AddUser(ctx context.Context, login, password string) error {
 		return err
 	}
 	err = s.store.Write(ctx, func(tx store.Tx) error {
-		_, err := tx.AddUser(store.User{Login: login, Password: hash, Created: s.now()})
+		_, err := tx.AddUser(store.User{Login: login, Password: hash, Role: r, Created: s.now()})
 		return err
 	})
 	if errors.Is(err, store.ErrTaken) {
@@ -70,40 +76,6 @@ func userNamed(tx store.Tx, login string) (store.User, error) {
 		return u, fmt.Errorf("there is no user %q: %w", login, err)
 	}
 	return u, err
-}
-
-// RemoveUser removes an account, its machines and its pre-auth keys.
-func (s *Server) RemoveUser(ctx context.Context, login string) error {
-	for i := range s.locks { // its machines may be any
-		s.locks[i].Lock()
-		defer s.locks[i].Unlock()
-	}
-	var gone []state.Event
-	err := s.store.Write(ctx, func(tx store.Tx) error {
-		gone = nil
-		u, err := userNamed(tx, login)
-		if err != nil {
-			return err
-		}
-		nodes, err := tx.Nodes()
-		if err != nil {
-			return err
-		}
-		for _, n := range nodes {
-			if n.User != u.ID {
-				continue
-			}
-			if err := tx.RemoveNode(n.ID, s.now()); err != nil {
-				return err
-			}
-			gone = append(gone, state.Gone{ID: n.ID})
-		}
-		return tx.RemoveUser(u.ID)
-	})
-	if err == nil {
-		s.hub.apply(gone...)
-	}
-	return err
 }
 
 // KeyOptions says what a pre-auth key is for.

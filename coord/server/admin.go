@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/internal/account"
 	"github.com/warren-mesh/warren/coord/internal/state"
 	"github.com/warren-mesh/warren/coord/internal/store"
 	"github.com/warren-mesh/warren/coord/key"
@@ -38,14 +39,16 @@ type Status struct {
 // UserInfo is an account.
 type UserInfo struct {
 	Login    string    `json:"login"`
+	Role     string    `json:"role"`
 	Created  time.Time `json:"created"`
 	Machines int       `json:"machines"`
 }
 
-// UserRequest adds an account or replaces its password.
+// UserRequest adds an account, or replaces its password or its role.
 type UserRequest struct {
 	Login    string `json:"login"`
-	Password string `json:"password"`
+	Password string `json:"password,omitempty"`
+	Role     string `json:"role,omitempty"`
 }
 
 // KeyInfo is a pre-auth key without its secret.
@@ -75,26 +78,28 @@ type MachineInfo struct {
 
 type adminRoute struct {
 	method, path string
+	right        account.Right
 	handle       func(*http.Request) (any, error)
 }
 
 func (s *Server) adminRoutes() []adminRoute {
 	get, post, del := http.MethodGet, http.MethodPost, http.MethodDelete
 	return []adminRoute{
-		{get, "/status", func(r *http.Request) (any, error) { return s.Status(r.Context()) }},
-		{get, "/users", func(r *http.Request) (any, error) { return s.Users(r.Context()) }},
-		{post, "/users", body(func(r *http.Request, q UserRequest) error { return s.AddUser(r.Context(), q.Login, q.Password) })},
-		{post, "/users/password", body(func(r *http.Request, q UserRequest) error { return s.SetPassword(r.Context(), q.Login, q.Password) })},
-		{del, "/users/{login}", func(r *http.Request) (any, error) { return nil, s.RemoveUser(r.Context(), r.PathValue("login")) }},
-		{get, "/keys", func(r *http.Request) (any, error) { return s.Keys(r.Context()) }},
-		{post, "/keys", s.createKey},
-		{del, "/keys/{id}", func(r *http.Request) (any, error) { return nil, s.RevokeKey(r.Context(), r.PathValue("id")) }},
-		{get, "/machines", func(*http.Request) (any, error) { return s.Machines(), nil }},
-		{del, "/machines/{name}", func(r *http.Request) (any, error) { return nil, s.RemoveMachine(r.Context(), r.PathValue("name")) }},
-		{post, "/machines/{name}/expire", func(r *http.Request) (any, error) { return nil, s.ExpireMachine(r.Context(), r.PathValue("name")) }},
-		{get, "/relays", func(*http.Request) (any, error) { return append([]coord.Relay{}, s.hub.view().Relays...), nil }},
-		{post, "/relays", body(func(r *http.Request, q coord.Relay) error { return s.PutRelay(r.Context(), q) })},
-		{del, "/relays/{name}", func(r *http.Request) (any, error) { return nil, s.RemoveRelay(r.Context(), r.PathValue("name")) }},
+		{get, "/status", account.See, func(r *http.Request) (any, error) { return s.Status(r.Context()) }},
+		{get, "/users", account.See, func(r *http.Request) (any, error) { return s.Users(r.Context()) }},
+		{post, "/users", account.Change, body(func(r *http.Request, q UserRequest) error { return s.AddUser(r.Context(), q.Login, q.Password, q.Role) })},
+		{post, "/users/role", account.Change, body(func(r *http.Request, q UserRequest) error { return s.SetRole(r.Context(), q.Login, q.Role) })},
+		{post, "/users/password", account.Change, body(func(r *http.Request, q UserRequest) error { return s.SetPassword(r.Context(), q.Login, q.Password) })},
+		{del, "/users/{login}", account.Change, func(r *http.Request) (any, error) { return nil, s.RemoveUser(r.Context(), r.PathValue("login")) }},
+		{get, "/keys", account.See, func(r *http.Request) (any, error) { return s.Keys(r.Context()) }},
+		{post, "/keys", account.Change, s.createKey},
+		{del, "/keys/{id}", account.Change, func(r *http.Request) (any, error) { return nil, s.RevokeKey(r.Context(), r.PathValue("id")) }},
+		{get, "/machines", account.See, func(*http.Request) (any, error) { return s.Machines(), nil }},
+		{del, "/machines/{name}", account.Change, func(r *http.Request) (any, error) { return nil, s.RemoveMachine(r.Context(), r.PathValue("name")) }},
+		{post, "/machines/{name}/expire", account.Change, func(r *http.Request) (any, error) { return nil, s.ExpireMachine(r.Context(), r.PathValue("name")) }},
+		{get, "/relays", account.See, func(*http.Request) (any, error) { return append([]coord.Relay{}, s.hub.view().Relays...), nil }},
+		{post, "/relays", account.Change, body(func(r *http.Request, q coord.Relay) error { return s.PutRelay(r.Context(), q) })},
+		{del, "/relays/{name}", account.Change, func(r *http.Request) (any, error) { return nil, s.RemoveRelay(r.Context(), r.PathValue("name")) }},
 	}
 }
 
@@ -103,7 +108,11 @@ func (s *Server) Admin() http.Handler {
 	mux := http.NewServeMux()
 	for _, rt := range s.adminRoutes() {
 		mux.HandleFunc(rt.method+" "+rt.path, func(w http.ResponseWriter, r *http.Request) {
-			v, err := rt.handle(r)
+			var v any
+			err := authorize(operator, rt.right, false)
+			if err == nil {
+				v, err = rt.handle(r)
+			}
 			if v == nil {
 				v = struct{}{}
 			}
@@ -180,7 +189,7 @@ func (s *Server) Users(ctx context.Context) ([]UserInfo, error) {
 	err := s.store.Read(ctx, func(tx store.Tx) error {
 		users, err := tx.Users()
 		for _, u := range users {
-			out = append(out, UserInfo{Login: u.Login, Created: u.Created, Machines: machines[u.ID]})
+			out = append(out, UserInfo{Login: u.Login, Role: string(u.Role), Created: u.Created, Machines: machines[u.ID]})
 		}
 		return err
 	})

@@ -18,6 +18,7 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/internal/account"
 )
 
 // browser is a real Chromium.
@@ -122,10 +123,16 @@ func (b *browser) picture(name string) {
 	}
 }
 
-// user makes an account.
+// user makes an owner's account.
 func (r *running) user(login, password string) {
 	r.t.Helper()
-	if err := r.AddUser(r.t.Context(), login, password); err != nil {
+	r.userAs(login, password, account.Owner)
+}
+
+// userAs makes an account.
+func (r *running) userAs(login, password string, role account.Role) {
+	r.t.Helper()
+	if err := r.AddUser(r.t.Context(), login, password, string(role)); err != nil {
 		r.t.Fatal(err)
 	}
 }

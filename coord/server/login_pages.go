@@ -99,7 +99,7 @@ func (s *Server) showConnect(w http.ResponseWriter, status int, v *visit, ref *l
 		w.Header().Set("Content-Security-Policy", csp(ref.loopback()))
 	}
 	return s.show(w, status, "connect", v, page{
-		Title: "Connect a machine", Token: s.formToken(v, "connect "+ref.ID), Login: ref, Device: s.device(l), Problem: problem,
+		Title: "Connect a machine", Token: s.formToken(v, coord.PathLogin+ref.ID), Login: ref, Device: s.device(l), Problem: problem,
 	})
 }
 
@@ -113,9 +113,6 @@ func (s *Server) device(l *login) *deviceInfo {
 // connect is a person's word: let the machine in, or not.
 func (s *Server) connect(w http.ResponseWriter, r *http.Request, v *visit) error {
 	id := r.PathValue("id")
-	if err := s.readForm(w, r, v, "connect "+id); err != nil {
-		return err
-	}
 	ref, l, st, err := s.findLogin(id, r.PostForm.Get("port"), r.PostForm.Get("state"))
 	switch {
 	case err != nil:

@@ -15,6 +15,7 @@ import (
 
 	"github.com/warren-mesh/warren/assets"
 	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/internal/account"
 	"github.com/warren-mesh/warren/coord/key"
 )
 
@@ -72,7 +73,7 @@ func hashAssets() string {
 func (s *Server) show(w http.ResponseWriter, status int, name string, v *visit, p page) error {
 	p.Network, p.Fingerprint, p.Assets, p.URL = s.network.Name, s.Key().Short(), assetsHash, s.url
 	if v != nil && v.user.ID != 0 {
-		p.User, p.SignOutToken = v.user.Login, s.formToken(v, "signout")
+		p.User, p.SignOutToken = v.user.Login, s.formToken(v, "/signout")
 	}
 	var b bytes.Buffer
 	if err := templates.ExecuteTemplate(&b, name+".html", &p); err != nil {
@@ -126,12 +127,15 @@ func (s *Server) join(w http.ResponseWriter, _ *http.Request, v *visit) error {
 	return s.show(w, http.StatusOK, "join", v, page{Title: "Join"})
 }
 
-// console lists the machines: the first page of what will be one.
+// console lists the machines that the visitor may see: the first page of what will be one.
 func (s *Server) console(w http.ResponseWriter, _ *http.Request, v *visit) error {
 	p := page{Title: "Machines", Invite: coord.FormatInvite(s.url, s.Key())}
 	now := s.now()
 	for m := range s.hub.view().Members() {
 		n := m.Node
+		if authorize(v.caller(), account.See, n.User.ID == v.user.ID) != nil {
+			continue
+		}
 		row := machineRow{
 			Name: n.Name, OS: n.OS, Owner: n.User.Login, Tags: n.Tags, Online: n.Online && !m.Expired,
 			Seen: ago(now, n.LastSeen), Expires: "never",

@@ -13,9 +13,10 @@ import (
 	"time"
 
 	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/internal/account"
 )
 
-// access says who may call a route.
+// access says who may call a route at all.
 type access int
 
 const (
@@ -29,7 +30,9 @@ const (
 type route struct {
 	method, path string
 	access       access
-	limited      bool // its body comes first, then no more than maxConcurrent are worked on at a time
+	right        account.Right // what a signed-in caller needs
+	own          bool          // what it is about is the caller's own, or it shows everybody theirs
+	limited      bool          // its body comes first, then no more than maxConcurrent are worked on at a time
 	public       func(http.ResponseWriter, *http.Request) error
 	machine      func(http.ResponseWriter, *http.Request, *session) error
 	page         func(http.ResponseWriter, *http.Request, *visit) error
@@ -56,9 +59,9 @@ func (s *Server) routes() []route {
 		{method: get, path: coord.PathLogin + "{id}", access: visitor, page: s.loginPage},
 		{method: get, path: coord.PathLogin + "{id}/done", access: visitor, page: s.loginDonePage},
 
-		{method: post, path: coord.PathLogin + "{id}", access: signedIn, page: s.connect},
-		{method: post, path: "/signout", access: signedIn, page: s.signOut},
-		{method: get, path: "/{$}", access: signedIn, page: s.console},
+		{method: post, path: coord.PathLogin + "{id}", access: signedIn, right: account.Self, own: true, page: s.connect},
+		{method: post, path: "/signout", access: signedIn, right: account.Self, own: true, page: s.signOut},
+		{method: get, path: "/{$}", access: signedIn, right: account.See, own: true, page: s.console},
 	}
 }
 
@@ -168,6 +171,16 @@ func (s *Server) call(rt route, w http.ResponseWriter, r *http.Request) error {
 		}
 		if rt.access == signedIn && v.user.ID == 0 {
 			return redirect(w, r, "/signin")
+		}
+		if rt.access == signedIn {
+			if err := authorize(v.caller(), rt.right, rt.own); err != nil {
+				return err
+			}
+		}
+		if rt.method != http.MethodGet {
+			if err := s.readForm(w, r, v); err != nil {
+				return err
+			}
 		}
 		return rt.page(w, r, v)
 	}

@@ -43,6 +43,8 @@ var (
 	errForm          = refuse(http.StatusForbidden, coord.CodeBadRequest, "The page was open for too long, or in another window: load it again")
 	errLoginLink     = refuse(http.StatusBadRequest, coord.CodeLoginUnknown, "The link is not whole: start again with 'warren login'")
 	errLoginTries    = refuse(http.StatusForbidden, coord.CodeLoginUnknown, "That was the fifth wrong code, so this login is over: start again with 'warren login'")
+	errNotAllowed    = refuse(http.StatusForbidden, "not-allowed", "Your account may not do this: ask an owner or admin of the network")
+	errLastOwner     = refuse(http.StatusConflict, "last-owner", "This is the last owner: make another owner first")
 	errCrossOrigin   = refuse(http.StatusForbidden, coord.CodeBadRequest, "The request comes from another site")
 )
 

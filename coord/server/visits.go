@@ -33,6 +33,8 @@ type visit struct {
 	newForm bool // the browser does not have the form cookie yet
 }
 
+func (v *visit) caller() caller { return caller{user: v.user.ID, role: v.user.Role} }
+
 // visit finds out who a browser is.
 func (s *Server) visit(r *http.Request) (*visit, error) {
 	v := &visit{}
@@ -74,16 +76,16 @@ func (s *Server) visit(r *http.Request) (*visit, error) {
 	return v, nil
 }
 
-// formToken ties a form to the browser, the sign-in and the purpose.
-func (s *Server) formToken(v *visit, purpose string) string {
+// formToken ties a form to the browser, the sign-in and the path that it is sent to.
+func (s *Server) formToken(v *visit, path string) string {
 	mac := hmac.New(sha256.New, s.formKey[:])
 	mac.Write(v.session[:])
-	mac.Write([]byte(v.form + "\x00" + purpose))
+	mac.Write([]byte(v.form + "\x00" + path))
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// readForm reads a form, and holds it to its token.
-func (s *Server) readForm(w http.ResponseWriter, r *http.Request, v *visit, purpose string) error {
+// readForm reads a form, and holds it to its token: it was made for this visitor and this path.
+func (s *Server) readForm(w http.ResponseWriter, r *http.Request, v *visit) error {
 	rc := http.NewResponseController(w)
 	_ = rc.SetReadDeadline(time.Now().Add(readTimeout))
 	defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
@@ -94,7 +96,7 @@ func (s *Server) readForm(w http.ResponseWriter, r *http.Request, v *visit, purp
 		}
 		return badRequest("The form cannot be read")
 	}
-	if !hmac.Equal([]byte(r.PostForm.Get("token")), []byte(s.formToken(v, purpose))) {
+	if !hmac.Equal([]byte(r.PostForm.Get("token")), []byte(s.formToken(v, r.URL.Path))) {
 		return errForm
 	}
 	return nil
@@ -117,14 +119,11 @@ func (s *Server) signInPage(w http.ResponseWriter, r *http.Request, v *visit) er
 
 func (s *Server) showSignIn(w http.ResponseWriter, status int, v *visit, l *loginRef, typed, problem string) error {
 	return s.show(w, status, "signin", v, page{
-		Title: "Sign in", Token: s.formToken(v, "signin"), Login: l, Typed: typed, Problem: problem,
+		Title: "Sign in", Token: s.formToken(v, "/signin"), Login: l, Typed: typed, Problem: problem,
 	})
 }
 
 func (s *Server) signIn(w http.ResponseWriter, r *http.Request, v *visit) error {
-	if err := s.readForm(w, r, v, "signin"); err != nil {
-		return err
-	}
 	f := r.PostForm
 	ref, err := parseLoginRef(f.Get("id"), f.Get("port"), f.Get("state"))
 	if err != nil {
@@ -200,9 +199,6 @@ func (s *Server) startWebSession(ctx context.Context, w http.ResponseWriter, v *
 }
 
 func (s *Server) signOut(w http.ResponseWriter, r *http.Request, v *visit) error {
-	if err := s.readForm(w, r, v, "signout"); err != nil {
-		return err
-	}
 	ref, err := parseLoginRef(r.PostForm.Get("id"), r.PostForm.Get("port"), r.PostForm.Get("state"))
 	if err != nil {
 		return err

@@ -20,17 +20,26 @@ import (
 
 func userCommand(e *env) *cobra.Command {
 	cmd := &cobra.Command{Use: "user", Short: "Accounts of people"}
+	var role string
 	withPassword := func(path string) func(*cobra.Command, string) error {
 		return func(cmd *cobra.Command, login string) error {
 			password, err := readPassword(cmd, login)
 			if err != nil {
 				return err
 			}
-			return e.ask(cmd.Context(), http.MethodPost, path, server.UserRequest{Login: login, Password: password}, nil)
+			return e.ask(cmd.Context(), http.MethodPost, path, server.UserRequest{Login: login, Password: password, Role: role}, nil)
 		}
 	}
+	add := on("add NAME", "Make an account; the password is asked for, or read from stdin", withPassword("/users"))
+	add.Flags().StringVar(&role, "role", "member", textFlagRole)
 	cmd.AddCommand(
-		on("add NAME", "Make an account; the password is asked for, or read from stdin", withPassword("/users")),
+		add,
+		&cobra.Command{
+			Use: "role NAME ROLE", Short: "Give an account another role: owner, admin, auditor or member", Args: cobra.ExactArgs(2),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				return e.ask(cmd.Context(), http.MethodPost, "/users/role", server.UserRequest{Login: args[0], Role: args[1]}, nil)
+			},
+		},
 		on("password NAME", "Replace a password, which also signs all browsers out", withPassword("/users/password")),
 		on("remove NAME", "Remove an account with its machines and keys", func(cmd *cobra.Command, name string) error {
 			return e.ask(cmd.Context(), http.MethodDelete, "/users/"+url.PathEscape(name), nil, nil)
@@ -38,8 +47,8 @@ func userCommand(e *env) *cobra.Command {
 		jsonFlag(e, &cobra.Command{
 			Use: "list", Short: "List the accounts", Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				return list(e, cmd, "/users", "NAME\tMACHINES\tCREATED", func(u server.UserInfo) []string {
-					return []string{u.Login, strconv.Itoa(u.Machines), show(u.Created)}
+				return list(e, cmd, "/users", "NAME\tROLE\tMACHINES\tCREATED", func(u server.UserInfo) []string {
+					return []string{u.Login, u.Role, strconv.Itoa(u.Machines), show(u.Created)}
 				})
 			},
 		}),

@@ -53,6 +53,7 @@ names. The SQLite file is kept, under another name.`
 	textFlagRelay     = "run the embedded relay, with this UDP address (such as :3478)"
 	textFlagRelayHost = "host or address at which machines reach the embedded relay's UDP port (default: the server's)"
 	textFlagVerbose   = "log more"
+	textFlagRole      = "what the account may do: owner, admin, auditor (sees all, changes nothing) or member (its own machines)"
 	textFlagUser      = "whose machines the key lets in"
 	textFlagReusable  = "let in any number of machines, not only one"
 	textFlagExpires   = "how long the key can be used"

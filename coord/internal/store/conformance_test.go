@@ -27,7 +27,7 @@ func conform(t *testing.T, open func() Store) {
 	t.Helper()
 	for name, run := range map[string]func(*testing.T, Store){
 		"hostile text": testHostileText,
-		"nodes":        testNodes, "keys": testKeys, "users": testUsers, "relays": testRelays, "a failed write": testFailedWrite,
+		"nodes":        testNodes, "keys": testKeys, "users": testUsers, "owners": testOwners, "relays": testRelays, "a failed write": testFailedWrite,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := open()

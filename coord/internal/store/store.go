@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/internal/account"
 	"github.com/warren-mesh/warren/coord/key"
 )
 
@@ -52,6 +53,7 @@ type User struct {
 	ID       int64
 	Login    string
 	Password string // as package account encodes it
+	Role     account.Role
 	Created  time.Time
 }
 
@@ -109,6 +111,7 @@ type Soft struct {
 type Tx interface {
 	Meta(name string) (string, error)
 	SetMeta(name, value string) error
+	Accounts
 
 	Users() ([]User, error)
 	UserByLogin(login string) (User, error)

@@ -135,11 +135,11 @@ func (t *tx) SetMeta(name, value string) error {
 	return t.must("INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", name, value)
 }
 
-const userColumns = "id, login, password, created"
+const userColumns = "id, login, password, role, created"
 
 func scanUser(r row) (u User, err error) {
 	var created int64
-	err = r.Scan(&u.ID, &u.Login, &u.Password, &created)
+	err = r.Scan(&u.ID, &u.Login, &u.Password, &u.Role, &created)
 	u.Created = when(created)
 	return u, err
 }
@@ -157,7 +157,8 @@ func (t *tx) User(id int64) (User, error) {
 }
 
 func (t *tx) AddUser(u User) (int64, error) {
-	return t.insert("INSERT INTO users (login, password, created) VALUES (?, ?, ?)", u.Login, u.Password, ms(u.Created))
+	return t.insert("INSERT INTO users (login, password, role, created) VALUES (?, ?, ?, ?)",
+		u.Login, u.Password, string(u.Role), ms(u.Created))
 }
 
 func (t *tx) SetPassword(user int64, password string) error {

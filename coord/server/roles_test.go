@@ -1,0 +1,216 @@
+package server
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/internal/account"
+	"github.com/warren-mesh/warren/coord/internal/store"
+)
+
+const (
+	everybody = "owner admin auditor member"
+	seers     = "owner admin auditor"
+	changers  = "owner admin"
+)
+
+// mayCall says for each route that wants an account which roles it serves, when it is about what belongs to the
+// caller and when to another. A route that does not stand here fails the test.
+var mayCall = map[string]struct{ own, others string }{
+	"POST /login/{id}": {everybody, everybody}, // whoever has the link connects a machine of their own
+	"POST /signout":    {everybody, everybody},
+	"GET /{$}":         {everybody, everybody}, // each sees what is theirs to see
+}
+
+// mayOperate lists the calls of the admin API with what they need. The host's administrator holds every right.
+var mayOperate = map[string]account.Right{
+	"GET /status": account.See, "GET /users": account.See, "POST /users": account.Change, "POST /users/password": account.Change,
+	"POST /users/role": account.Change, "DELETE /users/{login}": account.Change, "GET /keys": account.See, "POST /keys": account.Change,
+	"DELETE /keys/{id}": account.Change, "GET /machines": account.See, "DELETE /machines/{name}": account.Change,
+	"POST /machines/{name}/expire": account.Change, "GET /relays": account.See, "POST /relays": account.Change,
+	"DELETE /relays/{name}": account.Change,
+}
+
+// refused reports whether a page was refused to the role, in the router's words. The request brings no form token: where
+// it is not refused, it changes nothing.
+func (w *web) refused(rt route, path string) bool {
+	w.t.Helper()
+	req, _ := http.NewRequest(rt.method, w.at+path, nil)
+	resp, err := w.Do(req)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	text, _ := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	var e coord.ErrorReply
+	_ = json.Unmarshal(text, &e)
+	switch {
+	case e.Error != nil && e.Error.Code == errNotAllowed.Code:
+		return true
+	case rt.method != http.MethodGet && (e.Error == nil || e.Error.Message != errForm.Message):
+		w.t.Errorf("%s %s without a token: %d %s", rt.method, path, resp.StatusCode, text)
+	case rt.method == http.MethodGet && resp.StatusCode != http.StatusOK:
+		w.t.Errorf("%s %s: %d %s", rt.method, path, resp.StatusCode, text)
+	}
+	return false
+}
+
+func TestEveryRouteTimesEveryRole(t *testing.T) {
+	r := serve(t)
+	browsers := map[account.Role]*web{}
+	for _, role := range account.Roles {
+		r.userAs(string(role), "correct horse", role)
+		browsers[role] = r.web()
+		if status, text, _ := browsers[role].signIn(string(role), "correct horse", nil); status != http.StatusSeeOther {
+			t.Fatalf("%s cannot sign in: %d %s", role, status, text)
+		}
+	}
+	things := r.things()
+	for _, rt := range r.routes() {
+		if rt.access != signedIn {
+			continue // TestEveryRouteRefusesStrangers has them
+		}
+		name := rt.method + " " + rt.path
+		want, ok := mayCall[name]
+		if !ok {
+			t.Errorf("%s is not in mayCall: say who may call it", name)
+			continue
+		}
+		for role, w := range browsers {
+			for list, path := range map[string]string{
+				want.own: things.path(rt.path, string(role)), want.others: things.path(rt.path, "somebody"),
+			} {
+				if got := w.refused(rt, path); got == strings.Contains(list, string(role)) {
+					t.Errorf("%s %s by %s: refused is %v", rt.method, path, role, got)
+				}
+			}
+		}
+	}
+	for name := range mayCall {
+		if !strings.Contains(routeNames(r), name+"\n") {
+			t.Errorf("%s is in mayCall, but there is no such route", name)
+		}
+	}
+}
+
+func routeNames(r *running) string {
+	var b strings.Builder
+	for _, rt := range r.routes() {
+		b.WriteString(rt.method + " " + rt.path + "\n")
+	}
+	return b.String()
+}
+
+// things are what paths name: of each kind one for each owner.
+type things struct{}
+
+func (r *running) things() things { return things{} }
+
+func (things) path(pattern, _ string) string {
+	return strings.NewReplacer("{id}", strings.Repeat("A", 22), "{$}", "").Replace(pattern)
+}
+
+func TestEveryCallOfTheAdminAPIStatesItsRight(t *testing.T) {
+	r := serve(t)
+	for _, rt := range r.adminRoutes() {
+		name := rt.method + " " + rt.path
+		if want, ok := mayOperate[name]; !ok || rt.right != want {
+			t.Errorf("%s needs right %d; mayOperate says %d, %v", name, rt.right, want, ok)
+		}
+		for _, role := range account.Roles {
+			allowed := authorize(caller{user: 1, role: role}, rt.right, false) == nil
+			want := changers
+			if rt.right == account.See {
+				want = seers
+			}
+			if allowed != strings.Contains(want, string(role)) {
+				t.Errorf("%s by %s: allowed is %v", name, role, allowed)
+			}
+		}
+	}
+}
+
+// ids finds the numbers of all accounts.
+func (r *running) ids() map[string]int64 {
+	r.t.Helper()
+	ids := map[string]int64{}
+	err := r.store.Read(r.t.Context(), func(tx store.Tx) error {
+		users, err := tx.Users()
+		for _, u := range users {
+			ids[u.Login] = u.ID
+		}
+		return err
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return ids
+}
+
+func TestTheLastOwnerStays(t *testing.T) {
+	r := serve(t)
+	r.user("anna", "correct horse")
+	for _, try := range []error{
+		r.SetRole(t.Context(), "anna", "member"), r.SetRole(t.Context(), "anna", "admin"), r.RemoveUser(t.Context(), "anna"),
+	} {
+		if !errors.Is(try, errLastOwner) {
+			t.Errorf("got %v", try)
+		}
+	}
+	if err := r.SetRole(t.Context(), "anna", "owner"); err != nil {
+		t.Errorf("staying the owner: %v", err)
+	}
+	r.user("bert", "correct horse")
+	ids := r.ids()
+	for range 50 { // both demote the other, at once
+		var wg sync.WaitGroup
+		for who, whom := range map[string]string{"anna": "bert", "bert": "anna"} {
+			wg.Go(func() {
+				_ = r.setRole(t.Context(), caller{user: ids[who], role: account.Owner}, byLogin(whom), "member")
+			})
+		}
+		wg.Wait()
+		owners := 0
+		users, err := r.Users(t.Context())
+		for _, u := range users {
+			if u.Role == string(account.Owner) {
+				owners++
+			}
+		}
+		if err != nil || owners != 1 {
+			t.Fatalf("there are %d owners, %v", owners, err)
+		}
+		if err := errors.Join(r.SetRole(t.Context(), "anna", "owner"), r.SetRole(t.Context(), "bert", "owner")); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestAdminsDoNotRuleOverOwners(t *testing.T) {
+	r := serve(t)
+	r.user("anna", "correct horse")
+	r.user("otto", "correct horse")
+	r.userAs("bert", "correct horse", account.Admin)
+	r.userAs("carl", "correct horse", account.Member)
+	ids := r.ids()
+	admin, demoted := caller{user: ids["bert"], role: account.Admin}, caller{user: ids["carl"], role: account.Owner}
+	for what, err := range map[string]error{
+		"demote an owner":          r.setRole(t.Context(), admin, byLogin("anna"), "member"),
+		"remove an owner":          r.removeUser(t.Context(), admin, byLogin("anna")),
+		"make oneself an owner":    r.setRole(t.Context(), admin, byLogin("bert"), "owner"),
+		"who was an owner earlier": r.setRole(t.Context(), demoted, byLogin("bert"), "member"),
+	} {
+		if !errors.Is(err, errNotAllowed) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if err := r.setRole(t.Context(), admin, byLogin("carl"), "auditor"); err != nil {
+		t.Error(err)
+	}
+}
