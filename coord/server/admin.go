@@ -86,6 +86,7 @@ func (s *Server) adminRoutes() []adminRoute {
 	get, post, del := http.MethodGet, http.MethodPost, http.MethodDelete
 	return []adminRoute{
 		{get, "/status", account.See, func(r *http.Request) (any, error) { return s.Status(r.Context()) }},
+		{post, "/setup", account.Govern, func(r *http.Request) (any, error) { return s.newSetup(r.Context()) }},
 		{get, "/users", account.See, func(r *http.Request) (any, error) { return s.Users(r.Context()) }},
 		{post, "/users", account.Change, body(func(r *http.Request, q UserRequest) error { return s.AddUser(r.Context(), q.Login, q.Password, q.Role) })},
 		{post, "/users/role", account.Change, body(func(r *http.Request, q UserRequest) error { return s.SetRole(r.Context(), q.Login, q.Role) })},
@@ -157,6 +158,19 @@ func (s *Server) createKey(r *http.Request) (any, error) {
 	}
 	secret, id, err := s.CreateKey(r.Context(), o)
 	return NewKey{ID: id, Key: secret}, err
+}
+
+// NewSetup is a set-up link as its maker sees it, once.
+type NewSetup struct {
+	Link string `json:"link"`
+}
+
+func (s *Server) newSetup(ctx context.Context) (NewSetup, error) {
+	link, err := s.SetupLink(ctx)
+	if err == nil && link == "" {
+		err = errHasOwner
+	}
+	return NewSetup{Link: link}, err
 }
 
 // Status tells what there is.

@@ -32,6 +32,9 @@ type page struct {
 
 	// of some
 	Token    string // of the page's form
+	Action   string // where it goes
+	Role     string
+	First    bool // the network's first account
 	Problem  string
 	Typed    string // name that was typed
 	Login    *loginRef
@@ -98,6 +101,10 @@ func (s *Server) failPage(w http.ResponseWriter, e *coord.Error) {
 		title = "Cancelled"
 	case "not-found":
 		title = "Nothing here"
+	case errSetupOver.Code:
+		title = "This link is over"
+	case errNotAllowed.Code:
+		title = "Not for your account"
 	}
 	message := e.Message
 	switch e {

@@ -56,6 +56,8 @@ func (s *Server) routes() []route {
 		{method: get, path: coord.PathJoin, access: visitor, page: s.join},
 		{method: get, path: "/signin", access: visitor, page: s.signInPage},
 		{method: post, path: "/signin", access: visitor, limited: true, page: s.signIn},
+		{method: get, path: pathSetup + "{id}", access: visitor, page: s.setupPage},
+		{method: post, path: pathSetup + "{id}", access: visitor, limited: true, page: s.setUp},
 		{method: get, path: coord.PathLogin + "{id}", access: visitor, page: s.loginPage},
 		{method: get, path: coord.PathLogin + "{id}/done", access: visitor, page: s.loginDonePage},
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/warren-mesh/warren/coord"
@@ -45,6 +46,8 @@ var (
 	errLoginTries    = refuse(http.StatusForbidden, coord.CodeLoginUnknown, "That was the fifth wrong code, so this login is over: start again with 'warren login'")
 	errNotAllowed    = refuse(http.StatusForbidden, "not-allowed", "Your account may not do this: ask an owner or admin of the network")
 	errLastOwner     = refuse(http.StatusConflict, "last-owner", "This is the last owner: make another owner first")
+	errSetupOver     = refuse(http.StatusGone, "link-over", "The set-up link works once, for a day, until the network has an owner: sign in, or get another with 'warren-coord setup'")
+	errHasOwner      = refuse(http.StatusConflict, "has-owner", "The network has an owner: sign in at the server's page, or add accounts with 'warren-coord user add'")
 	errCrossOrigin   = refuse(http.StatusForbidden, coord.CodeBadRequest, "The request comes from another site")
 )
 
@@ -70,7 +73,16 @@ func refusal(err error) *coord.Error {
 	return errInternal
 }
 
+// sentence begins an error's text with a capital letter, as pages do.
+func sentence(err error) string {
+	text := err.Error()
+	return strings.ToUpper(text[:1]) + text[1:] + "."
+}
+
 const (
+	textPasswordsDiffer = "The two passwords differ."
+	textNameTaken       = "There is an account of this name already: choose another."
+
 	textWrongPassword = "Name or password is wrong."
 	textWrongCode     = "That is not the code. Tries left: %d."
 )

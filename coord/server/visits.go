@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -139,7 +138,7 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request, v *visit) error 
 	case user.ID == 0:
 		return s.showSignIn(w, http.StatusForbidden, v, ref, bounded(login, account.MaxLogin), textWrongPassword)
 	}
-	if err := s.startWebSession(r.Context(), w, v, user.ID); err != nil {
+	if err := s.startWebSession(r, w, v, user.ID); err != nil {
 		return err
 	}
 	return redirect(w, r, ref.path())
@@ -182,9 +181,9 @@ func (s *Server) checkPassword(r *http.Request, login, password string) (user st
 }
 
 // startWebSession signs the browser in under a new secret; what it had before is void.
-func (s *Server) startWebSession(ctx context.Context, w http.ResponseWriter, v *visit, user int64) error {
+func (s *Server) startWebSession(r *http.Request, w http.ResponseWriter, v *visit, user int64) error {
 	secret, now := rand.Text(), s.now()
-	err := s.store.Write(ctx, func(tx store.Tx) error {
+	err := s.store.Write(r.Context(), func(tx store.Tx) error {
 		if err := tx.RemoveWebSession(v.session); err != nil {
 			return err
 		}

@@ -231,6 +231,20 @@ func inviteCommand(e *env) *cobra.Command {
 	}
 }
 
+func setupCommand(e *env) *cobra.Command {
+	return &cobra.Command{
+		Use: "setup", Short: "Print the link to the page that makes the first owner; earlier ones are void", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var l server.NewSetup
+			if err := e.ask(cmd.Context(), http.MethodPost, "/setup", nil, &l); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), l.Link)
+			return err
+		},
+	}
+}
+
 func statusCommand(e *env) *cobra.Command {
 	return jsonFlag(e, &cobra.Command{
 		Use: "status", Short: "What there is at a glance", Args: cobra.NoArgs,

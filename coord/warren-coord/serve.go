@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -146,6 +147,9 @@ func serve(ctx context.Context, out io.Writer, e *env, f serveFlags) (err error)
 	if err != nil {
 		return errors.Join(err, ln.Close())
 	}
+	if err := saySetup(ctx, out, s, f); err != nil {
+		return errors.Join(err, ln.Close())
+	}
 	_, _ = fmt.Fprintf(out, textReady, s.URL())
 	log.Info("serving", "listen", ln.Addr().String(), "url", s.URL(), "fingerprint", s.Key().Short(), "version", version)
 	return together(ctx,
@@ -153,6 +157,20 @@ func serve(ctx context.Context, out io.Writer, e *env, f serveFlags) (err error)
 		func(ctx context.Context) error { return serveMetrics(ctx, metrics, s.Metrics()) },
 		emb.serve,
 	)
+}
+
+// saySetup shows the way to the first owner's account while there is none.
+func saySetup(ctx context.Context, out io.Writer, s *server.Server, f serveFlags) error {
+	link, err := s.SetupLink(ctx)
+	if err != nil || link == "" {
+		return err
+	}
+	_, _ = fmt.Fprintf(out, textSetup, link)
+	if f.cert == "" && !f.proxy {
+		hash := strings.ReplaceAll(fmt.Sprintf("% X", s.CertHash()), " ", ":")
+		_, _ = fmt.Fprintf(out, textOwnCert, hash)
+	}
+	return nil
 }
 
 // ensureInit sets the server up where nothing is yet.

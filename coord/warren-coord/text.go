@@ -15,8 +15,8 @@ const (
 	textLong    = `Warren-coord is the server at which the machines of a Warren network meet.
 
   warren-coord init --url https://coord.example.org    set it up (or let serve do it)
-  warren-coord serve                                   run it
-  warren-coord user add anna                           make an account, to log in at the page
+  warren-coord serve                                   run it; it prints the link that makes the first owner
+  warren-coord user add anna                           make an account without the page
   warren-coord key create                              or a key that lets a machine in without a page
   warren-coord invite                                  the link that machines join with
 
@@ -77,6 +77,17 @@ Start it with 'warren-coord serve'. Machines join with 'warren up' and the invit
 	textNoName    = "the name is empty: give one"
 	textNoCommand = "there is no command %q: '%s --help' lists those that there are"
 	textKeyOnce   = "This key is shown only now:"
+	textSetup     = `
+There is no owner yet. Within a day, make the first account at
+
+  %s
+
+The link works once. Another start, or 'warren-coord setup', makes another link.
+`
+	textOwnCert = `
+The browser does not know the server's own certificate and will say so. It is the right one if its SHA-256 is
+  %s
+`
 )
 
 // explain makes one sentence of an error: what happened, and what to do.

@@ -4,10 +4,13 @@ import "github.com/warren-mesh/warren/coord/internal/account"
 
 // Accounts is the part of Tx that is about what accounts may do.
 type Accounts interface {
+	RemoveMeta(name string) error
 	SetRole(user int64, role account.Role) error
 	// Owners counts the owners, and keeps other transactions from changing them until this one ends.
 	Owners() (int64, error)
 }
+
+func (t *tx) RemoveMeta(name string) error { return t.must("DELETE FROM meta WHERE name = ?", name) }
 
 func (t *tx) SetRole(user int64, role account.Role) error {
 	return t.must("UPDATE users SET role = ? WHERE id = ?", string(role), user)

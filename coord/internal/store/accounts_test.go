@@ -46,6 +46,7 @@ func testOwners(t *testing.T, s Store) {
 		if n, err := tx.Owners(); err != nil || n != 1 {
 			t.Errorf("there are %d owners, %v", n, err)
 		}
+		wants(t, tx.RemoveMeta("kept not"), ErrNotFound)
 		wants(t, tx.SetRole(9999, account.Member), ErrNotFound)
 		return nil
 	})
