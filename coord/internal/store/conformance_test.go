@@ -27,7 +27,8 @@ func conform(t *testing.T, open func() Store) {
 	t.Helper()
 	for name, run := range map[string]func(*testing.T, Store){
 		"hostile text": testHostileText,
-		"nodes":        testNodes, "keys": testKeys, "users": testUsers, "owners": testOwners, "relays": testRelays, "a failed write": testFailedWrite,
+		"nodes":        testNodes, "keys": testKeys, "users": testUsers, "owners": testOwners,
+		"invitations": testInvitations, "sign-ins": testWebSessions, "relays": testRelays, "a failed write": testFailedWrite,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := open()
@@ -200,7 +201,7 @@ func testUsers(t *testing.T, s Store) {
 	u := User{Login: "anna", Password: "$x", Created: start}
 	do(t, s, func(tx Tx) (err error) { u.ID, err = tx.AddUser(u); return err })
 	wants(t, s.Write(t.Context(), func(tx Tx) error { _, err := tx.AddUser(u); return err }), ErrTaken)
-	ws := WebSession{Hash: [32]byte{5}, User: u.ID, Created: start, Seen: start}
+	ws := WebSession{Hash: [32]byte{5}, User: u.ID, Created: start, Seen: start, Agent: "a browser", Address: "192.0.2.1"}
 	do(t, s, func(tx Tx) error {
 		if err := tx.AddWebSession(ws); err != nil {
 			return err

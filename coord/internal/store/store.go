@@ -97,6 +97,8 @@ type WebSession struct {
 	User    int64
 	Created time.Time
 	Seen    time.Time
+	Agent   string // what the browser calls itself
+	Address string // that signed in
 }
 
 // Soft is what may be a little old after a crash.

@@ -172,18 +172,12 @@ func (t *tx) SetPassword(user int64, password string) error {
 func (t *tx) RemoveUser(user int64) error { return t.must("DELETE FROM users WHERE id = ?", user) }
 
 func (t *tx) AddWebSession(s WebSession) error {
-	return t.must("INSERT INTO web_sessions (hash, user_id, created, seen) VALUES (?, ?, ?, ?)",
-		s.Hash[:], s.User, ms(s.Created), ms(s.Seen))
+	return t.must("INSERT INTO web_sessions ("+webSessionColumns+") VALUES (?, ?, ?, ?, ?, ?)",
+		s.Hash[:], s.User, ms(s.Created), ms(s.Seen), s.Agent, s.Address)
 }
 
 func (t *tx) WebSession(hash [32]byte) (WebSession, error) {
-	return one(t, func(r row) (WebSession, error) {
-		s := WebSession{Hash: hash}
-		var created, seen int64
-		err := r.Scan(&s.User, &created, &seen)
-		s.Created, s.Seen = when(created), when(seen)
-		return s, err
-	}, "SELECT user_id, created, seen FROM web_sessions WHERE hash = ?", hash[:])
+	return one(t, scanWebSession, "SELECT "+webSessionColumns+" FROM web_sessions WHERE hash = ?", hash[:])
 }
 
 func (t *tx) TouchWebSession(hash [32]byte, now time.Time) error {
