@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/warren-mesh/warren/coord"
@@ -98,6 +97,9 @@ func (s *Server) adminRoutes() []adminRoute {
 		{get, "/machines", account.See, func(*http.Request) (any, error) { return s.Machines(), nil }},
 		{del, "/machines/{name}", account.Change, func(r *http.Request) (any, error) { return nil, s.RemoveMachine(r.Context(), r.PathValue("name")) }},
 		{post, "/machines/{name}/expire", account.Change, func(r *http.Request) (any, error) { return nil, s.ExpireMachine(r.Context(), r.PathValue("name")) }},
+		{post, "/machines/{name}/rename", account.Change, body(func(r *http.Request, q RenameRequest) error {
+			return s.RenameMachine(r.Context(), r.PathValue("name"), q.Name)
+		})},
 		{get, "/relays", account.See, func(*http.Request) (any, error) { return append([]coord.Relay{}, s.hub.view().Relays...), nil }},
 		{post, "/relays", account.Change, body(func(r *http.Request, q coord.Relay) error { return s.PutRelay(r.Context(), q) })},
 		{del, "/relays/{name}", account.Change, func(r *http.Request) (any, error) { return nil, s.RemoveRelay(r.Context(), r.PathValue("name")) }},
@@ -256,84 +258,6 @@ func (s *Server) RevokeKey(ctx context.Context, id string) error {
 		return fmt.Errorf("there is no key %d: %w", n, err)
 	}
 	return err
-}
-
-// Machines lists the machines.
-func (s *Server) Machines() []MachineInfo {
-	v := s.hub.view()
-	out := make([]MachineInfo, 0, v.Len())
-	for m := range v.Members() {
-		out = append(out, MachineInfo{Node: m.Node, Expired: m.Expired})
-	}
-	return out
-}
-
-// machineNamed finds a machine by name, or by number: 7, or #7. A machine may call itself by another's number, so
-// that 7 alone is refused where it could mean two.
-func (s *Server) machineNamed(name string) (state.Member, error) {
-	v := s.hub.view()
-	number, only := strings.CutPrefix(name, "#")
-	id, err := strconv.ParseInt(number, 10, 64)
-	byNumber, numbered := v.Member(coord.NodeID(id))
-	if numbered = numbered && err == nil; numbered && only {
-		return byNumber, nil
-	}
-	for m := range v.Members() {
-		if m.Node.Name != name {
-			continue
-		}
-		if numbered && byNumber.Node.ID != m.Node.ID {
-			return state.Member{}, fmt.Errorf("%w machine: %q is the name of machine %d, and the number of %s: give '#%d' or '#%d'",
-				coord.ErrInvalid, name, m.Node.ID, byNumber.Node.Name, m.Node.ID, byNumber.Node.ID)
-		}
-		return m, nil
-	}
-	if numbered {
-		return byNumber, nil
-	}
-	return state.Member{}, fmt.Errorf("there is no machine %q: %w", name, store.ErrNotFound)
-}
-
-// RemoveMachine ends a machine's membership and forgets it.
-func (s *Server) RemoveMachine(ctx context.Context, name string) error {
-	m, err := s.machineNamed(name)
-	if err != nil {
-		return err
-	}
-	lock := s.locks.of(m.Machine)
-	lock.Lock()
-	defer lock.Unlock()
-	err = s.store.Write(ctx, func(tx store.Tx) error { return tx.RemoveNode(m.Node.ID, s.now()) })
-	if err == nil {
-		s.hub.apply(state.Gone{ID: m.Node.ID})
-	}
-	return err
-}
-
-// ExpireMachine makes a machine's key expire now: its person has to log in again.
-func (s *Server) ExpireMachine(ctx context.Context, name string) error {
-	m, err := s.machineNamed(name)
-	if err != nil {
-		return err
-	}
-	lock := s.locks.of(m.Machine)
-	lock.Lock()
-	defer lock.Unlock()
-	now := s.now()
-	var n store.Node
-	err = s.store.Write(ctx, func(tx store.Tx) (err error) {
-		if n, err = tx.Node(m.Node.ID); err != nil {
-			return err
-		}
-		n.Expires = now
-		return tx.SetNode(n)
-	})
-	if err != nil {
-		return err
-	}
-	s.hub.apply(state.Put{Machine: m.Machine, Node: s.nodeOf(n, store.User{ID: m.Node.User.ID, Login: m.Node.User.Login})})
-	s.hub.expel(m.Node.ID)
-	return nil
 }
 
 // PutRelay adds a relay, or replaces the one of that name.

@@ -15,7 +15,6 @@ import (
 
 	"github.com/warren-mesh/warren/assets"
 	"github.com/warren-mesh/warren/coord"
-	"github.com/warren-mesh/warren/coord/internal/account"
 	"github.com/warren-mesh/warren/coord/key"
 )
 
@@ -29,31 +28,30 @@ type page struct {
 	Fingerprint  string
 	Assets       string // a hash, so that browsers may keep what pages load
 	Refresh      int    // seconds; 0: never
+	Nav          []navItem
 
 	// of some
-	Token    string // of the page's form
-	Action   string // where it goes
-	Role     string
-	First    bool // the network's first account
-	Problem  string
-	Typed    string // name that was typed
-	Login    *loginRef
-	Device   *deviceInfo
-	URL      string
-	Invite   string
-	Machines []machineRow
-	Online   int
-	Front    bool // a link to the front page
+	Token   string // of the page's form
+	Action  string // where it goes
+	Role    string
+	First   bool // the network's first account
+	Problem string
+	Typed   string // name that was typed
+	Login   *loginRef
+	Device  *deviceInfo
+	URL     string
+	Invite  string
+	Front   bool // a link to the front page
+	Body    any  // what a page of the console shows
+
+	seal func(path string) string
 }
+
+// TokenFor is the token of a form that goes to the path.
+func (p *page) TokenFor(path string) string { return p.seal(path) }
 
 // deviceInfo is a machine that asks to be let in.
 type deviceInfo struct{ Name, OS, From, Asked, Fingerprint string }
-
-type machineRow struct {
-	Name, OS, Owner, Seen, Expires string
-	Addrs, Tags                    []string
-	Online                         bool
-}
 
 var (
 	templates  = template.Must(template.ParseFS(assets.Pages, "pages/*.html"))
@@ -77,6 +75,7 @@ func (s *Server) show(w http.ResponseWriter, status int, name string, v *visit, 
 	p.Network, p.Fingerprint, p.Assets, p.URL = s.network.Name, s.Key().Short(), assetsHash, s.url
 	if v != nil && v.user.ID != 0 {
 		p.User, p.SignOutToken = v.user.Login, s.formToken(v, "/signout")
+		p.seal = func(path string) string { return s.formToken(v, path) }
 	}
 	var b bytes.Buffer
 	if err := templates.ExecuteTemplate(&b, name+".html", &p); err != nil {
@@ -132,36 +131,6 @@ func (s *Server) static(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Server) join(w http.ResponseWriter, _ *http.Request, v *visit) error {
 	return s.show(w, http.StatusOK, "join", v, page{Title: "Join"})
-}
-
-// console lists the machines that the visitor may see: the first page of what will be one.
-func (s *Server) console(w http.ResponseWriter, _ *http.Request, v *visit) error {
-	p := page{Title: "Machines", Invite: coord.FormatInvite(s.url, s.Key())}
-	now := s.now()
-	for m := range s.hub.view().Members() {
-		n := m.Node
-		if authorize(v.caller(), account.See, n.User.ID == v.user.ID) != nil {
-			continue
-		}
-		row := machineRow{
-			Name: n.Name, OS: n.OS, Owner: n.User.Login, Tags: n.Tags, Online: n.Online && !m.Expired,
-			Seen: ago(now, n.LastSeen), Expires: "never",
-		}
-		for _, a := range n.Addrs {
-			row.Addrs = append(row.Addrs, a.String())
-		}
-		if row.Online {
-			row.Seen = "now"
-			p.Online++
-		}
-		if m.Expired {
-			row.Expires = "expired"
-		} else if !n.Expires.IsZero() {
-			row.Expires = n.Expires.Format("2 Jan 2006")
-		}
-		p.Machines = append(p.Machines, row)
-	}
-	return s.show(w, http.StatusOK, "console", v, p)
 }
 
 // ago says how long something is past.

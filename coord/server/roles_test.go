@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -15,9 +17,10 @@ import (
 )
 
 const (
-	everybody = "owner admin auditor member"
-	seers     = "owner admin auditor"
-	changers  = "owner admin"
+	everybody   = "owner admin auditor member"
+	seers       = "owner admin auditor"
+	changers    = "owner admin"
+	ownChangers = "owner admin member"
 )
 
 // mayCall says for each route that wants an account which roles it serves, when it is about what belongs to the
@@ -26,6 +29,14 @@ var mayCall = map[string]struct{ own, others string }{
 	"POST /login/{id}": {everybody, everybody}, // whoever has the link connects a machine of their own
 	"POST /signout":    {everybody, everybody},
 	"GET /{$}":         {everybody, everybody}, // each sees what is theirs to see
+	"GET /add":         {everybody, everybody},
+
+	"GET /machines/{id}":         {everybody, seers},
+	"POST /machines/{id}/rename": {ownChangers, changers},
+	"GET /machines/{id}/expire":  {ownChangers, changers},
+	"POST /machines/{id}/expire": {ownChangers, changers},
+	"GET /machines/{id}/remove":  {ownChangers, changers},
+	"POST /machines/{id}/remove": {ownChangers, changers},
 }
 
 // mayOperate lists the calls of the admin API with what they need. The host's administrator holds every right.
@@ -33,7 +44,7 @@ var mayOperate = map[string]account.Right{
 	"GET /status": account.See, "POST /setup": account.Govern, "GET /users": account.See, "POST /users": account.Change, "POST /users/password": account.Change,
 	"POST /users/role": account.Change, "DELETE /users/{login}": account.Change, "GET /keys": account.See, "POST /keys": account.Change,
 	"DELETE /keys/{id}": account.Change, "GET /machines": account.See, "DELETE /machines/{name}": account.Change,
-	"POST /machines/{name}/expire": account.Change, "GET /relays": account.See, "POST /relays": account.Change,
+	"POST /machines/{name}/expire": account.Change, "POST /machines/{name}/rename": account.Change, "GET /relays": account.See, "POST /relays": account.Change,
 	"DELETE /relays/{name}": account.Change,
 }
 
@@ -83,9 +94,8 @@ func TestEveryRouteTimesEveryRole(t *testing.T) {
 			continue
 		}
 		for role, w := range browsers {
-			for list, path := range map[string]string{
-				want.own: things.path(rt.path, string(role)), want.others: things.path(rt.path, "somebody"),
-			} {
+			for owner, list := range map[string]string{string(role): want.own, "somebody": want.others} {
+				path := things.path(rt.path, owner)
 				if got := w.refused(rt, path); got == strings.Contains(list, string(role)) {
 					t.Errorf("%s %s by %s: refused is %v", rt.method, path, role, got)
 				}
@@ -107,13 +117,29 @@ func routeNames(r *running) string {
 	return b.String()
 }
 
-// things are what paths name: of each kind one for each owner.
-type things struct{}
+// things are what paths name: for the beginning of a path and the owner of a thing, its number.
+type things map[string]string
 
-func (r *running) things() things { return things{} }
+func (r *running) things() things {
+	r.t.Helper()
+	all := things{}
+	r.userAs("somebody", "correct horse", account.Member)
+	for _, owner := range []string{"owner", "admin", "auditor", "member", "somebody"} {
+		r.device().join(owner+"s", r.authKey(KeyOptions{User: owner}))
+	}
+	for _, m := range r.Machines() {
+		all["/machines/ "+m.User.Login] = strconv.FormatInt(int64(m.ID), 10)
+	}
+	return all
+}
 
-func (things) path(pattern, _ string) string {
-	return strings.NewReplacer("{id}", strings.Repeat("A", 22), "{$}", "").Replace(pattern)
+func (all things) path(pattern, owner string) string {
+	head, _, _ := strings.Cut(pattern, "{id}")
+	id := all[head+" "+owner]
+	if id == "" {
+		id = strings.Repeat("A", 22)
+	}
+	return strings.NewReplacer("{id}", id, "{$}", "").Replace(pattern)
 }
 
 func TestEveryCallOfTheAdminAPIStatesItsRight(t *testing.T) {
@@ -216,4 +242,23 @@ func TestAdminsDoNotRuleOverOwners(t *testing.T) {
 	if err := r.setRole(t.Context(), admin, byLogin("carl"), "auditor"); err != nil {
 		t.Error(err)
 	}
+}
+
+// post sends a form with the token that the server would give this browser for it, whether it shows the form or not.
+func (w *web) post(r *running, path string, form url.Values) (int, string, http.Header) {
+	w.t.Helper()
+	at, _ := url.Parse(w.at + path)
+	req, _ := http.NewRequest(http.MethodPost, w.at+path, nil)
+	for _, c := range w.Jar.Cookies(at) {
+		req.AddCookie(c)
+	}
+	v, err := r.visit(req)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	all := url.Values{"token": {r.formToken(v, path)}}
+	for k, values := range form {
+		all[k] = values
+	}
+	return w.ask(http.MethodPost, path, all)
 }

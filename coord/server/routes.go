@@ -26,12 +26,16 @@ const (
 	signedIn               // a browser with an account
 )
 
+// ownerOf finds the account that the thing in the path belongs to; 0 is nobody.
+type ownerOf func(*http.Request) (int64, error)
+
 // route is one thing that the server does. Exactly one of the handlers is set, the one that the access needs.
 type route struct {
 	method, path string
 	access       access
 	right        account.Right // what a signed-in caller needs
 	own          bool          // what it is about is the caller's own, or it shows everybody theirs
+	of           ownerOf       // or whose it is, by the path
 	limited      bool          // its body comes first, then no more than maxConcurrent are worked on at a time
 	public       func(http.ResponseWriter, *http.Request) error
 	machine      func(http.ResponseWriter, *http.Request, *session) error
@@ -63,7 +67,14 @@ func (s *Server) routes() []route {
 
 		{method: post, path: coord.PathLogin + "{id}", access: signedIn, right: account.Self, own: true, page: s.connect},
 		{method: post, path: "/signout", access: signedIn, right: account.Self, own: true, page: s.signOut},
-		{method: get, path: "/{$}", access: signedIn, right: account.See, own: true, page: s.console},
+		{method: get, path: "/add", access: signedIn, right: account.See, own: true, page: s.addPage},
+		{method: get, path: "/machines/{id}", access: signedIn, right: account.See, of: s.machineOwner, page: s.machinePage},
+		{method: post, path: "/machines/{id}/rename", access: signedIn, right: account.Change, of: s.machineOwner, page: s.renameMachinePage},
+		{method: get, path: "/machines/{id}/expire", access: signedIn, right: account.Change, of: s.machineOwner, page: s.askExpire},
+		{method: post, path: "/machines/{id}/expire", access: signedIn, right: account.Change, of: s.machineOwner, page: s.expirePage},
+		{method: get, path: "/machines/{id}/remove", access: signedIn, right: account.Change, of: s.machineOwner, page: s.askRemove},
+		{method: post, path: "/machines/{id}/remove", access: signedIn, right: account.Change, of: s.machineOwner, page: s.removePage},
+		{method: get, path: "/{$}", access: signedIn, right: account.See, own: true, page: s.machinesPage},
 	}
 }
 
@@ -175,7 +186,15 @@ func (s *Server) call(rt route, w http.ResponseWriter, r *http.Request) error {
 			return redirect(w, r, "/signin")
 		}
 		if rt.access == signedIn {
-			if err := authorize(v.caller(), rt.right, rt.own); err != nil {
+			own := rt.own
+			if rt.of != nil {
+				owner, err := rt.of(r)
+				if err != nil {
+					return err
+				}
+				own = owner == v.user.ID
+			}
+			if err := authorize(v.caller(), rt.right, own); err != nil {
 				return err
 			}
 		}

@@ -48,6 +48,9 @@ var (
 	errLastOwner     = refuse(http.StatusConflict, "last-owner", "This is the last owner: make another owner first")
 	errSetupOver     = refuse(http.StatusGone, "link-over", "The set-up link works once, for a day, until the network has an owner: sign in, or get another with 'warren-coord setup'")
 	errHasOwner      = refuse(http.StatusConflict, "has-owner", "The network has an owner: sign in at the server's page, or add accounts with 'warren-coord user add'")
+	errNoMachine     = refuse(http.StatusNotFound, "not-found", "There is no such machine (any more)")
+	errNameTaken     = refuse(http.StatusConflict, "name-taken", "Another machine has this name: choose one that is free")
+	errNameBad       = refuse(http.StatusBadRequest, coord.CodeBadRequest, "A machine's name has 1 to 63 lower-case letters, digits and inner hyphens")
 	errCrossOrigin   = refuse(http.StatusForbidden, coord.CodeBadRequest, "The request comes from another site")
 )
 
@@ -81,6 +84,16 @@ func sentence(err error) string {
 
 const (
 	textPasswordsDiffer = "The two passwords differ."
+	textMachines        = "Machines"
+	textDaysLeft        = "%d d left"
+	textEndpointLocal   = "on its own network"
+	textEndpointSTUN    = "as the internet sees it"
+	textExpireAsk       = "Expire the key of %s?"
+	textExpireWhat      = "It loses the network at once, until its person logs in on it again."
+	textExpire          = "Expire its key"
+	textRemoveAsk       = "Remove %s?"
+	textRemoveWhat      = "It loses the network at once, and its name and addresses. To come back it has to join as a new machine."
+	textRemove          = "Remove machine"
 	textNameTaken       = "There is an account of this name already: choose another."
 
 	textWrongPassword = "Name or password is wrong."

@@ -140,6 +140,13 @@ func machineCommand(e *env) *cobra.Command {
 		on("remove NAME", "Remove a machine (by name or number)", func(cmd *cobra.Command, name string) error {
 			return e.ask(cmd.Context(), http.MethodDelete, "/machines/"+url.PathEscape(name), nil, nil)
 		}),
+		&cobra.Command{
+			Use: "rename NAME NEW", Short: "Give a machine (by name or number) another name; its addresses stay", Args: cobra.ExactArgs(2),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				q := server.RenameRequest{Name: args[1]}
+				return e.ask(cmd.Context(), http.MethodPost, "/machines/"+url.PathEscape(args[0])+"/rename", q, nil)
+			},
+		},
 		on("expire NAME", "Make a machine's key expire: its person has to log in again", func(cmd *cobra.Command, name string) error {
 			return e.ask(cmd.Context(), http.MethodPost, "/machines/"+url.PathEscape(name)+"/expire", nil, nil)
 		}),

@@ -1,0 +1,146 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/internal/state"
+	"github.com/warren-mesh/warren/coord/internal/store"
+)
+
+// RenameRequest gives a machine another name.
+type RenameRequest struct {
+	Name string `json:"name"`
+}
+
+// Machines lists the machines.
+func (s *Server) Machines() []MachineInfo {
+	v := s.hub.view()
+	out := make([]MachineInfo, 0, v.Len())
+	for m := range v.Members() {
+		out = append(out, MachineInfo{Node: m.Node, Expired: m.Expired})
+	}
+	return out
+}
+
+// machineNamed finds a machine by name, or by number: 7, or #7. A machine may call itself by another's number, so
+// that 7 alone is refused where it could mean two.
+func (s *Server) machineNamed(name string) (state.Member, error) {
+	v := s.hub.view()
+	number, only := strings.CutPrefix(name, "#")
+	id, err := strconv.ParseInt(number, 10, 64)
+	byNumber, numbered := v.Member(coord.NodeID(id))
+	if numbered = numbered && err == nil; numbered && only {
+		return byNumber, nil
+	}
+	for m := range v.Members() {
+		if m.Node.Name != name {
+			continue
+		}
+		if numbered && byNumber.Node.ID != m.Node.ID {
+			return state.Member{}, fmt.Errorf("%w machine: %q is the name of machine %d, and the number of %s: give '#%d' or '#%d'",
+				coord.ErrInvalid, name, m.Node.ID, byNumber.Node.Name, m.Node.ID, byNumber.Node.ID)
+		}
+		return m, nil
+	}
+	if numbered {
+		return byNumber, nil
+	}
+	return state.Member{}, fmt.Errorf("there is no machine %q: %w", name, store.ErrNotFound)
+}
+
+// RemoveMachine ends a machine's membership and forgets it.
+func (s *Server) RemoveMachine(ctx context.Context, name string) error {
+	m, err := s.machineNamed(name)
+	if err != nil {
+		return err
+	}
+	return s.removeMachine(ctx, m)
+}
+
+func (s *Server) removeMachine(ctx context.Context, m state.Member) error {
+	lock := s.locks.of(m.Machine)
+	lock.Lock()
+	defer lock.Unlock()
+	err := s.store.Write(ctx, func(tx store.Tx) error { return tx.RemoveNode(m.Node.ID, s.now()) })
+	if err == nil {
+		s.hub.apply(state.Gone{ID: m.Node.ID})
+	}
+	return err
+}
+
+// ExpireMachine makes a machine's key expire now: its person has to log in again.
+func (s *Server) ExpireMachine(ctx context.Context, name string) error {
+	m, err := s.machineNamed(name)
+	if err != nil {
+		return err
+	}
+	return s.expireMachine(ctx, m)
+}
+
+func (s *Server) expireMachine(ctx context.Context, m state.Member) error {
+	now := s.now()
+	err := s.changeMachine(ctx, m, func(_ store.Tx, n *store.Node) error {
+		n.Expires = now
+		return nil
+	})
+	if err == nil {
+		s.hub.expel(m.Node.ID)
+	}
+	return err
+}
+
+// RenameMachine gives a machine a name that is valid and free. Its addresses stay.
+func (s *Server) RenameMachine(ctx context.Context, name, next string) error {
+	m, err := s.machineNamed(name)
+	if err != nil {
+		return err
+	}
+	return s.renameMachine(ctx, m, next)
+}
+
+func (s *Server) renameMachine(ctx context.Context, m state.Member, next string) error {
+	if !coord.ValidName(next) {
+		return errNameBad
+	}
+	return s.changeMachine(ctx, m, func(tx store.Tx, n *store.Node) error {
+		if n.Name == next {
+			return nil
+		}
+		if taken, err := tx.NameTaken(next); err != nil || taken {
+			if taken {
+				return errNameTaken
+			}
+			return err
+		}
+		n.Name = next // and not Base: the name stays when its host is called the same as before
+		return nil
+	})
+}
+
+// changeMachine changes what the store knows of a machine, and tells the others.
+func (s *Server) changeMachine(ctx context.Context, m state.Member, change func(store.Tx, *store.Node) error) error {
+	lock := s.locks.of(m.Machine)
+	lock.Lock()
+	defer lock.Unlock()
+	var n store.Node
+	err := s.store.Write(ctx, func(tx store.Tx) (err error) {
+		if n, err = tx.Node(m.Node.ID); err != nil {
+			return err
+		}
+		if err := change(tx, &n); err != nil {
+			return err
+		}
+		return tx.SetNode(n)
+	})
+	if err != nil {
+		return err
+	}
+	if !n.Key.IsZero() { // it may have logged out meanwhile
+		s.hub.apply(state.Put{Machine: m.Machine, Node: s.nodeOf(n, store.User{ID: m.Node.User.ID, Login: m.Node.User.Login})})
+	}
+	return nil
+}
