@@ -27,6 +27,7 @@ func (s *Server) showConsole(w http.ResponseWriter, status int, name, part strin
 		own        bool // everybody has some
 	}{
 		{textMachines, "/", true},
+		{textPeople, "/users", false},
 	} {
 		if authorize(v.caller(), account.See, it.own) == nil {
 			p.Nav = append(p.Nav, navItem{Name: it.name, Path: it.path, Here: it.path == part})

@@ -37,6 +37,14 @@ var mayCall = map[string]struct{ own, others string }{
 	"POST /machines/{id}/expire": {ownChangers, changers},
 	"GET /machines/{id}/remove":  {ownChangers, changers},
 	"POST /machines/{id}/remove": {ownChangers, changers},
+
+	"GET /users":                    {seers, seers}, // one's own account is on the profile page
+	"GET /users/{id}":               {seers, seers},
+	"POST /users/{id}/role":         {changers, changers},
+	"GET /users/{id}/remove":        {changers, changers},
+	"POST /users/{id}/remove":       {changers, changers},
+	"POST /invitations":             {changers, changers},
+	"POST /invitations/{id}/revoke": {changers, changers},
 }
 
 // mayOperate lists the calls of the admin API with what they need. The host's administrator holds every right.
@@ -129,6 +137,9 @@ func (r *running) things() things {
 	}
 	for _, m := range r.Machines() {
 		all["/machines/ "+m.User.Login] = strconv.FormatInt(int64(m.ID), 10)
+	}
+	for login, id := range r.ids() {
+		all["/users/ "+login] = strconv.FormatInt(id, 10)
 	}
 	return all
 }

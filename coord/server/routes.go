@@ -62,6 +62,8 @@ func (s *Server) routes() []route {
 		{method: post, path: "/signin", access: visitor, limited: true, page: s.signIn},
 		{method: get, path: pathSetup + "{id}", access: visitor, page: s.setupPage},
 		{method: post, path: pathSetup + "{id}", access: visitor, limited: true, page: s.setUp},
+		{method: get, path: pathInvite + "{id}", access: visitor, page: s.invitedPage},
+		{method: post, path: pathInvite + "{id}", access: visitor, limited: true, page: s.acceptPage},
 		{method: get, path: coord.PathLogin + "{id}", access: visitor, page: s.loginPage},
 		{method: get, path: coord.PathLogin + "{id}/done", access: visitor, page: s.loginDonePage},
 
@@ -74,6 +76,14 @@ func (s *Server) routes() []route {
 		{method: post, path: "/machines/{id}/expire", access: signedIn, right: account.Change, of: s.machineOwner, page: s.expirePage},
 		{method: get, path: "/machines/{id}/remove", access: signedIn, right: account.Change, of: s.machineOwner, page: s.askRemove},
 		{method: post, path: "/machines/{id}/remove", access: signedIn, right: account.Change, of: s.machineOwner, page: s.removePage},
+
+		{method: get, path: "/users", access: signedIn, right: account.See, page: s.usersPage},
+		{method: get, path: "/users/{id}", access: signedIn, right: account.See, page: s.userPage},
+		{method: post, path: "/users/{id}/role", access: signedIn, right: account.Change, page: s.rolePage},
+		{method: get, path: "/users/{id}/remove", access: signedIn, right: account.Change, page: s.askRemoveUser},
+		{method: post, path: "/users/{id}/remove", access: signedIn, right: account.Change, page: s.removeUserPage},
+		{method: post, path: "/invitations", access: signedIn, right: account.Change, page: s.invitePage},
+		{method: post, path: "/invitations/{id}/revoke", access: signedIn, right: account.Change, page: s.revokeInvitationPage},
 		{method: get, path: "/{$}", access: signedIn, right: account.See, own: true, page: s.machinesPage},
 	}
 }

@@ -289,14 +289,14 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	return errors.Join(err, <-hubErr)
 }
 
-// tidy forgets old browser sessions, once an hour.
+// tidy forgets old browser sessions and invitations, once an hour.
 func (s *Server) tidy(ctx context.Context) {
 	every := time.NewTicker(time.Hour)
 	defer every.Stop()
 	for {
 		now := s.now()
 		err := s.store.Write(ctx, func(tx store.Tx) error {
-			return tx.PurgeWebSessions(now.Add(-webLife), now.Add(-webIdle))
+			return errors.Join(tx.PurgeWebSessions(now.Add(-webLife), now.Add(-webIdle)), tx.PurgeInvitations(now.Add(-inviteKept)))
 		})
 		if err != nil && ctx.Err() == nil {
 			s.log.Warn("cannot tidy up", "err", err)

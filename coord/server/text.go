@@ -51,6 +51,8 @@ var (
 	errNoMachine     = refuse(http.StatusNotFound, "not-found", "There is no such machine (any more)")
 	errNameTaken     = refuse(http.StatusConflict, "name-taken", "Another machine has this name: choose one that is free")
 	errNameBad       = refuse(http.StatusBadRequest, coord.CodeBadRequest, "A machine's name has 1 to 63 lower-case letters, digits and inner hyphens")
+	errNoUser        = refuse(http.StatusNotFound, "not-found", "There is no such account (any more)")
+	errInviteOver    = refuse(http.StatusGone, "link-over", "An invitation makes one account, and only for some time: ask whoever sent it for another")
 	errCrossOrigin   = refuse(http.StatusForbidden, coord.CodeBadRequest, "The request comes from another site")
 )
 
@@ -85,6 +87,12 @@ func sentence(err error) string {
 const (
 	textPasswordsDiffer = "The two passwords differ."
 	textMachines        = "Machines"
+	textPeople          = "People"
+	textInvited         = "Your invitation is ready"
+	textInvitedWhat     = "Give this link to one person, by a way that only they can read. Whoever opens it first makes the account."
+	textRemoveUserAsk   = "Remove the account %s?"
+	textRemoveUserWhat  = "Its machines lose the network at once, and its pre-auth keys are void. This cannot be undone."
+	textRemoveUser      = "Remove account"
 	textDaysLeft        = "%d d left"
 	textEndpointLocal   = "on its own network"
 	textEndpointSTUN    = "as the internet sees it"

@@ -1,0 +1,140 @@
+package server
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/warren-mesh/warren/coord/internal/account"
+	"github.com/warren-mesh/warren/coord/internal/store"
+)
+
+// An invitation is a link that lets a person make an account, once. It is worth what its maker may do when it is used:
+// it ends with the maker's account, and with the right to give the role.
+const (
+	pathInvite = "/invite/"
+	inviteKept = 7 * 24 * time.Hour // an expired invitation stays in the list for so long
+)
+
+type invitationRow struct {
+	ID                int64
+	Role, By, Expires string
+	Over              bool
+}
+
+func (s *Server) invitationRows(tx store.Tx) (rows []invitationRow, err error) {
+	all, err := tx.Invitations()
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range all {
+		u, err := tx.User(i.User)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, invitationRow{
+			ID: i.ID, Role: string(i.Role), By: u.Login, Expires: i.Expires.Format("2 Jan 2006 15:04 MST"), Over: !s.now().Before(i.Expires),
+		})
+	}
+	return rows, nil
+}
+
+// mayGive holds a role to what the caller may make of others.
+func mayGive(tx store.Tx, c caller, role account.Role) error {
+	right := account.Change
+	if role == account.Owner {
+		right = account.Govern
+	}
+	return authorizeNow(tx, c, right, false)
+}
+
+// invitePage makes an invitation. Its link is in no other place than the answer.
+func (s *Server) invitePage(w http.ResponseWriter, r *http.Request, v *visit) error {
+	role, err := account.ParseRole(r.PostForm.Get("role"))
+	if err != nil {
+		return badRequest("%s", sentence(err))
+	}
+	life, err := days(r.PostForm.Get("days"), 1, 7, 30)
+	if err != nil {
+		return err
+	}
+	secret, now := rand.Text(), s.now() // 128 random bits at the least
+	i := store.Invitation{Hash: sha256.Sum256([]byte(secret)), Role: role, User: v.user.ID, Created: now, Expires: now.Add(life)}
+	err = s.store.Write(r.Context(), func(tx store.Tx) error {
+		if err := mayGive(tx, v.caller(), role); err != nil {
+			return err
+		}
+		_, err := tx.AddInvitation(i)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	s.audit(v, "invitation made", "role", role)
+	return s.showConsole(w, http.StatusOK, "secret", "/users", v, page{Title: textInvited, Body: secretShown{
+		Title: textInvited, What: textInvitedWhat, Secret: s.url + pathInvite + secret, Until: i.Expires.Format("2 Jan 2006 15:04 MST"),
+		Back: "/users", BackName: textPeople,
+	}})
+}
+
+// secretShown is what is shown once.
+type secretShown struct{ Title, What, Secret, Until, Back, BackName string }
+
+func (s *Server) revokeInvitationPage(w http.ResponseWriter, r *http.Request, v *visit) error {
+	err := s.store.Write(r.Context(), func(tx store.Tx) error { return tx.RemoveInvitation(pathNumber(r)) })
+	if err != nil && !errors.Is(err, store.ErrNotFound) { // it is gone: as wished
+		return err
+	}
+	s.audit(v, "invitation revoked", "id", pathNumber(r))
+	return redirect(w, r, "/users")
+}
+
+// invitation finds what the path's secret is good for.
+func (s *Server) invitation(tx store.Tx, secret string) (store.Invitation, error) {
+	i, err := tx.InvitationByHash(sha256.Sum256([]byte(secret)))
+	if errors.Is(err, store.ErrNotFound) || (err == nil && !s.now().Before(i.Expires)) {
+		return i, errInviteOver
+	}
+	if err == nil && mayGive(tx, caller{user: i.User}, i.Role) != nil {
+		return i, errInviteOver
+	}
+	return i, err
+}
+
+// invitedPage uses nothing up: whatever fetches links ahead of people may fetch it.
+func (s *Server) invitedPage(w http.ResponseWriter, r *http.Request, v *visit) error {
+	i, err := s.invitationInPath(r)
+	if err != nil {
+		return err
+	}
+	return s.showNewAccount(w, r, http.StatusOK, v, i.Role, "")
+}
+
+func (s *Server) invitationInPath(r *http.Request) (i store.Invitation, err error) {
+	err = s.store.Read(r.Context(), func(tx store.Tx) error {
+		i, err = s.invitation(tx, r.PathValue("id"))
+		return err
+	})
+	return i, err
+}
+
+func (s *Server) acceptPage(w http.ResponseWriter, r *http.Request, v *visit) error {
+	i, err := s.invitationInPath(r)
+	if err != nil {
+		return err
+	}
+	return s.newAccount(w, r, v, i.Role, func(tx store.Tx) error {
+		i, err := s.invitation(tx, r.PathValue("id"))
+		if err != nil {
+			return err
+		}
+		if err := tx.RemoveInvitation(i.ID); errors.Is(err, store.ErrNotFound) {
+			return errInviteOver
+		} else if err != nil {
+			return err
+		}
+		return nil
+	})
+}
