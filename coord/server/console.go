@@ -28,6 +28,8 @@ func (s *Server) showConsole(w http.ResponseWriter, status int, name, part strin
 	}{
 		{textMachines, "/", true},
 		{textPeople, "/users", false},
+		{textKeys, "/keys", true},
+		{textRelays, "/relays", false},
 	} {
 		if authorize(v.caller(), account.See, it.own) == nil {
 			p.Nav = append(p.Nav, navItem{Name: it.name, Path: it.path, Here: it.path == part})

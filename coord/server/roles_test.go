@@ -45,6 +45,16 @@ var mayCall = map[string]struct{ own, others string }{
 	"POST /users/{id}/remove":       {changers, changers},
 	"POST /invitations":             {changers, changers},
 	"POST /invitations/{id}/revoke": {changers, changers},
+
+	"GET /keys":              {everybody, everybody}, // each sees what is theirs to see
+	"POST /keys":             {ownChangers, ownChangers},
+	"POST /keys/{id}/revoke": {ownChangers, changers},
+	"GET /relays":            {seers, seers},
+
+	"GET /profile":                       {everybody, everybody},
+	"POST /profile/password":             {everybody, everybody},
+	"POST /profile/sessions/{id}/revoke": {everybody, everybody}, // of their own sign-ins
+	"POST /profile/sessions/revoke":      {everybody, everybody},
 }
 
 // mayOperate lists the calls of the admin API with what they need. The host's administrator holds every right.
@@ -137,6 +147,13 @@ func (r *running) things() things {
 	}
 	for _, m := range r.Machines() {
 		all["/machines/ "+m.User.Login] = strconv.FormatInt(int64(m.ID), 10)
+	}
+	keys, err := r.Keys(r.t.Context())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, k := range keys {
+		all["/keys/ "+k.User] = strconv.FormatInt(k.ID, 10)
 	}
 	for login, id := range r.ids() {
 		all["/users/ "+login] = strconv.FormatInt(id, 10)

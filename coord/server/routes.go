@@ -84,6 +84,15 @@ func (s *Server) routes() []route {
 		{method: post, path: "/users/{id}/remove", access: signedIn, right: account.Change, page: s.removeUserPage},
 		{method: post, path: "/invitations", access: signedIn, right: account.Change, page: s.invitePage},
 		{method: post, path: "/invitations/{id}/revoke", access: signedIn, right: account.Change, page: s.revokeInvitationPage},
+		{method: get, path: "/keys", access: signedIn, right: account.See, own: true, page: s.keysPage},
+		{method: post, path: "/keys", access: signedIn, right: account.Change, own: true, page: s.createKeyPage},
+		{method: post, path: "/keys/{id}/revoke", access: signedIn, right: account.Change, of: s.keyOwner, page: s.revokeKeyPage},
+		{method: get, path: "/relays", access: signedIn, right: account.See, page: s.relaysPage},
+
+		{method: get, path: "/profile", access: signedIn, right: account.Self, own: true, page: s.profilePage},
+		{method: post, path: "/profile/password", access: signedIn, limited: true, right: account.Self, own: true, page: s.passwordPage},
+		{method: post, path: "/profile/sessions/{id}/revoke", access: signedIn, right: account.Self, own: true, page: s.revokeSignInPage},
+		{method: post, path: "/profile/sessions/revoke", access: signedIn, right: account.Self, own: true, page: s.revokeOthersPage},
 		{method: get, path: "/{$}", access: signedIn, right: account.See, own: true, page: s.machinesPage},
 	}
 }

@@ -53,6 +53,7 @@ var (
 	errNameBad       = refuse(http.StatusBadRequest, coord.CodeBadRequest, "A machine's name has 1 to 63 lower-case letters, digits and inner hyphens")
 	errNoUser        = refuse(http.StatusNotFound, "not-found", "There is no such account (any more)")
 	errInviteOver    = refuse(http.StatusGone, "link-over", "An invitation makes one account, and only for some time: ask whoever sent it for another")
+	errNoKey         = refuse(http.StatusNotFound, "not-found", "There is no such pre-auth key")
 	errCrossOrigin   = refuse(http.StatusForbidden, coord.CodeBadRequest, "The request comes from another site")
 )
 
@@ -89,10 +90,20 @@ const (
 	textMachines        = "Machines"
 	textPeople          = "People"
 	textInvited         = "Your invitation is ready"
-	textInvitedWhat     = "Give this link to one person, by a way that only they can read. Whoever opens it first makes the account."
+	textInvitedWhat     = "Give this link to one person, by a way that only they can read. Whoever uses it first has the account."
 	textRemoveUserAsk   = "Remove the account %s?"
 	textRemoveUserWhat  = "Its machines lose the network at once, and its pre-auth keys are void. This cannot be undone."
 	textRemoveUser      = "Remove account"
+	textKeys            = "Keys"
+	textKeyOnce         = "for one machine"
+	textKeyMany         = "for any number of machines"
+	textKeyReady        = "Your pre-auth key is ready"
+	textKeyReadyWhat    = "Put it into a file that only root can read, and join with: warren up --auth-key file:FILE"
+	textTagsMissing     = "Give at least one tag, such as server."
+	textRelays          = "Relays"
+	textProfile         = "Your account"
+	textWrongCurrent    = "That is not your password now."
+	textSomeBrowser     = "A browser"
 	textDaysLeft        = "%d d left"
 	textEndpointLocal   = "on its own network"
 	textEndpointSTUN    = "as the internet sees it"

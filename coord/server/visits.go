@@ -183,11 +183,12 @@ func (s *Server) checkPassword(r *http.Request, login, password string) (user st
 // startWebSession signs the browser in under a new secret; what it had before is void.
 func (s *Server) startWebSession(r *http.Request, w http.ResponseWriter, v *visit, user int64) error {
 	secret, now := rand.Text(), s.now()
+	agent, from := cleanText(r.UserAgent(), maxAgent), s.clientAddr(r).String()
 	err := s.store.Write(r.Context(), func(tx store.Tx) error {
 		if err := tx.RemoveWebSession(v.session); err != nil {
 			return err
 		}
-		return tx.AddWebSession(store.WebSession{Hash: sha256.Sum256([]byte(secret)), User: user, Created: now, Seen: now})
+		return tx.AddWebSession(store.WebSession{Hash: sha256.Sum256([]byte(secret)), User: user, Created: now, Seen: now, Agent: agent, Address: from})
 	})
 	if err != nil {
 		return err

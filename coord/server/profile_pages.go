@@ -1,0 +1,130 @@
+package server
+
+import (
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/warren-mesh/warren/coord/internal/account"
+	"github.com/warren-mesh/warren/coord/internal/store"
+)
+
+const maxAgent = 256 // bytes that are kept of what a browser calls itself
+
+// signInRow is a browser that is signed in.
+type signInRow struct {
+	ID, Agent, Address, Since, Seen string
+	This                            bool
+}
+
+type profile struct {
+	Login, Role, Since string
+	SignIns            []signInRow
+}
+
+func (s *Server) profilePage(w http.ResponseWriter, r *http.Request, v *visit) error {
+	return s.showProfile(w, r, http.StatusOK, v, "")
+}
+
+func (s *Server) showProfile(w http.ResponseWriter, r *http.Request, status int, v *visit, problem string) error {
+	d := profile{Login: v.user.Login, Role: string(v.user.Role), Since: v.user.Created.Format("2 Jan 2006")}
+	now := s.now()
+	err := s.store.Read(r.Context(), func(tx store.Tx) error {
+		all, err := tx.WebSessions(v.user.ID)
+		for _, ws := range all {
+			if now.Sub(ws.Created) > webLife || now.Sub(ws.Seen) > webIdle {
+				continue
+			}
+			d.SignIns = append(d.SignIns, signInRow{
+				ID: hex.EncodeToString(ws.Hash[:]), Agent: browserName(ws.Agent), Address: ws.Address,
+				Since: ago(now, ws.Created), Seen: ago(now, ws.Seen), This: ws.Hash == v.session,
+			})
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return s.showConsole(w, status, "profile", "/profile", v, page{Title: textProfile, Problem: problem, Body: d})
+}
+
+// passwordPage changes the visitor's password, which ends all sign-ins but a new one of this browser.
+func (s *Server) passwordPage(w http.ResponseWriter, r *http.Request, v *visit) error {
+	again := func(status int, problem string) error { return s.showProfile(w, r, status, v, problem) }
+	f := r.PostForm
+	next := f.Get("next")
+	if err := account.CheckNew(v.user.Login, next); err != nil {
+		return again(http.StatusUnprocessableEntity, sentence(err))
+	}
+	if next != f.Get("again") {
+		return again(http.StatusUnprocessableEntity, textPasswordsDiffer)
+	}
+	user, wait, err := s.checkPassword(r, v.user.Login, f.Get("password"))
+	switch {
+	case err != nil:
+		return err
+	case wait > 0:
+		return again(http.StatusTooManyRequests, sayWait(wait)+".")
+	case user.ID != v.user.ID:
+		return again(http.StatusForbidden, textWrongCurrent)
+	}
+	if err := s.SetPassword(r.Context(), v.user.Login, next); err != nil {
+		return err
+	}
+	s.audit(v, "password changed")
+	if err := s.startWebSession(r, w, v, v.user.ID); err != nil {
+		return err
+	}
+	return redirect(w, r, "/profile")
+}
+
+// revokeSignInPage ends one of the visitor's own sign-ins.
+func (s *Server) revokeSignInPage(w http.ResponseWriter, r *http.Request, v *visit) error {
+	err := s.store.Write(r.Context(), func(tx store.Tx) error {
+		all, err := tx.WebSessions(v.user.ID)
+		if err != nil {
+			return err
+		}
+		for _, ws := range all {
+			if hex.EncodeToString(ws.Hash[:]) == r.PathValue("id") {
+				return tx.RemoveWebSession(ws.Hash)
+			}
+		}
+		return store.ErrNotFound
+	})
+	if err != nil && !errors.Is(err, store.ErrNotFound) { // it is gone: as wished
+		return err
+	}
+	return redirect(w, r, "/profile")
+}
+
+func (s *Server) revokeOthersPage(w http.ResponseWriter, r *http.Request, v *visit) error {
+	err := s.store.Write(r.Context(), func(tx store.Tx) error { return tx.RemoveWebSessions(v.user.ID, v.session) })
+	if err != nil {
+		return err
+	}
+	return redirect(w, r, "/profile")
+}
+
+// browserName makes of what a browser calls itself what people call it.
+func browserName(agent string) string {
+	first := func(names ...[2]string) string {
+		for _, n := range names {
+			if strings.Contains(agent, n[0]) {
+				return n[1]
+			}
+		}
+		return ""
+	}
+	name := first([2]string{"Firefox/", "Firefox"}, [2]string{"Edg/", "Edge"}, [2]string{"Chrome/", "Chromium or Chrome"}, [2]string{"Safari/", "Safari"})
+	system := first([2]string{"Android", "Android"}, [2]string{"Linux", "Linux"}, [2]string{"iPhone", "iPhone"}, [2]string{"iPad", "iPad"},
+		[2]string{"Mac OS", "macOS"}, [2]string{"Windows", "Windows"})
+	switch {
+	case name != "" && system != "":
+		return name + " on " + system
+	case name != "":
+		return name
+	}
+	return textSomeBrowser
+}
