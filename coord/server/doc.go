@@ -7,5 +7,7 @@
 //	                                                                     │ one body, encoded once
 //	machine ◀─signed, numbered lines── stream ◀── bounded queue ─────────┘
 //
-// Every route stands in one table (routes.go) with who may call it; what is in no table does not exist.
+// Every route stands in one table (routes.go) with who may call it; what is in no table does not exist. What an account may
+// do is its role's (account.Role), and one function says so (authorize.go). The console's pages are in *_pages.go: they
+// need no script, and each change is a form that holds a token for its own path.
 package server

@@ -34,6 +34,19 @@ func TestAMachineIsCalledAsItsHostIsNow(t *testing.T) {
 	say("") // says nothing of it
 	say("alp")
 	named("alp")
+	if err := r.RenameMachine(t.Context(), "alp", "chosen"); err != nil {
+		t.Fatal(err)
+	}
+	named("chosen")
+	say("alp")
+	say("alp") // its host is called as before: the name that somebody gave it stays
+	if _, err := r.machineNamed("chosen"); err != nil {
+		t.Error(err)
+	}
+	if err := r.RenameMachine(t.Context(), "chosen", "alp"); err != nil {
+		t.Fatal(err)
+	}
+	named("alp")
 	r.stop()
 	serveDir(t, r.dir, r.addr, Options{})
 	maps, _ = a.follow(nil)

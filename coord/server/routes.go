@@ -197,32 +197,7 @@ func (s *Server) call(rt route, w http.ResponseWriter, r *http.Request) error {
 		}
 		return rt.machine(w, r, sess)
 	case visitor, signedIn:
-		v, err := s.visit(r)
-		if err != nil {
-			return err
-		}
-		if rt.access == signedIn && v.user.ID == 0 {
-			return redirect(w, r, "/signin")
-		}
-		if rt.access == signedIn {
-			own := rt.own
-			if rt.of != nil {
-				owner, err := rt.of(r)
-				if err != nil {
-					return err
-				}
-				own = owner == v.user.ID
-			}
-			if err := authorize(v.caller(), rt.right, own); err != nil {
-				return err
-			}
-		}
-		if rt.method != http.MethodGet {
-			if err := s.readForm(w, r, v); err != nil {
-				return err
-			}
-		}
-		return rt.page(w, r, v)
+		return s.callPage(rt, w, r)
 	}
 	return errInternal // an access that nobody has thought of
 }
@@ -241,6 +216,36 @@ func bufferBody(w http.ResponseWriter, r *http.Request) error {
 	}
 	r.Body = io.NopCloser(bytes.NewReader(text))
 	return nil
+}
+
+// callPage lets a browser in: to what its account may do, with a form that was made for it.
+func (s *Server) callPage(rt route, w http.ResponseWriter, r *http.Request) error {
+	v, err := s.visit(r)
+	if err != nil {
+		return err
+	}
+	if rt.access == signedIn && v.user.ID == 0 {
+		return redirect(w, r, "/signin")
+	}
+	if rt.access == signedIn {
+		own := rt.own
+		if rt.of != nil {
+			owner, err := rt.of(r)
+			if err != nil {
+				return err
+			}
+			own = owner == v.user.ID
+		}
+		if err := authorize(v.caller(), rt.right, own); err != nil {
+			return err
+		}
+	}
+	if rt.method != http.MethodGet {
+		if err := s.readForm(w, r, v); err != nil {
+			return err
+		}
+	}
+	return rt.page(w, r, v)
 }
 
 // fail answers with an error: as JSON, or as a page to a browser.

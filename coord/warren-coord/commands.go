@@ -143,6 +143,9 @@ func machineCommand(e *env) *cobra.Command {
 		&cobra.Command{
 			Use: "rename NAME NEW", Short: "Give a machine (by name or number) another name; its addresses stay", Args: cobra.ExactArgs(2),
 			RunE: func(cmd *cobra.Command, args []string) error {
+				if args[0] == "" {
+					return errors.New(textNoName)
+				}
 				q := server.RenameRequest{Name: args[1]}
 				return e.ask(cmd.Context(), http.MethodPost, "/machines/"+url.PathEscape(args[0])+"/rename", q, nil)
 			},
