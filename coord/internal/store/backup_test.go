@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/internal/account"
 	"github.com/warren-mesh/warren/coord/internal/store/pgtest"
 	"github.com/warren-mesh/warren/coord/key"
 )
@@ -26,7 +27,7 @@ var files = map[string][]byte{"identity": []byte("very secret, and found nowhere
 func fill(t *testing.T, s Store) {
 	t.Helper()
 	do(t, s, func(tx Tx) error {
-		user, err := tx.AddUser(User{Login: "anna", Password: "$x", Created: start})
+		user, err := tx.AddUser(User{Login: "anna", Password: "$x", Role: account.Owner, Created: start})
 		if err != nil {
 			return err
 		}
@@ -54,6 +55,9 @@ func fill(t *testing.T, s Store) {
 		if _, err := tx.AddAuthKey(AuthKey{Hash: hash, User: user, Tags: []string{"t"}, Created: start, Expires: start}); err != nil {
 			return err
 		}
+		if _, err := tx.AddInvitation(Invitation{Hash: hash, Role: account.Admin, User: user, Created: start, Expires: start}); err != nil {
+			return err
+		}
 		if _, err := tx.PutRelay(coord.Relay{Name: "r", Key: key.RelayPublic{1}, UDP: "u:1"}); err != nil {
 			return err
 		}
@@ -72,8 +76,9 @@ func contents(t *testing.T, s Store) (all []any) {
 		session, err5 := tx.WebSession([32]byte{7, 0, 255})
 		network, err6 := tx.Meta("network")
 		free, err7 := tx.FreeNumber(1<<20, func(uint32) bool { return false })
-		all = []any{users, nodes, keys, relays, session, network, free}
-		for _, err := range []error{err1, err2, err3, err4, err5, err6, err7} {
+		invitations, err8 := tx.Invitations()
+		all = []any{users, nodes, keys, relays, session, network, free, invitations}
+		for _, err := range []error{err1, err2, err3, err4, err5, err6, err7, err8} {
 			if err != nil {
 				return err
 			}
