@@ -67,7 +67,7 @@ func TestWheneverItIsInterruptedNothingIsLeft(t *testing.T) {
 			if code := r.end(endLimit); code != exitInterrupted {
 				t.Errorf("exit code %d", code)
 			}
-			if !strings.Contains(r.output(), "Interrupted.") || strings.Contains(r.output(), "---") {
+			if !strings.Contains(r.output(), "Interrupted.") || strings.Contains(r.output(), "--- warren") {
 				t.Error("it does not end calmly")
 			}
 		})
