@@ -19,8 +19,7 @@ import (
 )
 
 const (
-	keyLife      = 180 * 24 * time.Hour // of a person's machine; tagged machines' keys do not expire
-	addressQuiet = 30 * 24 * time.Hour  // an address of a removed machine goes to nobody else for so long
+	addressQuiet = 30 * 24 * time.Hour // an address of a removed machine goes to nobody else for so long
 	authPrefix   = "wk_"
 )
 
@@ -111,7 +110,11 @@ func (s *Server) enter(tx store.Tx, now time.Time, a admission) (n store.Node, r
 	n.OS, n.Version = a.os, a.version
 	n.Expires = time.Time{}
 	if user != 0 && len(tags) == 0 {
-		n.Expires = now.Add(keyLife)
+		c, err := settingsOf(tx)
+		if err != nil {
+			return n, 0, err
+		}
+		n.Expires = c.keyEnd(now)
 	}
 	if known {
 		return n, 0, tx.SetNode(n)

@@ -30,6 +30,7 @@ func (s *Server) showConsole(w http.ResponseWriter, status int, name, part strin
 		{textPeople, "/users", false},
 		{textKeys, "/keys", true},
 		{textRelays, "/relays", false},
+		{textSettings, "/settings", false},
 	} {
 		if authorize(v.caller(), account.See, it.own) == nil {
 			p.Nav = append(p.Nav, navItem{Name: it.name, Path: it.path, Here: it.path == part})

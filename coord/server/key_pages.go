@@ -3,7 +3,6 @@ package server
 import (
 	"errors"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/warren-mesh/warren/coord"
@@ -67,7 +66,7 @@ func (s *Server) createKeyPage(w http.ResponseWriter, r *http.Request, v *visit)
 		if err := authorize(v.caller(), account.Change, false); err != nil {
 			return err
 		}
-		o.User, o.Tags = "", strings.FieldsFunc(f.Get("tags"), func(r rune) bool { return r == ' ' || r == ',' })
+		o.User, o.Tags = "", splitWords(f.Get("tags"))
 		if len(o.Tags) == 0 {
 			return s.showKeys(w, r, http.StatusUnprocessableEntity, v, textTagsMissing)
 		}

@@ -50,6 +50,8 @@ var mayCall = map[string]struct{ own, others string }{
 	"POST /keys":             {ownChangers, ownChangers},
 	"POST /keys/{id}/revoke": {ownChangers, changers},
 	"GET /relays":            {seers, seers},
+	"GET /settings":          {seers, seers},
+	"POST /settings":         {"owner", "owner"},
 
 	"GET /profile":                       {everybody, everybody},
 	"POST /profile/password":             {everybody, everybody},

@@ -88,6 +88,8 @@ func (s *Server) routes() []route {
 		{method: post, path: "/keys", access: signedIn, right: account.Change, own: true, page: s.createKeyPage},
 		{method: post, path: "/keys/{id}/revoke", access: signedIn, right: account.Change, of: s.keyOwner, page: s.revokeKeyPage},
 		{method: get, path: "/relays", access: signedIn, right: account.See, page: s.relaysPage},
+		{method: get, path: "/settings", access: signedIn, right: account.See, page: s.settingsPage},
+		{method: post, path: "/settings", access: signedIn, right: account.Govern, page: s.changeSettingsPage},
 
 		{method: get, path: "/profile", access: signedIn, right: account.Self, own: true, page: s.profilePage},
 		{method: post, path: "/profile/password", access: signedIn, limited: true, right: account.Self, own: true, page: s.passwordPage},

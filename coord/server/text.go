@@ -101,6 +101,7 @@ const (
 	textKeyReadyWhat    = "Put it into a file that only root can read, and join with: warren up --auth-key file:FILE"
 	textTagsMissing     = "Give at least one tag, such as server."
 	textRelays          = "Relays"
+	textSettings        = "Settings"
 	textProfile         = "Your account"
 	textWrongCurrent    = "That is not your password now."
 	textSomeBrowser     = "A browser"
