@@ -40,8 +40,8 @@ var modules = []allowance{
 		why: "the host's packet filter is changed in one place, which journals it",
 	},
 	{
-		module: "golang.org/x/sys", in: []string{"daemon", "relay", "ipc", "coord/server"},
-		why: "socket options, peer credentials and batches that package syscall does not have",
+		module: "golang.org/x/sys", in: []string{"daemon", "relay", "ipc", "coord/server", "app/warren"},
+		why: "socket options, peer credentials, batches and a terminal's width, which package syscall does not have",
 	},
 
 	// On the wire.
@@ -98,6 +98,11 @@ var modules = []allowance{
 		why: "the servers' metrics pages; the packages below count in plain integers",
 	},
 
+	{
+		module: "rsc.io/qr", in: []string{"app/internal/login", "coord/server"},
+		why: "QR codes of links: drawn on the terminal by the command line, and on pages by the server",
+	},
+
 	// Extensions of the standard library.
 	{module: "golang.org/x/net", in: everywhere, why: "the standard library's own extension for the network"},
 	{module: "golang.org/x/sync", in: everywhere, why: "the standard library's own extension for goroutines"},
@@ -111,6 +116,7 @@ var modules = []allowance{
 	{module: "pgregory.net/rapid", testsOnly: true, why: "properties and random histories"},
 	{module: "go.uber.org/goleak", testsOnly: true, why: "goroutines that outlive their owner"},
 	{module: "github.com/google/go-cmp", testsOnly: true, why: "differences that can be read"},
+	{module: "github.com/makiuchi-d/gozxing", testsOnly: true, why: "reads QR codes back"},
 	{module: "github.com/chromedp/chromedp", testsOnly: true, why: "pages are tested in a real browser"},
 	{module: "github.com/chromedp/cdproto", testsOnly: true, why: "the browser's protocol, for chromedp"},
 }

@@ -1,8 +1,9 @@
 // Warren is the command line of a machine's private network: it asks warrend over its socket (package ipc) and
 // shows what it says.
 //
-//	main.go    start and end           up.go      up, login: the way through a login
-//	root.go    the verbs together      status.go  status, and its table
+//	main.go    start and end           up.go      up, login
+//	root.go    the verbs together      login.go   the way through a login
+//	                                   status.go  status, and its table
 //	exit.go    the exit codes          watch.go   status --watch
 //	text.go    all that people read    ping.go, set.go, ip.go, down.go, version.go
 //

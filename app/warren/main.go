@@ -17,7 +17,7 @@ var (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	p := &program{in: os.Stdin, out: os.Stdout, err: os.Stderr, environ: os.Environ(), terminal: isTerminal(os.Stdout)}
+	p := &program{in: os.Stdin, out: os.Stdout, err: os.Stderr, environ: os.Environ(), terminal: isTerminal(os.Stdout), width: widthOf(os.Stdout)}
 	code := p.run(ctx, os.Args[1:])
 	stop()
 	os.Exit(code)
@@ -29,6 +29,7 @@ type program struct {
 	out, err io.Writer
 	environ  []string
 	terminal bool // out is one
+	width    int  // of the terminal, in columns; 0: none, or not known
 
 	socket string // --socket
 	begun  bool   // the command line was understood

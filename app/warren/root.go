@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/warren-mesh/warren/app/internal/say"
 	"github.com/warren-mesh/warren/ipc"
@@ -86,6 +87,15 @@ func isTerminal(f *os.File) bool {
 	}
 	null, err := os.Stat(os.DevNull)
 	return err == nil && !os.SameFile(fi, null)
+}
+
+// widthOf is how many columns a terminal has; 0 for what is none.
+func widthOf(f *os.File) int {
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return 0
+	}
+	return int(size.Col)
 }
 
 func (p *program) completion() *cobra.Command {

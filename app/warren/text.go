@@ -45,6 +45,9 @@ Until the new login succeeds, the old one stays.`
 	textFlagHostname    = "this machine's name on the network; empty: the system's"
 	textFlagPort        = "UDP port (needs root); 0: a random one, which is remembered"
 	textFlagNoBrowser   = "show the login's address, but open no browser"
+	textFlagQR          = "show the login's address as a QR code too: by default where no browser opens and the terminal is wide enough"
+	textFlagUpJSON      = "print JSON, for programs: a line with .login.url and .login.code if a person is needed, and one at the end"
+	textQRNarrow        = "The terminal is too narrow for a QR code: it needs %d columns."
 	textFlagTimeout     = "how long to wait for the network after the login"
 	textTwoServers      = "two servers are named; name one"
 	textRawAuthKey      = `a key in a command line can be read by every user of this machine, so --auth-key does not take one.

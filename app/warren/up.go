@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/warren-mesh/warren/app/internal/login"
-	"github.com/warren-mesh/warren/app/internal/say"
 	"github.com/warren-mesh/warren/ipc"
 )
 
@@ -27,6 +26,9 @@ type upFlags struct {
 	hostname    string
 	port        uint16
 	noBrowser   bool
+	qr          bool
+	qrNamed     bool // --qr stands in the command line
+	json        bool
 	timeout     time.Duration
 }
 
@@ -49,6 +51,8 @@ func (p *program) upCommand(cmd *cobra.Command, reauth bool) *cobra.Command {
 	flags.StringVar(&f.hostname, "hostname", "", textFlagHostname)
 	flags.Uint16Var(&f.port, "port", 0, textFlagPort)
 	flags.BoolVar(&f.noBrowser, "no-browser", false, textFlagNoBrowser)
+	flags.BoolVar(&f.qr, "qr", true, textFlagQR)
+	flags.BoolVar(&f.json, "json", false, textFlagUpJSON)
 	flags.DurationVar(&f.timeout, "timeout", 30*time.Second, textFlagTimeout)
 	flags.StringVar(&f.loginServer, "login-server", "", textFlagLoginServer)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -56,7 +60,7 @@ func (p *program) upCommand(cmd *cobra.Command, reauth bool) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		r.Reauth = reauth
+		r.Reauth, f.qrNamed = reauth, cmd.Flags().Changed("qr")
 		return p.connect(cmd.Context(), r, f)
 	}
 	return cmd
@@ -134,7 +138,7 @@ func (p *program) connect(ctx context.Context, r ipc.UpRequest, f upFlags) error
 	if err != nil {
 		return err
 	}
-	p.print("%s", connected(s))
+	p.showUp(s, f)
 	return nil
 }
 
@@ -161,64 +165,3 @@ func awaitRunning(ctx context.Context, c *ipc.Client, timeout time.Duration) (*i
 
 // errEnough ends a Watch that has seen what it waited for.
 var errEnough = errors.New("enough")
-
-// throughLogin shows the login's page and waits for its end, whichever comes first: the browser that comes back to
-// this machine, or the daemon's word that somebody typed the code on another device.
-func (p *program) throughLogin(ctx context.Context, c *ipc.Client, l *ipc.Login, secret login.Secret, asked string, f upFlags) error {
-	page, err := login.NewPage(l, asked)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, min(login.MaxWait, max(time.Until(l.Expires), time.Second)))
-	defer cancel()
-	ends := make(chan error, 2)
-	waits := 1
-	go func() {
-		_, err := c.LoginWait(ctx, ipc.LoginWait{ID: l.ID})
-		ends <- err
-	}()
-	listener, err := login.Listen(page, secret.State)
-	if err == nil {
-		waits++
-		go func() {
-			ends <- listener.Serve(ctx, func(ctx context.Context, code string) error {
-				_, err := c.LoginFinish(ctx, ipc.LoginFinish{ID: l.ID, Code: code, Verifier: secret.Verifier})
-				return err
-			})
-		}()
-	}
-	p.showLogin(page, l, listener, f)
-	err = <-ends
-	cancel()
-	for range waits - 1 { // both end before this does
-		if late := <-ends; late == nil {
-			err = nil
-		}
-	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		return &failure{exitServer, textLoginExpired}
-	}
-	return err
-}
-
-// showLogin says how to log in, and opens the page where there is a desktop. listener is nil where none could be
-// made.
-func (p *program) showLogin(page login.Page, l *ipc.Login, listener *login.Listener, f upFlags) {
-	if listener != nil {
-		opened := false
-		if !f.noBrowser {
-			err := listener.Open(p.environ)
-			opened = err == nil
-			if err != nil && login.CanOpen(p.environ) {
-				p.note("warren: %v", err)
-			}
-		}
-		if opened {
-			p.print(textLoginOpened, listener.URL())
-		} else {
-			p.print(textLoginHere, listener.URL())
-		}
-	}
-	p.print(textLoginElsewhere, page.Elsewhere(), say.Line(l.Code))
-	p.print(textLoginWaiting, l.Expires.Local().Format("15:04"))
-}
