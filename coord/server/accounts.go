@@ -28,7 +28,7 @@ func (s *Server) complete(ctx context.Context, l *login, user int64) error {
 
 // AddUser makes an account. The empty role is a member's.
 func (s *Server) AddUser(ctx context.Context, login, password, role string) error {
-	if err := account.CheckNew(login, password); err != nil {
+	if err := account.CheckNew(login, password, s.network.Name); err != nil {
 		return err
 	}
 	if role == "" {
@@ -54,7 +54,7 @@ func (s *Server) AddUser(ctx context.Context, login, password, role string) erro
 
 // SetPassword replaces a user's password and ends the user's browser sessions.
 func (s *Server) SetPassword(ctx context.Context, login, password string) error {
-	if err := account.CheckNew(login, password); err != nil {
+	if err := account.CheckNew(login, password, s.network.Name); err != nil {
 		return err
 	}
 	hash, err := s.hasher.Hash(ctx, password)

@@ -109,7 +109,7 @@ func (s *Server) invitedPage(w http.ResponseWriter, r *http.Request, v *visit) e
 	if err != nil {
 		return err
 	}
-	return s.showNewAccount(w, r, http.StatusOK, v, i.Role, "")
+	return s.showNewAccount(w, r, http.StatusOK, v, newcomer{role: i.Role}, "")
 }
 
 func (s *Server) invitationInPath(r *http.Request) (i store.Invitation, err error) {
@@ -125,7 +125,7 @@ func (s *Server) acceptPage(w http.ResponseWriter, r *http.Request, v *visit) er
 	if err != nil {
 		return err
 	}
-	return s.newAccount(w, r, v, i.Role, func(tx store.Tx) error {
+	return s.newAccount(w, r, v, newcomer{role: i.Role}, func(tx store.Tx) error {
 		i, err := s.invitation(tx, r.PathValue("id"))
 		if err != nil {
 			return err

@@ -64,6 +64,22 @@ func (l *loginRef) path() string {
 	return coord.PathLogin + l.ID + "?" + url.Values{"port": {strconv.Itoa(l.Port)}, "state": {l.State}}.Encode()
 }
 
+// query hands the login on to a page that leads back to it.
+func (l *loginRef) query() string {
+	if l == nil {
+		return ""
+	}
+	return "?" + url.Values{"id": {l.ID}, "port": {strconv.Itoa(l.Port)}, "state": {l.State}}.Encode()
+}
+
+// SignInPath is the page that signs in for the login.
+func (l *loginRef) SignInPath() string {
+	if l == nil {
+		return "/signin"
+	}
+	return l.path()
+}
+
 // loopback is where the machine's client listens.
 func (l *loginRef) loopback() string { return "http://127.0.0.1:" + strconv.Itoa(l.Port) }
 
@@ -89,7 +105,7 @@ func (s *Server) loginPage(w http.ResponseWriter, r *http.Request, v *visit) err
 	case st == loginDone:
 		return redirect(w, r, coord.PathLogin+ref.ID+"/done")
 	case v.user.ID == 0:
-		return s.showSignIn(w, http.StatusOK, v, ref, "", "")
+		return s.showSignIn(w, r, http.StatusOK, v, ref, "", "")
 	}
 	return s.showConnect(w, http.StatusOK, v, ref, l, "")
 }

@@ -54,7 +54,7 @@ func (s *Server) passwordPage(w http.ResponseWriter, r *http.Request, v *visit) 
 	again := func(status int, problem string) error { return s.showProfile(w, r, status, v, problem) }
 	f := r.PostForm
 	next := f.Get("next")
-	if err := account.CheckNew(v.user.Login, next); err != nil {
+	if err := account.CheckNew(v.user.Login, next, s.network.Name); err != nil {
 		return again(http.StatusUnprocessableEntity, sentence(err))
 	}
 	if next != f.Get("again") {

@@ -60,6 +60,8 @@ func (s *Server) routes() []route {
 		{method: get, path: coord.PathJoin, access: visitor, page: s.join},
 		{method: get, path: "/signin", access: visitor, page: s.signInPage},
 		{method: post, path: "/signin", access: visitor, limited: true, page: s.signIn},
+		{method: get, path: pathSignUp, access: visitor, page: s.signUpPage},
+		{method: post, path: pathSignUp, access: visitor, limited: true, page: s.signUp},
 		{method: get, path: pathSetup + "{id}", access: visitor, page: s.setupPage},
 		{method: post, path: pathSetup + "{id}", access: visitor, limited: true, page: s.setUp},
 		{method: get, path: pathInvite + "{id}", access: visitor, page: s.invitedPage},

@@ -75,8 +75,7 @@ type Server struct {
 	sessions  *sessions
 	logins    *logins
 	hasher    *account.Hasher
-	guesses   *account.Throttle // at one account's password from one address
-	floods    *account.Throttle // at any from one address
+	guesses   *account.Throttle
 	count     *counters
 	slots     chan struct{} // of machines' requests
 	pageSlots chan struct{} // of people's, whose passwords take long
@@ -101,7 +100,7 @@ func Open(ctx context.Context, dir string, o Options) (_ *Server, err error) {
 	}
 	s := &Server{
 		dir: dir, opts: o, identity: identity, log: o.Log, now: o.Now, heartbeat: coord.Heartbeat, started: o.Now(),
-		sessions: newSessions(), logins: newLogins(), hasher: account.NewHasher(), guesses: account.NewThrottle(5), floods: account.NewThrottle(50),
+		sessions: newSessions(), logins: newLogins(), hasher: account.NewHasher(), guesses: account.NewThrottle(),
 		count: newCounters(), slots: make(chan struct{}, maxConcurrent), pageSlots: make(chan struct{}, maxConcurrent), stopping: make(chan struct{}),
 	}
 	_, _ = rand.Read(s.formKey[:])

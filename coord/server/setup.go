@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/warren-mesh/warren/coord/internal/account"
@@ -81,7 +80,7 @@ func (s *Server) setupPage(w http.ResponseWriter, r *http.Request, v *visit) err
 	if err != nil {
 		return err
 	}
-	return s.showNewAccount(w, r, http.StatusOK, v, account.Owner, "")
+	return s.showNewAccount(w, r, http.StatusOK, v, newcomer{role: account.Owner, first: true}, "")
 }
 
 func (s *Server) setUp(w http.ResponseWriter, r *http.Request, v *visit) error {
@@ -90,7 +89,7 @@ func (s *Server) setUp(w http.ResponseWriter, r *http.Request, v *visit) error {
 	if err != nil {
 		return err
 	}
-	return s.newAccount(w, r, v, account.Owner, func(tx store.Tx) error {
+	return s.newAccount(w, r, v, newcomer{role: account.Owner, first: true}, func(tx store.Tx) error {
 		if err := tx.RemoveMeta(metaSetup); err != nil { // first: of two at once, one finds it
 			return errSetupOver
 		}
@@ -99,55 +98,4 @@ func (s *Server) setUp(w http.ResponseWriter, r *http.Request, v *visit) error {
 		}
 		return nil
 	})
-}
-
-// showNewAccount asks for the name and the password of an account to be.
-func (s *Server) showNewAccount(w http.ResponseWriter, r *http.Request, status int, v *visit, role account.Role, problem string) error {
-	p := page{
-		Title: "Your account", Token: s.formToken(v, r.URL.Path), Action: r.URL.Path, Role: string(role), Problem: problem,
-		First: strings.HasPrefix(r.URL.Path, pathSetup),
-	}
-	if r.Method == http.MethodPost {
-		p.Typed = bounded(r.PostForm.Get("login"), account.MaxLogin)
-	}
-	return s.show(w, status, "account", v, p)
-}
-
-// newAccount makes an account of what the form says, and signs it in. admit is part of the transaction: it uses up what
-// permits the account.
-func (s *Server) newAccount(w http.ResponseWriter, r *http.Request, v *visit, role account.Role, admit func(store.Tx) error) error {
-	again := func(problem string) error {
-		return s.showNewAccount(w, r, http.StatusUnprocessableEntity, v, role, problem)
-	}
-	f := r.PostForm
-	login, password := f.Get("login"), f.Get("password")
-	if err := account.CheckNew(login, password); err != nil {
-		return again(sentence(err))
-	}
-	if password != f.Get("again") {
-		return again(textPasswordsDiffer)
-	}
-	hash, err := s.hasher.Hash(r.Context(), password)
-	if err != nil {
-		return err
-	}
-	var id int64
-	err = s.store.Write(r.Context(), func(tx store.Tx) (err error) {
-		if err := admit(tx); err != nil {
-			return err
-		}
-		id, err = tx.AddUser(store.User{Login: login, Password: hash, Role: role, Created: s.now()})
-		return err
-	})
-	if errors.Is(err, store.ErrTaken) {
-		return again(textNameTaken)
-	}
-	if err != nil {
-		return err
-	}
-	s.log.Info("account made", "login", login, "role", role)
-	if err := s.startWebSession(r, w, v, id); err != nil {
-		return err
-	}
-	return redirect(w, r, "/")
 }

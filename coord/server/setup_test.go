@@ -44,7 +44,7 @@ func TestTheSetupLinkMakesOneOwner(t *testing.T) {
 		}
 	}
 	for problem, try := range map[string][3]string{
-		"needs 8 characters": {"anna", "short", "short"}, "The two passwords differ": {"anna", "correct horse", "correct house"},
+		"needs 10 characters": {"anna", "short", "short"}, "The two passwords differ": {"anna", "correct horse", "correct house"},
 		"use lower-case letters": {"An<na", "correct horse", "correct horse"},
 	} {
 		if status, page, _ := r.web().newAccount(path, try[0], try[1], try[2]); status != http.StatusUnprocessableEntity || !strings.Contains(page, problem) {

@@ -54,6 +54,7 @@ var (
 	errNoUser        = refuse(http.StatusNotFound, "not-found", "There is no such account (any more)")
 	errInviteOver    = refuse(http.StatusGone, "link-over", "An invitation makes one account, and only for some time: ask whoever sent it for another")
 	errNoKey         = refuse(http.StatusNotFound, "not-found", "There is no such pre-auth key")
+	errSignUpOver    = refuse(http.StatusForbidden, "not-allowed", "Accounts here are made by invitation: ask somebody who has one")
 	errCrossOrigin   = refuse(http.StatusForbidden, coord.CodeBadRequest, "The request comes from another site")
 )
 
@@ -101,6 +102,8 @@ const (
 	textKeyReadyWhat    = "Put it into a file that only root can read, and join with: warren up --auth-key file:FILE"
 	textTagsMissing     = "Give at least one tag, such as server."
 	textRelays          = "Relays"
+	textSignUpOver      = "Accounts here are made by invitation: ask somebody who has one."
+	textSignUpDomains   = "This server sends no mail, so it cannot check an address itself: sign in with one of the buttons instead, and the account is made."
 	textSettings        = "Settings"
 	textProfile         = "Your account"
 	textWrongCurrent    = "That is not your password now."
@@ -119,6 +122,10 @@ const (
 	textWrongPassword = "Name or password is wrong."
 	textWrongCode     = "That is not the code. Tries left: %d."
 )
+
+func sayWaitSignUp(d time.Duration) string {
+	return fmt.Sprintf("Many accounts were made from your network: wait %s, then try again", max(d, time.Second).Round(time.Second))
+}
 
 func sayWait(d time.Duration) string {
 	return fmt.Sprintf("Too many wrong guesses: wait %s, then try again", max(d, time.Second).Round(time.Second))

@@ -113,12 +113,25 @@ func (s *Server) signInPage(w http.ResponseWriter, r *http.Request, v *visit) er
 	if v.user.ID != 0 {
 		return redirect(w, r, "/")
 	}
-	return s.showSignIn(w, http.StatusOK, v, nil, "", "")
+	return s.showSignIn(w, r, http.StatusOK, v, nil, "", "")
 }
 
-func (s *Server) showSignIn(w http.ResponseWriter, status int, v *visit, l *loginRef, typed, problem string) error {
+// signInView is what the page offers beside name and password.
+type signInView struct {
+	SignUp string // the path of the page that makes accounts; empty: they are by invitation
+}
+
+func (s *Server) showSignIn(w http.ResponseWriter, r *http.Request, status int, v *visit, l *loginRef, typed, problem string) error {
+	c, err := s.Settings(r.Context())
+	if err != nil {
+		return err
+	}
+	var d signInView
+	if c.SignUp != SignUpInvitation {
+		d.SignUp = pathSignUp + l.query()
+	}
 	return s.show(w, status, "signin", v, page{
-		Title: "Sign in", Token: s.formToken(v, "/signin"), Login: l, Typed: typed, Problem: problem,
+		Title: "Sign in", Token: s.formToken(v, "/signin"), Login: l, Typed: typed, Problem: problem, Body: d,
 	})
 }
 
@@ -134,9 +147,9 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request, v *visit) error 
 	case err != nil:
 		return err
 	case wait > 0:
-		return s.showSignIn(w, http.StatusTooManyRequests, v, ref, bounded(login, account.MaxLogin), sayWait(wait))
+		return s.showSignIn(w, r, http.StatusTooManyRequests, v, ref, bounded(login, account.MaxLogin), sayWait(wait))
 	case user.ID == 0:
-		return s.showSignIn(w, http.StatusForbidden, v, ref, bounded(login, account.MaxLogin), textWrongPassword)
+		return s.showSignIn(w, r, http.StatusForbidden, v, ref, bounded(login, account.MaxLogin), textWrongPassword)
 	}
 	if err := s.startWebSession(r, w, v, user.ID); err != nil {
 		return err
@@ -144,20 +157,18 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request, v *visit) error 
 	return redirect(w, r, ref.path())
 }
 
-// checkPassword guesses count before they are checked, so that many at once are no way around. The user has ID 0
-// where name or password is wrong, which nobody can tell apart.
+// checkPassword permits guesses as account.Throttle does. The user has ID 0 where name or password is wrong, which nobody
+// can tell apart.
 func (s *Server) checkPassword(r *http.Request, login, password string) (user store.User, wait time.Duration, err error) {
-	now, from := s.now(), account.AddressKey(s.clientAddr(r))
-	pair := login + " " + from
+	from := s.guesser(r)
+	pair := account.Bound{Key: "password " + login + " " + from.Key, Free: freeGuesses}
 	if account.CheckLogin(login) != nil {
-		login, pair = "", "? "+from
+		login, pair.Key = "", "password ? "+from.Key
 	}
-	if wait = max(s.guesses.Wait(now, pair), s.floods.Wait(now, from)); wait > 0 {
+	if wait = s.guesses.Try(s.now(), pair, from); wait > 0 {
 		s.count.logins.WithLabelValues("throttled").Inc()
 		return user, wait, nil
 	}
-	s.guesses.Fail(now, pair)
-	s.floods.Fail(now, from)
 	err = s.store.Read(r.Context(), func(tx store.Tx) (err error) {
 		user, err = tx.UserByLogin(login)
 		return err
@@ -171,13 +182,24 @@ func (s *Server) checkPassword(r *http.Request, login, password string) (user st
 	}
 	if !ok {
 		s.count.logins.WithLabelValues("wrong").Inc()
-		s.log.Info("sign-in refused", "login", bounded(login, account.MaxLogin), "from", from)
+		s.log.Info("sign-in refused", "login", bounded(login, account.MaxLogin), "from", from.Key)
 		return store.User{}, 0, nil
 	}
-	s.guesses.Succeed(pair)
-	s.floods.Succeed(from)
+	s.guesses.Right(pair.Key)
+	s.guesses.TakeBack(from.Key)
 	s.count.logins.WithLabelValues("ok").Inc()
 	return user, 0, nil
+}
+
+// Wrong guesses that pass without a wait.
+const (
+	freeGuesses        = 5  // at one account's password from one address
+	freeGuessesAddress = 50 // at anything from one address
+)
+
+// guesser is what all guesses from the request's address count against.
+func (s *Server) guesser(r *http.Request) account.Bound {
+	return account.Bound{Key: account.AddressKey(s.clientAddr(r)), Free: freeGuessesAddress}
 }
 
 // startWebSession signs the browser in under a new secret; what it had before is void.

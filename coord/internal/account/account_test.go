@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/netip"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -51,57 +53,126 @@ func TestAnUnknownAccountTakesAsLong(t *testing.T) {
 }
 
 func TestNewLoginsAndPasswordsAreHeldToBounds(t *testing.T) {
-	for _, bad := range [][2]string{
-		{"", "longenough1"},
-		{"Anna", "longenough1"},
-		{"-anna", "longenough1"},
-		{"an na", "longenough1"},
-		{"anna\u202e", "longenough1"},
-		{"<b>", "longenough1"},
-		{strings.Repeat("a", 64), "longenough1"},
-		{"anna", "short"},
-		{"anna", strings.Repeat("ab", 300)},
-		{"annaanna", "ANNAanna"},
-		{"anna", "aaaaaaaaaa"},
-	} {
-		if CheckNew(bad[0], bad[1]) == nil {
-			t.Errorf("%q with %q was accepted", bad[0], bad[1])
+	for _, bad := range []string{"", "Anna", "-anna", "an na", "anna\u202e", "<b>", strings.Repeat("a", 64)} {
+		if CheckNew(bad, "correct horse") == nil {
+			t.Errorf("the name %q was accepted", bad)
 		}
 	}
-	if err := CheckNew("anna.b@example", "correct horse"); err != nil {
-		t.Error(err)
+	for password, why := range map[string]string{
+		"short":                   "10 characters",
+		"ümlaütüü":                "10 characters", // 12 bytes
+		strings.Repeat("ab", 300): "512 bytes",
+		"basketball":              "guessed first",
+		"Sunshine2024!":           "guessed first",
+		"P@ssw0rd!!":              "guessed first",
+		"123-password-123":        "guessed first",
+		"Hello Kitty":             "guessed first",
+		"dragondragondragon":      "guessed first",
+		"aaaaaaaaaa":              "over and over",
+		"xyzxyzxyzxy":             "over and over",
+		"1212121212":              "over and over",
+		"lkjhgfdsapoi":            "neighbours",
+		"8901234567":              "neighbours",
+		"annabella-1970":          "a name",
+		"ANNABELLAannabella":      "a name",
+		"allebanna2024":           "a name",
+		"Lighthouse99":            "a name",
+		"warren.net.12":           "a name",
+	} {
+		err := CheckNew("annabella@example.org", password, "lighthouse")
+		if err == nil || !strings.Contains(err.Error(), why) || !errors.Is(err, ErrPassword) {
+			t.Errorf("%q: %v, not %q", password, err, why)
+		}
+	}
+	for _, good := range []string{"correct horse", "battery staple", "lighthouse keeper", "Tr0ub4dor&3x", "zq-4471-mmru", "пароль на замке", "home sweet home 7", "7061 8834 2259"} {
+		if err := CheckNew("anna", good, "home"); err != nil {
+			t.Errorf("%q: %v", good, err)
+		}
+	}
+}
+
+func TestTheListOfCommonPasswordsIsWhole(t *testing.T) {
+	if n := len(common()); n < 3000 || !common()["password"] || common()[""] {
+		t.Errorf("it has %d words", n)
+	}
+	for w := range common() {
+		if w != strings.ToLower(strings.TrimSpace(w)) {
+			t.Errorf("%q is compared with lower-case words", w)
+		}
 	}
 }
 
 func TestGuessesAreSlowedDownButNeverLockedOut(t *testing.T) {
-	th, now := NewThrottle(5), time.Unix(1000, 0)
+	th, now := NewThrottle(), time.Unix(1000, 0)
+	try := func(free int, keys ...string) time.Duration {
+		var bounds []Bound
+		for _, k := range keys {
+			bounds = append(bounds, Bound{k, free})
+		}
+		return th.Try(now, bounds...)
+	}
 	for i := range 5 {
-		if w := th.Wait(now, "anna"); w != 0 {
+		if w := try(5, "anna"); w != 0 {
 			t.Fatalf("guess %d waits %v", i, w)
 		}
-		th.Fail(now, "anna")
 	}
-	if w := th.Wait(now, "bob", "anna"); w != firstWait {
+	if w := try(5, "bob", "anna"); w != firstWait {
 		t.Errorf("waits %v, not %v", w, firstWait)
 	}
-	for range 100 {
-		th.Fail(now, "anna")
+	if th.keys["bob"] != nil {
+		t.Error("a guess that had to wait was counted")
 	}
-	if w := th.Wait(now, "anna"); w != longestWait {
+	for range 100 {
+		now = now.Add(try(5, "anna"))
+		if w := try(5, "anna"); w != 0 {
+			t.Fatalf("after its wait a guess waits %v", w)
+		}
+	}
+	if w := try(5, "anna"); w != longestWait {
 		t.Errorf("waits %v, not %v", w, longestWait)
 	}
-	th.Succeed("anna")
-	if w := th.Wait(now, "anna"); w != 0 {
-		t.Errorf("waits %v after success", w)
+	th.Right("anna")
+	if w := try(5, "anna"); w != 0 {
+		t.Errorf("waits %v after the right one", w)
+	}
+	for range 4 {
+		_ = try(5, "address")
+	}
+	for range 20 { // somebody who knows their own password
+		if w := try(5, "address"); w != 0 {
+			t.Fatalf("right guesses wait %v", w)
+		}
+		th.TakeBack("address")
+	}
+	_ = try(5, "address")
+	if w := try(5, "address"); w == 0 {
+		t.Error("right guesses wiped out the wrong ones of others at the address")
 	}
 	for i := range 3 * maxKeys {
-		th.Fail(now, netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}).String())
+		_ = try(5, netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}).String())
 	}
 	if len(th.keys) > maxKeys {
 		t.Errorf("%d keys are remembered", len(th.keys))
 	}
 	if a, b := AddressKey(netip.MustParseAddr("2001:db8::1")), AddressKey(netip.MustParseAddr("2001:db8::ffff:1")); a != b {
 		t.Errorf("one /64 has two keys, %s and %s", a, b)
+	}
+}
+
+func TestGuessesAtOnceAllCount(t *testing.T) {
+	th, now := NewThrottle(), time.Unix(1000, 0)
+	var passed atomic.Int32
+	var wg sync.WaitGroup
+	for range 200 {
+		wg.Go(func() {
+			if th.Try(now, Bound{"anna", 5}, Bound{"address", 50}) == 0 {
+				passed.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	if passed.Load() != 5 {
+		t.Errorf("of guesses at once, %d passed", passed.Load())
 	}
 }
 

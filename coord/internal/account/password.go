@@ -27,9 +27,9 @@ const (
 	hashSize  = 32
 )
 
-// Bounds of a password, in bytes. The upper one bounds what is hashed.
+// Bounds of a password: at least so many characters, and at most so many bytes, which bounds what is hashed.
 const (
-	MinPassword = 8
+	MinPassword = 10
 	MaxPassword = 512
 	MaxLogin    = 63
 )
@@ -105,24 +105,6 @@ func decode(text string) (salt, hash []byte, err error) {
 		return nil, nil, errors.New("stored password is not readable")
 	}
 	return salt, hash, nil
-}
-
-// CheckNew refuses a login or a password that no account should have.
-func CheckNew(login, password string) error {
-	if err := CheckLogin(login); err != nil {
-		return err
-	}
-	switch {
-	case len(password) < MinPassword:
-		return fmt.Errorf("password %w: it needs %d characters at the least", ErrPassword, MinPassword)
-	case len(password) > MaxPassword:
-		return fmt.Errorf("password %w: it may have %d bytes at the most", ErrPassword, MaxPassword)
-	case strings.EqualFold(password, login):
-		return fmt.Errorf("password %w: it is the name", ErrPassword)
-	case strings.Count(password, password[:1]) == len(password):
-		return fmt.Errorf("password %w: it is one character over and over", ErrPassword)
-	}
-	return nil
 }
 
 // CheckLogin refuses what cannot be an account's name: anything but 1 to 63 lower-case letters, digits and . _ - @,

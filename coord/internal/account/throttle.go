@@ -17,10 +17,14 @@ const (
 // Throttle slows guessing down. Its keys are for the caller to choose: an account and an address together keep an
 // attacker elsewhere from delaying the account's owner.
 type Throttle struct {
-	free int // guesses without a wait
-
 	mu   sync.Mutex
 	keys map[string]*guesses
+}
+
+// Bound is what a guess counts against.
+type Bound struct {
+	Key  string
+	Free int // wrong guesses without a wait
 }
 
 type guesses struct {
@@ -29,47 +33,58 @@ type guesses struct {
 	last   time.Time
 }
 
-// NewThrottle makes a Throttle that lets so many wrong guesses pass before it slows down.
-func NewThrottle(free int) *Throttle { return &Throttle{free: free, keys: map[string]*guesses{}} }
+// NewThrottle makes a Throttle.
+func NewThrottle() *Throttle { return &Throttle{keys: map[string]*guesses{}} }
 
-// Wait says how long the next guess under the key must wait; 0 is not at all.
-func (t *Throttle) Wait(now time.Time, keys ...string) time.Duration {
+// Try permits a guess, and counts it as a wrong one before it is looked at, so that many at once are no way around. Where
+// it must wait for any of the bounds, nothing is counted, and it says how long.
+func (t *Throttle) Try(now time.Time, bounds ...Bound) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var wait time.Duration
-	for _, k := range keys {
-		if g := t.keys[k]; g != nil {
+	for _, b := range bounds {
+		if g := t.keys[b.Key]; g != nil {
 			wait = max(wait, g.next.Sub(now))
 		}
 	}
-	return wait
-}
-
-// Fail counts a wrong guess.
-func (t *Throttle) Fail(now time.Time, keys ...string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, k := range keys {
-		g := t.keys[k]
+	if wait > 0 {
+		return wait
+	}
+	for _, b := range bounds {
+		g := t.keys[b.Key]
 		if g == nil || now.Sub(g.last) > forgetAfter {
 			t.makeRoom(now)
 			g = &guesses{}
-			t.keys[k] = g
+			t.keys[b.Key] = g
 		}
 		g.failed++
 		g.last = now
-		if over := g.failed - t.free; over >= 0 {
+		if over := g.failed - b.Free; over >= 0 {
 			g.next = now.Add(min(longestWait, firstWait<<min(over, 20)))
 		}
 	}
+	return 0
 }
 
-// Succeed forgets the wrong guesses.
-func (t *Throttle) Succeed(keys ...string) {
+// Right takes back what Try counted of a guess that was right: all wrong ones before it are forgotten.
+func (t *Throttle) Right(keys ...string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, k := range keys {
 		delete(t.keys, k)
+	}
+}
+
+// TakeBack takes back what Try counted of one guess, and leaves those before it: for a key that others share, such as an
+// address, where one who knows a password of their own must not wipe out what was guessed at others'.
+func (t *Throttle) TakeBack(keys ...string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, k := range keys {
+		if g := t.keys[k]; g != nil {
+			g.failed--
+			g.next = time.Time{} // it was open before
+		}
 	}
 }
 
