@@ -61,6 +61,9 @@ func fill(t *testing.T, s Store) {
 		if _, err := tx.PutRelay(coord.Relay{Name: "r", Key: key.RelayPublic{1}, UDP: "u:1"}); err != nil {
 			return err
 		}
+		if err := someSignIns(tx, user); err != nil {
+			return err
+		}
 		return tx.SetMeta("network", "{}")
 	})
 }
@@ -77,8 +80,13 @@ func contents(t *testing.T, s Store) (all []any) {
 		network, err6 := tx.Meta("network")
 		free, err7 := tx.FreeNumber(1<<20, func(uint32) bool { return false })
 		invitations, err8 := tx.Invitations()
-		all = []any{users, nodes, keys, relays, session, network, free, invitations}
-		for _, err := range []error{err1, err2, err3, err4, err5, err6, err7, err8} {
+		passkeys, err9 := tx.Passkeys(users[0].ID)
+		providers, err10 := tx.Providers()
+		identities, err11 := tx.Identities(users[0].ID)
+		second, err12 := tx.SecondFactor(users[0].ID)
+		left, err13 := tx.RecoveryCodes(users[0].ID)
+		all = []any{users, nodes, keys, relays, session, network, free, invitations, passkeys, providers, identities, second, left}
+		for _, err := range []error{err1, err2, err3, err4, err5, err6, err7, err8, err9, err10, err11, err12, err13} {
 			if err != nil {
 				return err
 			}

@@ -2,7 +2,8 @@
 // sessions. SQL appears nowhere else.
 //
 // A Write is one transaction, and on disk when it returns. Writes that come at the same time share one flush of the
-// disk. Secrets are here only as SHA-256 (of at least 128 random bits) or argon2id (of passwords).
+// disk. Secrets are here only as SHA-256 (of at least 128 random bits) or argon2id (of passwords), or under a key that
+// is not in the database: sealed where they are needed again, as an HMAC where not.
 //
 // The database is SQLite or PostgreSQL, with the same tables and columns under the same version, and the same suite of
 // tests. One process writes it at a time: SQLite's file lies in a directory that the server locks, and in PostgreSQL
@@ -114,6 +115,7 @@ type Tx interface {
 	Meta(name string) (string, error)
 	SetMeta(name, value string) error
 	Accounts
+	SignIns
 
 	Users() ([]User, error)
 	UserByLogin(login string) (User, error)
