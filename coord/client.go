@@ -247,7 +247,7 @@ func (c *Client) again(ctx context.Context, try func(*link) error) error {
 // call makes one request and reads its answer.
 func (c *Client) call(ctx context.Context, l *link, method, path string, body, reply any) error {
 	timeout := requestTimeout
-	if strings.HasPrefix(path, PathRegisterWait) {
+	if strings.HasPrefix(path, PathRegisterWait) || path == PathApproval {
 		timeout += MaxLoginWait
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
@@ -338,8 +338,8 @@ func (c *Client) Register(ctx context.Context, node key.Node, req RegisterReques
 	return &reply, nil
 }
 
-// WaitLogin waits until the login has made this machine a node. It ends with the server's Error if it was denied or
-// has expired.
+// WaitLogin waits until the login has made this machine a node, which may still wait for an admin's approval. It ends
+// with the server's Error if it was denied or has expired.
 func (c *Client) WaitLogin(ctx context.Context, loginID string) error {
 	path := PathRegisterWait + "?" + url.Values{"id": {loginID}}.Encode()
 	for {
@@ -364,6 +364,17 @@ func (c *Client) FinishLogin(ctx context.Context, req CodeRequest) error {
 		return fmt.Errorf("%s: %w", c.host, ErrNotWarren)
 	}
 	return nil
+}
+
+// WaitApproval waits until an admin has let this machine in. It ends with CodeNotRegistered if the machine was
+// refused.
+func (c *Client) WaitApproval(ctx context.Context) error {
+	for {
+		var reply ApprovalReply
+		if err := c.do(ctx, http.MethodGet, PathApproval, nil, &reply); err != nil || reply.Approved {
+			return err
+		}
+	}
 }
 
 // Update tells the server what this machine says of itself.

@@ -18,6 +18,9 @@
 //	   │ ────────────────────────────────────────────────────▶ │  registered at once, or a login id;
 //	   │  GET  /v1/register/wait, POST /v1/register/code       │  then the login's end
 //	   │                                                       │
+//	   │  GET  /v1/approval                                    │
+//	   │ ────────────────────────────────────────────────────▶ │  where an admin has to approve new machines:
+//	   │                                                       │  held until one has
 //	   │  POST /v1/node       {disco, endpoints, relay, …}     │  what this machine says of itself
 //	   │ ────────────────────────────────────────────────────▶ │
 //	   │  GET  /v1/netmap?after=N                              │

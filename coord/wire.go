@@ -24,6 +24,7 @@ const (
 	PathRegisterCode = "/v1/register/code"
 	PathNode         = "/v1/node"
 	PathNetmap       = "/v1/netmap"
+	PathApproval     = "/v1/approval"
 	PathLogout       = "/v1/logout"
 	PathLogin        = "/login/" // the page for people: PathLogin + login id
 )
@@ -32,7 +33,7 @@ const (
 const (
 	NonceSize    = 32               // bytes of each side's nonce
 	MaxBody      = 64 << 10         // bytes of a request's body
-	MaxLoginWait = 30 * time.Second // how long /v1/register/wait holds an unfinished login
+	MaxLoginWait = 30 * time.Second // how long /v1/register/wait holds an unfinished login, and /v1/approval an open question
 	Heartbeat    = 20 * time.Second // the longest silence of a netmap stream; a reader gives up after three
 	LoginTTL     = 15 * time.Minute // how long a login id lives
 	LoginIDSize  = 16               // random bytes of a login id, in base64url without padding
@@ -67,6 +68,7 @@ type Session struct {
 	Expires    time.Time `json:"expires"`
 	Registered bool      `json:"registered"`        // this machine is a node of the network
 	Expired    bool      `json:"expired,omitempty"` // and its key has expired: all but register answers CodeExpired
+	Pending    bool      `json:"pending,omitempty"` // and it waits for an admin's approval: the rest answers CodePending
 }
 
 // RegisterRequest asks that this machine become a node. Registering again is the same as once, but for a new
@@ -85,9 +87,15 @@ type RegisterRequest struct {
 // RegisterReply says whether the machine is a node, and if not, which login makes it one.
 type RegisterReply struct {
 	Registered bool      `json:"registered"`
+	Pending    bool      `json:"pending,omitempty"` // registered, and waits for an admin's approval (PathApproval)
 	LoginID    string    `json:"loginId,omitempty"` // the page is PathLogin + LoginID at the configured server
 	Code       string    `json:"code,omitempty"`    // to be typed into the page where it opens on another device
 	Expires    time.Time `json:"expires,omitzero"`  // of the login id
+}
+
+// ApprovalReply says whether an admin has let the machine in. One that was not let in is CodeNotRegistered.
+type ApprovalReply struct {
+	Approved bool `json:"approved"`
 }
 
 // CodeRequest ends a login on the same device with what the browser brought to the client's loopback listener.
@@ -113,6 +121,7 @@ const (
 	CodeNoSession     = "no-session"     // none, or it is over: start another
 	CodeNotRegistered = "not-registered" // the machine is no node of this network (any more)
 	CodeExpired       = "expired"        // the node's key has expired: log in again
+	CodePending       = "pending"        // an admin has to approve the machine first
 	CodeKeyUnknown    = "key-unknown"    // pre-auth key
 	CodeKeyUsed       = "key-used"
 	CodeKeyExpired    = "key-expired"

@@ -80,10 +80,12 @@ func userNamed(tx store.Tx, login string) (store.User, error) {
 
 // KeyOptions says what a pre-auth key is for.
 type KeyOptions struct {
-	User     string        `json:"user,omitempty"` // whose machines; empty: nobody's, then Tags say what they are
-	Reusable bool          `json:"reusable,omitempty"`
-	Expires  time.Duration `json:"expires,omitempty"` // from now; 0: an hour
-	Tags     []string      `json:"tags,omitempty"`
+	User      string        `json:"user,omitempty"` // whose machines; empty: nobody's, then Tags say what they are
+	Reusable  bool          `json:"reusable,omitempty"`
+	Ephemeral bool          `json:"ephemeral,omitempty"` // its machines are removed a while after they went offline
+	Approval  bool          `json:"approval,omitempty"`  // its machines wait for an admin's approval
+	Expires   time.Duration `json:"expires,omitempty"`   // from now; 0: an hour
+	Tags      []string      `json:"tags,omitempty"`
 }
 
 // maxKeyLife bounds how long a pre-auth key can let machines in.
@@ -108,6 +110,7 @@ func (s *Server) CreateKey(ctx context.Context, o KeyOptions) (secret string, id
 	err = s.store.Write(ctx, func(tx store.Tx) error {
 		k := store.AuthKey{
 			Hash: sha256.Sum256([]byte(secret)), Reusable: o.Reusable, Tags: tags, Created: s.now(), Expires: s.now().Add(o.Expires),
+			Ephemeral: o.Ephemeral, Approval: o.Approval,
 		}
 		if o.User != "" {
 			u, err := userNamed(tx, o.User)

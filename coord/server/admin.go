@@ -28,7 +28,8 @@ type Status struct {
 	Server   key.ServerPublic `json:"server"`
 	Invite   string           `json:"invite"`
 	Network  coord.Network    `json:"network"`
-	Machines int              `json:"machines"`
+	Machines int              `json:"machines"` // members
+	Pending  int              `json:"pending"`  // machines that wait for an admin's approval
 	Online   int              `json:"online"`
 	Users    int              `json:"users"`
 	Relays   int              `json:"relays"`
@@ -52,15 +53,17 @@ type UserRequest struct {
 
 // KeyInfo is a pre-auth key without its secret.
 type KeyInfo struct {
-	ID       int64     `json:"id"`
-	User     string    `json:"user,omitempty"`
-	Tags     []string  `json:"tags,omitempty"`
-	Reusable bool      `json:"reusable"`
-	Created  time.Time `json:"created"`
-	Expires  time.Time `json:"expires"`
-	State    string    `json:"state"` // usable, used, expired, revoked
-	Uses     int64     `json:"uses"`
-	Used     time.Time `json:"used,omitzero"`
+	ID        int64     `json:"id"`
+	User      string    `json:"user,omitempty"`
+	Tags      []string  `json:"tags,omitempty"`
+	Reusable  bool      `json:"reusable"`
+	Ephemeral bool      `json:"ephemeral,omitempty"`
+	Approval  bool      `json:"approval,omitempty"`
+	Created   time.Time `json:"created"`
+	Expires   time.Time `json:"expires"`
+	State     string    `json:"state"` // usable, used, expired, revoked
+	Uses      int64     `json:"uses"`
+	Used      time.Time `json:"used,omitzero"`
 }
 
 // NewKey is a pre-auth key as its maker sees it, once.
@@ -72,7 +75,9 @@ type NewKey struct {
 // MachineInfo is a machine.
 type MachineInfo struct {
 	coord.Node
-	Expired bool `json:"expired,omitempty"`
+	Expired   bool `json:"expired,omitempty"`
+	Pending   bool `json:"pending,omitempty"`   // waits for an admin's approval
+	Ephemeral bool `json:"ephemeral,omitempty"` // removed a while after it went offline
 }
 
 type adminRoute struct {
@@ -99,6 +104,11 @@ func (s *Server) adminRoutes() []adminRoute {
 		{post, "/machines/{name}/expire", account.Change, func(r *http.Request) (any, error) { return nil, s.ExpireMachine(r.Context(), r.PathValue("name")) }},
 		{post, "/machines/{name}/rename", account.Change, body(func(r *http.Request, q RenameRequest) error {
 			return s.RenameMachine(r.Context(), r.PathValue("name"), q.Name)
+		})},
+		{post, "/machines/{name}/approve", account.Change, func(r *http.Request) (any, error) { return nil, s.ApproveMachine(r.Context(), r.PathValue("name")) }},
+		{post, "/machines/{name}/deny", account.Change, func(r *http.Request) (any, error) { return nil, s.DenyMachine(r.Context(), r.PathValue("name")) }},
+		{post, "/machines/{name}/extend", account.Change, body(func(r *http.Request, q ExtendRequest) error {
+			return s.ExtendMachine(r.Context(), r.PathValue("name"), q.Forever)
 		})},
 		{get, "/relays", account.See, func(*http.Request) (any, error) { return append([]coord.Relay{}, s.hub.view().Relays...), nil }},
 		{post, "/relays", account.Change, body(func(r *http.Request, q coord.Relay) error { return s.PutRelay(r.Context(), q) })},
@@ -180,12 +190,17 @@ func (s *Server) Status(ctx context.Context) (Status, error) {
 	v := s.hub.view()
 	st := Status{
 		Version: s.opts.Version, URL: s.url, Server: s.Key(), Invite: coord.FormatInvite(s.url, s.Key()),
-		Network: s.network, Machines: v.Len(), Relays: len(v.Relays), Started: s.started,
+		Network: s.network, Relays: len(v.Relays), Started: s.started,
 	}
 	for m := range v.Members() {
-		if m.Node.Online {
+		switch {
+		case m.Pending:
+			st.Pending++
+			continue
+		case m.Node.Online:
 			st.Online++
 		}
+		st.Machines++
 	}
 	err := s.store.Read(ctx, func(tx store.Tx) error {
 		users, err := tx.Users()
@@ -222,7 +237,7 @@ func (s *Server) Keys(ctx context.Context) ([]KeyInfo, error) {
 		}
 		for _, k := range keys {
 			i := KeyInfo{
-				ID: k.ID, Tags: k.Tags, Reusable: k.Reusable, Created: k.Created, Expires: k.Expires, Uses: k.Uses, Used: k.Used,
+				ID: k.ID, Tags: k.Tags, Reusable: k.Reusable, Ephemeral: k.Ephemeral, Approval: k.Approval, Created: k.Created, Expires: k.Expires, Uses: k.Uses, Used: k.Used,
 				State: "usable",
 			}
 			switch {

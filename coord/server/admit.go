@@ -66,10 +66,10 @@ func (s *Server) admit(ctx context.Context, a admission) error {
 	if removed != 0 {
 		s.hub.apply(state.Gone{ID: removed})
 	}
-	s.hub.apply(state.Put{Machine: a.machine, Node: s.nodeOf(node, user)})
+	s.hub.apply(s.put(node, user))
 	s.sessions.admitted(now, a.machine)
 	s.count.registrations.Inc()
-	s.log.Info("machine admitted", "id", node.ID, "name", node.Name, "user", user.Login, "authKey", node.AuthKey)
+	s.log.Info("machine admitted", "id", node.ID, "name", node.Name, "user", user.Login, "authKey", node.AuthKey, "pending", node.Pending)
 	return nil
 }
 
@@ -80,13 +80,15 @@ func (s *Server) enter(tx store.Tx, now time.Time, a admission) (n store.Node, r
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return n, 0, err
 	}
-	user, tags, authKey := a.user, []string(nil), int64(0)
-	if a.authKey != "" {
-		k, err := s.useKey(tx, now, a, n)
-		if err != nil {
+	k := store.AuthKey{User: a.user} // of a login by a person, what a key would say
+	c, err := settingsOf(tx)
+	if err != nil {
+		return n, 0, err
+	}
+	if k.Approval = c.Approval; a.authKey != "" {
+		if k, err = s.useKey(tx, now, a, n); err != nil {
 			return n, 0, err
 		}
-		user, tags, authKey = k.User, k.Tags, k.ID
 	}
 	switch owner, err := tx.NodeByKey(a.node); {
 	case err == nil && owner.Machine != a.machine:
@@ -94,26 +96,23 @@ func (s *Server) enter(tx store.Tx, now time.Time, a admission) (n store.Node, r
 	case err != nil && !errors.Is(err, store.ErrNotFound):
 		return n, 0, err
 	}
-	if known && n.User != user { // another person's now: nothing of what it was goes over
+	if known && n.User != k.User { // another person's now: nothing of what it was goes over
 		removed, known = n.ID, false
 		if err := tx.RemoveNode(n.ID, now); err != nil {
 			return n, 0, err
 		}
 	}
 	if !known {
-		n = store.Node{Machine: a.machine, User: user, Created: now}
+		n = store.Node{Machine: a.machine, User: k.User, Created: now, Pending: true}
 		if err := s.place(tx, &n, a.host); err != nil {
 			return n, 0, err
 		}
 	}
-	n.Key, n.Tags, n.AuthKey = a.node, tags, authKey
+	n.Key, n.Tags, n.AuthKey, n.Ephemeral = a.node, k.Tags, k.ID, k.Ephemeral
 	n.OS, n.Version = a.os, a.version
+	n.Pending = n.Pending && k.Approval // who was let in once is let in
 	n.Expires = time.Time{}
-	if user != 0 && len(tags) == 0 {
-		c, err := settingsOf(tx)
-		if err != nil {
-			return n, 0, err
-		}
+	if n.User != 0 && len(n.Tags) == 0 && !n.Lasting {
 		n.Expires = c.keyEnd(now)
 	}
 	if known {
@@ -197,6 +196,11 @@ func addresses(n coord.Network, number uint32) []netip.Addr {
 	return []netip.Addr{netip.AddrFrom4(v4), netip.AddrFrom16(v6)}
 }
 
+// put tells of a node what the store knows.
+func (s *Server) put(n store.Node, u store.User) state.Put {
+	return state.Put{Machine: n.Machine, Node: s.nodeOf(n, u), Pending: n.Pending, Ephemeral: n.Ephemeral}
+}
+
 // nodeOf makes of what the store knows what peers see.
 func (s *Server) nodeOf(n store.Node, u store.User) coord.Node {
 	out := coord.Node{
@@ -239,7 +243,7 @@ func (s *Server) rename(ctx context.Context, m key.MachinePublic, base string) e
 		return err
 	}
 	s.log.Info("machine renamed", "id", node.ID, "name", node.Name)
-	s.hub.apply(state.Put{Machine: m, Node: s.nodeOf(node, user)})
+	s.hub.apply(s.put(node, user))
 	return nil
 }
 
@@ -278,11 +282,12 @@ func (s *Server) rekey(ctx context.Context, m key.MachinePublic, k key.NodePubli
 	if err != nil {
 		return err
 	}
-	s.hub.apply(state.Put{Machine: m, Node: s.nodeOf(node, user)})
+	s.hub.apply(s.put(node, user))
 	return nil
 }
 
-// leave ends a machine's membership. It keeps its place for when its owner logs in again.
+// leave ends a machine's membership. It keeps its place for when its owner logs in again; but for one that was never
+// let in, or was not to stay.
 func (s *Server) leave(ctx context.Context, m key.MachinePublic) error {
 	lock := s.locks.of(m)
 	lock.Lock()
@@ -297,6 +302,9 @@ func (s *Server) leave(ctx context.Context, m key.MachinePublic) error {
 			return err
 		}
 		id = n.ID
+		if n.Ephemeral || n.Pending {
+			return tx.RemoveNode(id, s.now())
+		}
 		n.Key, n.AuthKey = key.NodePublic{}, 0
 		return tx.SetNode(n)
 	})

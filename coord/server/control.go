@@ -10,6 +10,7 @@ import (
 
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/internal/state"
+	"github.com/warren-mesh/warren/coord/key"
 )
 
 // The control protocol: package coord's wire.go says what each request means.
@@ -47,10 +48,10 @@ func (s *Server) session(w http.ResponseWriter, r *http.Request) error {
 		return errSignature
 	}
 	_, err := s.hub.member(req.Machine)
-	expired := errors.Is(err, errExpired)
-	member := err == nil || expired
+	expired, pending := errors.Is(err, errExpired), errors.Is(err, errPending)
+	member := err == nil || expired || pending
 	token, sess := s.sessions.start(now, req.Machine, nonce, challenge, member)
-	return writeJSON(w, &coord.Session{Token: token, Expires: sess.expires, Registered: member, Expired: expired})
+	return writeJSON(w, &coord.Session{Token: token, Expires: sess.expires, Registered: member, Expired: expired, Pending: pending})
 }
 
 func (s *Server) register(w http.ResponseWriter, r *http.Request, sess *session) error {
@@ -69,20 +70,21 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request, sess *session)
 		os: bounded(req.OS, coord.MaxVersion), version: bounded(req.Version, coord.MaxVersion),
 	}
 	n, err := s.hub.member(sess.machine)
+	pending := errors.Is(err, errPending)
 	switch {
-	case err == nil && !req.Reauth:
+	case (err == nil || pending) && !req.Reauth && (req.AuthKey == "" || !pending):
 		if n.Node.Key != req.Node {
 			if err := s.rekey(r.Context(), sess.machine, req.Node); err != nil {
 				return err
 			}
 		}
-		return writeJSON(w, &coord.RegisterReply{Registered: true})
+		return writeJSON(w, &coord.RegisterReply{Registered: true, Pending: pending})
 	case req.AuthKey != "":
 		a.authKey = bounded(req.AuthKey, 255)
 		if err := s.admit(r.Context(), a); err != nil {
 			return err
 		}
-		return writeJSON(w, &coord.RegisterReply{Registered: true})
+		return writeJSON(w, &coord.RegisterReply{Registered: true, Pending: s.pending(a.machine)})
 	}
 	l, err := s.logins.start(s.now(), a, req.Challenge, s.clientAddr(r).String())
 	if err != nil {
@@ -120,7 +122,7 @@ func (s *Server) registerWait(w http.ResponseWriter, r *http.Request, sess *sess
 			return err
 		}
 	}
-	return writeJSON(w, &coord.RegisterReply{Registered: st == loginDone, LoginID: l.id, Expires: l.expires})
+	return writeJSON(w, &coord.RegisterReply{Registered: st == loginDone, Pending: s.pending(sess.machine), LoginID: l.id, Expires: l.expires})
 }
 
 func (s *Server) registerCode(w http.ResponseWriter, r *http.Request, sess *session) error {
@@ -141,7 +143,32 @@ func (s *Server) registerCode(w http.ResponseWriter, r *http.Request, sess *sess
 			return err
 		}
 	}
-	return writeJSON(w, &coord.RegisterReply{Registered: true})
+	return writeJSON(w, &coord.RegisterReply{Registered: true, Pending: s.pending(sess.machine)})
+}
+
+// pending reports whether a machine waits for an admin's approval.
+func (s *Server) pending(m key.MachinePublic) bool {
+	_, err := s.hub.member(m)
+	return errors.Is(err, errPending)
+}
+
+// approval is held until an admin has decided on the machine, or for as long as a request may be.
+func (s *Server) approval(w http.ResponseWriter, r *http.Request, sess *session) error {
+	wait := time.NewTimer(coord.MaxLoginWait)
+	defer wait.Stop()
+	select {
+	case <-s.hub.ask(sess.machine):
+	case <-wait.C:
+	case <-s.stopping:
+		return errBusy
+	case <-r.Context().Done():
+		return r.Context().Err()
+	}
+	_, err := s.hub.member(sess.machine)
+	if err != nil && !errors.Is(err, errPending) {
+		return err
+	}
+	return writeJSON(w, &coord.ApprovalReply{Approved: err == nil})
 }
 
 func (s *Server) node(w http.ResponseWriter, r *http.Request, sess *session) error {

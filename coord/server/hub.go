@@ -39,8 +39,9 @@ type hub struct {
 	st      *state.State
 	epoch   uint64
 	streams map[coord.NodeID]*stream
-	soft    map[coord.NodeID]struct{} // whose soft facts the store does not know yet
-	saved   uint64                    // the last number that the store knows
+	asking  map[coord.NodeID]chan struct{} // of pending machines that wait for a word; closed when there may be one
+	soft    map[coord.NodeID]struct{}      // whose soft facts the store does not know yet
+	saved   uint64                         // the last number that the store knows
 }
 
 // stream is one machine's netmap stream. Its HTTP handler reads the queue, signs and writes.
@@ -57,7 +58,7 @@ type stream struct {
 func newHub(identity key.Server, db store.Store, now func() time.Time, st *state.State, c *counters) *hub {
 	return &hub{
 		identity: identity, store: db, now: now, count: c, st: st, wake: make(chan struct{}, 1),
-		streams: map[coord.NodeID]*stream{}, soft: map[coord.NodeID]struct{}{},
+		streams: map[coord.NodeID]*stream{}, asking: map[coord.NodeID]chan struct{}{}, soft: map[coord.NodeID]struct{}{},
 	}
 }
 
@@ -85,11 +86,15 @@ func (h *hub) one(now time.Time, ev state.Event) {
 	case state.Put:
 		was, _ := h.st.ByMachine(ev.Machine)
 		h.st.Apply(now, ev)
+		if h.answer(ev.Node.ID); ev.Pending {
+			h.cut(ev.Node.ID, "pending")
+		}
 		if !was.Node.Key.IsZero() && was.Node.Key != ev.Node.Key {
 			h.ticket(now, ev.Node.ID, ev.Node.Key) // a ticket is bound to the node's key
 		}
 		return
 	case state.Gone:
+		h.answer(ev.ID)
 		h.cut(ev.ID, "removed")
 		delete(h.soft, ev.ID)
 	case state.Said:
@@ -105,6 +110,32 @@ func (h *hub) ticket(now time.Time, id coord.NodeID, k key.NodePublic) {
 	h.st.Apply(now, state.SetTicket{ID: id, Ticket: t, Renew: now.Add(ticketLife / 2)})
 }
 
+// answer has all that ask for the machine look again: the lock is held.
+func (h *hub) answer(id coord.NodeID) {
+	if c := h.asking[id]; c != nil {
+		close(c)
+		delete(h.asking, id)
+	}
+}
+
+// ask gives a channel that closes when there may be a word on a machine that waits for approval; at once where it does
+// not wait.
+func (h *hub) ask(m key.MachinePublic) <-chan struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n, ok := h.st.ByMachine(m)
+	c := h.asking[n.Node.ID]
+	if c == nil {
+		c = make(chan struct{})
+		if !ok || !n.Pending {
+			close(c)
+		} else {
+			h.asking[n.Node.ID] = c
+		}
+	}
+	return c
+}
+
 // cut gives up a machine's stream: the lock is held.
 func (h *hub) cut(id coord.NodeID, why string) {
 	if s := h.streams[id]; s != nil {
@@ -114,7 +145,8 @@ func (h *hub) cut(id coord.NodeID, why string) {
 	}
 }
 
-// member finds the node of a machine, and refuses where there is none or its key has expired.
+// member finds the node of a machine, and refuses where there is none, where it waits for approval, and where its key
+// has expired.
 func (h *hub) member(m key.MachinePublic) (state.Member, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -128,10 +160,12 @@ func (h *hub) memberNow(m key.MachinePublic) (state.Member, error) {
 	switch {
 	case !ok:
 		return n, errNotRegistered
+	case n.Pending:
+		return n, errPending
 	case !n.Node.Expires.IsZero() && !n.Node.Expires.After(now):
 		return n, errExpired
 	case n.Expired: // by a clock that was wrong and has been set since
-		h.st.Apply(now, state.Put{Machine: m, Node: n.Node})
+		h.st.Apply(now, state.Put{Machine: m, Node: n.Node, Ephemeral: n.Ephemeral})
 		h.kick()
 	}
 	return n, nil

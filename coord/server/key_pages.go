@@ -53,6 +53,12 @@ func (s *Server) showKeys(w http.ResponseWriter, r *http.Request, status int, v 
 		if k.Reusable {
 			row.Kind = textKeyMany
 		}
+		if k.Ephemeral {
+			row.Kind += textKeyEphemeral
+		}
+		if k.Approval {
+			row.Kind += textKeyApproval
+		}
 		l.Rows = append(l.Rows, row)
 	}
 	return s.showConsole(w, status, "keys", "/keys", v, page{Title: textKeys, Problem: problem, Body: l})
@@ -61,7 +67,7 @@ func (s *Server) showKeys(w http.ResponseWriter, r *http.Request, status int, v 
 // createKeyPage makes a key for the visitor's own machines or, where they may, for tagged ones.
 func (s *Server) createKeyPage(w http.ResponseWriter, r *http.Request, v *visit) error {
 	f := r.PostForm
-	o := KeyOptions{User: v.user.Login, Reusable: f.Get("reusable") == "yes"}
+	o := KeyOptions{User: v.user.Login, Reusable: f.Get("reusable") == "yes", Ephemeral: f.Get("ephemeral") == "yes", Approval: f.Get("approval") == "yes"}
 	if f.Get("for") == "tags" {
 		if err := authorize(v.caller(), account.Change, false); err != nil {
 			return err
@@ -87,7 +93,7 @@ func (s *Server) createKeyPage(w http.ResponseWriter, r *http.Request, v *visit)
 	if err != nil {
 		return err
 	}
-	s.audit(v, "pre-auth key made", "id", id, "tags", o.Tags, "reusable", o.Reusable)
+	s.audit(v, "pre-auth key made", "id", id, "tags", o.Tags, "reusable", o.Reusable, "ephemeral", o.Ephemeral, "approval", o.Approval)
 	return s.showConsole(w, http.StatusOK, "secret", "/keys", v, page{Title: textKeyReady, Body: secretShown{
 		Title: textKeyReady, What: textKeyReadyWhat, Secret: secret, Until: until.UTC().Format("2 Jan 2006 15:04 MST"),
 		Back: "/keys", BackName: textKeys,

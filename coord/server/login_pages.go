@@ -168,7 +168,10 @@ func (s *Server) loginDonePage(w http.ResponseWriter, r *http.Request, v *visit)
 	case err != nil:
 		return err
 	case st == loginDone:
-		p.Device = s.device(l)
+		p.Device, p.Waiting = s.device(l), s.pending(l.admission.machine)
+		if p.Waiting {
+			p.Title = "Waiting for approval"
+		}
 	default:
 		p.Title, p.Refresh = "Almost there", 2
 	}

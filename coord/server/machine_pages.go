@@ -23,8 +23,9 @@ const (
 type machineRow struct {
 	ID                                            coord.NodeID
 	Name, OS, Version, Owner, Seen, Expires, Soon string
-	State                                         string // online, offline or expired
+	State                                         string // online, offline, expired or waiting
 	Addrs, Tags                                   []string
+	Ephemeral                                     bool
 }
 
 // machineList is the front page.
@@ -32,6 +33,8 @@ type machineList struct {
 	Total, Online, Found, Hidden int
 	Query, Invite                string
 	Rows                         []machineRow
+	Waiting                      []machineRow // for approval; not among the others
+	Decide                       bool         // the visitor may let them in
 }
 
 // machineDetail is a machine's own page.
@@ -40,6 +43,7 @@ type machineDetail struct {
 	Suffix, Joined, Relay, Fingerprint string
 	Endpoints                          []endpointRow
 	Change                             bool // the visitor may change it
+	Decide, Extend                     bool // or let it in, or give its key another life
 }
 
 type endpointRow struct{ Addr, Kind string }
@@ -47,13 +51,15 @@ type endpointRow struct{ Addr, Kind string }
 func rowOf(now time.Time, m state.Member) machineRow {
 	n := m.Node
 	row := machineRow{
-		ID: n.ID, Name: n.Name, OS: n.OS, Version: n.Version, Owner: n.User.Login, Tags: n.Tags, State: "offline",
+		ID: n.ID, Name: n.Name, OS: n.OS, Version: n.Version, Owner: n.User.Login, Tags: n.Tags, State: "offline", Ephemeral: m.Ephemeral,
 		Seen: ago(now, n.LastSeen), Expires: "never",
 	}
 	for _, a := range n.Addrs {
 		row.Addrs = append(row.Addrs, a.String())
 	}
 	switch {
+	case m.Pending:
+		row.State = "waiting"
 	case m.Expired:
 		row.State = "expired"
 	case n.Online:
@@ -84,12 +90,20 @@ func (m *machineRow) matches(query string) bool {
 // machinesPage lists the machines that the visitor may see.
 func (s *Server) machinesPage(w http.ResponseWriter, r *http.Request, v *visit) error {
 	list := machineList{Query: cleanText(r.URL.Query().Get("q"), maxQuery), Invite: coord.FormatInvite(s.url, s.Key())}
+	list.Decide = mayDecide(v)
 	now := s.now()
 	for m := range s.hub.view().Members() {
 		if authorize(v.caller(), account.See, m.Node.User.ID == v.user.ID) != nil {
 			continue
 		}
 		row := rowOf(now, m)
+		if m.Pending {
+			row.Seen = ago(now, m.Node.Created)
+			if len(list.Waiting) < maxRows {
+				list.Waiting = append(list.Waiting, row)
+			}
+			continue
+		}
 		list.Total++
 		if row.State == "online" {
 			list.Online++
@@ -148,6 +162,8 @@ func (s *Server) showMachine(w http.ResponseWriter, status int, v *visit, m stat
 		machineRow: rowOf(s.now(), m), Suffix: s.network.Suffix, Joined: m.Node.Created.Format("2 Jan 2006"),
 		Fingerprint: shortKey(m.Machine),
 		Change:      authorize(v.caller(), account.Change, m.Node.User.ID == v.user.ID) == nil,
+		Decide:      mayDecide(v) && m.Pending,
+		Extend:      mayDecide(v) && !m.Pending && m.Node.User.ID != 0 && len(m.Node.Tags) == 0,
 	}
 	for _, l := range s.hub.view().Relays {
 		if l.ID == m.Node.Relay {

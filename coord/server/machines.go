@@ -21,7 +21,7 @@ func (s *Server) Machines() []MachineInfo {
 	v := s.hub.view()
 	out := make([]MachineInfo, 0, v.Len())
 	for m := range v.Members() {
-		out = append(out, MachineInfo{Node: m.Node, Expired: m.Expired})
+		out = append(out, MachineInfo{Node: m.Node, Expired: m.Expired, Pending: m.Pending, Ephemeral: m.Ephemeral})
 	}
 	return out
 }
@@ -62,10 +62,24 @@ func (s *Server) RemoveMachine(ctx context.Context, name string) error {
 }
 
 func (s *Server) removeMachine(ctx context.Context, m state.Member) error {
+	return s.dropMachine(ctx, m, func(store.Node) error { return nil })
+}
+
+// dropMachine forgets a machine, unless allow refuses.
+func (s *Server) dropMachine(ctx context.Context, m state.Member, allow func(store.Node) error) error {
 	lock := s.locks.of(m.Machine)
 	lock.Lock()
 	defer lock.Unlock()
-	err := s.store.Write(ctx, func(tx store.Tx) error { return tx.RemoveNode(m.Node.ID, s.now()) })
+	err := s.store.Write(ctx, func(tx store.Tx) error {
+		n, err := tx.Node(m.Node.ID)
+		if err == nil {
+			err = allow(n)
+		}
+		if err != nil {
+			return err
+		}
+		return tx.RemoveNode(n.ID, s.now())
+	})
 	if err == nil {
 		s.hub.apply(state.Gone{ID: m.Node.ID})
 	}
@@ -140,7 +154,7 @@ func (s *Server) changeMachine(ctx context.Context, m state.Member, change func(
 		return err
 	}
 	if !n.Key.IsZero() { // it may have logged out meanwhile
-		s.hub.apply(state.Put{Machine: m.Machine, Node: s.nodeOf(n, store.User{ID: m.Node.User.ID, Login: m.Node.User.Login})})
+		s.hub.apply(s.put(n, store.User{ID: m.Node.User.ID, Login: m.Node.User.Login}))
 	}
 	return nil
 }

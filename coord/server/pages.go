@@ -39,6 +39,7 @@ type page struct {
 	Typed   string // name that was typed
 	Login   *loginRef
 	Device  *deviceInfo
+	Waiting bool // the device, for an admin's approval
 	URL     string
 	Invite  string
 	Front   bool // a link to the front page

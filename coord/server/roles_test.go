@@ -38,6 +38,11 @@ var mayCall = map[string]struct{ own, others string }{
 	"GET /machines/{id}/remove":  {ownChangers, changers},
 	"POST /machines/{id}/remove": {ownChangers, changers},
 
+	"POST /machines/{id}/approve": {changers, changers}, // nobody approves their own machine, but who may any
+	"GET /machines/{id}/deny":     {changers, changers},
+	"POST /machines/{id}/deny":    {changers, changers},
+	"POST /machines/{id}/extend":  {changers, changers}, // others log in again
+
 	"GET /users":                    {seers, seers}, // one's own account is on the profile page
 	"GET /users/{id}":               {seers, seers},
 	"POST /users/{id}/role":         {changers, changers},
@@ -65,7 +70,8 @@ var mayOperate = map[string]account.Right{
 	"POST /users/role": account.Change, "DELETE /users/{login}": account.Change, "GET /keys": account.See, "POST /keys": account.Change,
 	"DELETE /keys/{id}": account.Change, "GET /machines": account.See, "DELETE /machines/{name}": account.Change,
 	"POST /machines/{name}/expire": account.Change, "POST /machines/{name}/rename": account.Change, "GET /relays": account.See, "POST /relays": account.Change,
-	"DELETE /relays/{name}": account.Change,
+	"DELETE /relays/{name}": account.Change, "POST /machines/{name}/approve": account.Change, "POST /machines/{name}/deny": account.Change,
+	"POST /machines/{name}/extend": account.Change,
 }
 
 // refused reports whether a page was refused to the role, in the router's words. The request brings no form token: where

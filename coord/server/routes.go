@@ -53,6 +53,7 @@ func (s *Server) routes() []route {
 		{method: post, path: coord.PathRegisterCode, access: machine, limited: true, machine: s.registerCode},
 		{method: post, path: coord.PathNode, access: machine, machine: s.node},
 		{method: get, path: coord.PathNetmap, access: machine, machine: s.netmap},
+		{method: get, path: coord.PathApproval, access: machine, machine: s.approval},
 		{method: post, path: coord.PathLogout, access: machine, machine: s.logout},
 
 		{method: get, path: "/healthz", public: s.healthz},
@@ -78,6 +79,11 @@ func (s *Server) routes() []route {
 		{method: post, path: "/machines/{id}/expire", access: signedIn, right: account.Change, of: s.machineOwner, page: s.expirePage},
 		{method: get, path: "/machines/{id}/remove", access: signedIn, right: account.Change, of: s.machineOwner, page: s.askRemove},
 		{method: post, path: "/machines/{id}/remove", access: signedIn, right: account.Change, of: s.machineOwner, page: s.removePage},
+
+		{method: post, path: "/machines/{id}/approve", access: signedIn, right: account.Change, page: s.approvePage},
+		{method: get, path: "/machines/{id}/deny", access: signedIn, right: account.Change, page: s.askDeny},
+		{method: post, path: "/machines/{id}/deny", access: signedIn, right: account.Change, page: s.denyPage},
+		{method: post, path: "/machines/{id}/extend", access: signedIn, right: account.Change, page: s.extendPage},
 
 		{method: get, path: "/users", access: signedIn, right: account.See, page: s.usersPage},
 		{method: get, path: "/users/{id}", access: signedIn, right: account.See, page: s.userPage},

@@ -196,7 +196,7 @@ func (s *Server) load(ctx context.Context) error {
 		st := state.New(s.now(), last, s.network, relays)
 		for _, n := range nodes {
 			if !n.Key.IsZero() {
-				st.Apply(s.now(), state.Put{Machine: n.Machine, Node: s.nodeOf(n, byID[n.User])})
+				st.Apply(s.now(), s.put(n, byID[n.User]))
 			}
 		}
 		s.hub = newHub(s.identity, s.store, s.now, st, s.count)
@@ -266,6 +266,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	hubErr := make(chan error, 1)
 	work.Go(func() { hubErr <- s.hub.run(inner) })
 	work.Go(func() { s.tidy(inner) })
+	work.Go(func() { s.sweep(inner) })
 	served := make(chan error, 1)
 	work.Go(func() { served <- srv.Serve(ln) })
 	work.Go(func() { _ = adminSrv.Serve(admin) })

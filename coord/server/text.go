@@ -21,6 +21,9 @@ var (
 	errNoSession     = refuse(http.StatusUnauthorized, coord.CodeNoSession, "There is no such session: start another one")
 	errNotRegistered = refuse(http.StatusForbidden, coord.CodeNotRegistered, "This machine is not a member of the network: log in with 'warren up'")
 	errExpired       = refuse(http.StatusForbidden, coord.CodeExpired, "This machine's key has expired: log in again with 'warren login'")
+	errPending       = refuse(http.StatusForbidden, coord.CodePending, "This machine waits for an admin's approval")
+	errNotPending    = refuse(http.StatusConflict, "not-pending", "This machine does not wait for approval (any more)")
+	errKeepsKey      = refuse(http.StatusConflict, "no-expiry", "This machine has tags, so its key does not expire")
 	errKeyUnknown    = refuse(http.StatusForbidden, coord.CodeKeyUnknown, "The server does not know this pre-auth key: check that it was copied whole, or make another")
 	errKeyUsed       = refuse(http.StatusForbidden, coord.CodeKeyUsed, "This pre-auth key has been used: make another with 'warren-coord key create'")
 	errKeyExpired    = refuse(http.StatusForbidden, coord.CodeKeyExpired, "This pre-auth key has expired: make another with 'warren-coord key create'")
@@ -98,6 +101,8 @@ const (
 	textKeys            = "Keys"
 	textKeyOnce         = "for one machine"
 	textKeyMany         = "for any number of machines"
+	textKeyEphemeral    = ", ephemeral"
+	textKeyApproval     = ", after approval"
 	textKeyReady        = "Your pre-auth key is ready"
 	textKeyReadyWhat    = "Put it into a file that only root can read, and join with: warren up --auth-key file:FILE"
 	textTagsMissing     = "Give at least one tag, such as server."
@@ -117,6 +122,9 @@ const (
 	textRemoveAsk       = "Remove %s?"
 	textRemoveWhat      = "It loses the network at once, and its name and addresses. To come back it has to join as a new machine."
 	textRemove          = "Remove machine"
+	textDenyAsk         = "Refuse %s?"
+	textDenyWhat        = "It is forgotten. Its person may ask again."
+	textDeny            = "Refuse machine"
 	textNameTaken       = "There is an account of this name already: choose another."
 
 	textWrongPassword = "Name or password is wrong."

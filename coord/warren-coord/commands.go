@@ -66,9 +66,10 @@ func keyCommand(e *env) *cobra.Command {
 		jsonFlag(e, &cobra.Command{
 			Use: "list", Short: "List the keys", Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				return list(e, cmd, "/keys", "ID\tFOR\tREUSABLE\tSTATE\tUSES\tEXPIRES", func(k server.KeyInfo) []string {
+				return list(e, cmd, "/keys", "ID\tFOR\tREUSABLE\tEPHEMERAL\tSTATE\tUSES\tEXPIRES", func(k server.KeyInfo) []string {
 					return []string{
-						strconv.FormatInt(k.ID, 10), owner(k.User, k.Tags), strconv.FormatBool(k.Reusable), k.State,
+						strconv.FormatInt(k.ID, 10), owner(k.User, k.Tags), strconv.FormatBool(k.Reusable),
+						strconv.FormatBool(k.Ephemeral), k.State,
 						strconv.FormatInt(k.Uses, 10), show(k.Expires),
 					}
 				})
@@ -128,6 +129,8 @@ func keyCreateCommand(e *env) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&o.User, "user", "", textFlagUser)
 	f.BoolVar(&o.Reusable, "reusable", false, textFlagReusable)
+	f.BoolVar(&o.Ephemeral, "ephemeral", false, textFlagEphemeral)
+	f.BoolVar(&o.Approval, "needs-approval", false, textFlagApproval)
 	f.DurationVar(&o.Expires, "expires", time.Hour, textFlagExpires)
 	f.StringSliceVar(&o.Tags, "tag", nil, textFlagTags)
 	f.StringVar(&out, "out", "", textFlagOut)
@@ -150,6 +153,13 @@ func machineCommand(e *env) *cobra.Command {
 				return e.ask(cmd.Context(), http.MethodPost, "/machines/"+url.PathEscape(args[0])+"/rename", q, nil)
 			},
 		},
+		on("approve NAME", "Let a machine in that waits for approval (by name or number)", func(cmd *cobra.Command, name string) error {
+			return e.ask(cmd.Context(), http.MethodPost, "/machines/"+url.PathEscape(name)+"/approve", nil, nil)
+		}),
+		on("deny NAME", "Refuse a machine that waits for approval", func(cmd *cobra.Command, name string) error {
+			return e.ask(cmd.Context(), http.MethodPost, "/machines/"+url.PathEscape(name)+"/deny", nil, nil)
+		}),
+		machineExtendCommand(e),
 		on("expire NAME", "Make a machine's key expire: its person has to log in again", func(cmd *cobra.Command, name string) error {
 			return e.ask(cmd.Context(), http.MethodPost, "/machines/"+url.PathEscape(name)+"/expire", nil, nil)
 		}),
@@ -163,9 +173,20 @@ func machineCommand(e *env) *cobra.Command {
 	return cmd
 }
 
+func machineExtendCommand(e *env) *cobra.Command {
+	var q server.ExtendRequest
+	cmd := on("extend NAME", "Give a machine's key another life, as if its person had logged in again; no connection breaks", func(cmd *cobra.Command, name string) error {
+		return e.ask(cmd.Context(), http.MethodPost, "/machines/"+url.PathEscape(name)+"/extend", q, nil)
+	})
+	cmd.Flags().BoolVar(&q.Forever, "forever", false, textFlagForever)
+	return cmd
+}
+
 func machineRow(m server.MachineInfo) []string {
 	state, seen := "offline", show(m.LastSeen)
 	switch {
+	case m.Pending:
+		state = "waiting"
 	case m.Expired:
 		state = "expired"
 	case m.Online:

@@ -13,8 +13,10 @@ type Event interface{ event() }
 // Put says that a machine is a node, and how the store knows it. Of Node, what the machine says of itself and
 // what the server sees of it (Disco and all after it) is not taken but where the node is new.
 type Put struct {
-	Machine key.MachinePublic
-	Node    coord.Node
+	Machine   key.MachinePublic
+	Node      coord.Node
+	Pending   bool // it waits for an admin's approval: nobody sees it, nor it anybody
+	Ephemeral bool // of no concern here: for who removes it
 }
 
 // Gone says that a machine is no node any more.

@@ -26,7 +26,10 @@ type entry struct {
 	facts    policy.Facts
 	json     []byte // node, encoded
 	modified uint64 // number of its last change
-	expired  bool   // it is a node, but nobody may see it, nor it anybody
+	expired  bool   // it is a node, but hidden
+	pending  bool   // the same
+
+	ephemeral bool // as Put said
 
 	epoch uint64    // of its stream; 0: it has none
 	left  time.Time // when its last stream ended, while Grace lasts
@@ -35,6 +38,9 @@ type entry struct {
 	ticketSeq uint64 // number of the change that brought the ticket; pending while it has none yet
 	renew     time.Time
 }
+
+// hidden reports whether nobody may see the node, nor it anybody.
+func (e *entry) hidden() bool { return e.expired || e.pending }
 
 // pending is the number of what has none yet: newer than all that anybody has.
 const pending = math.MaxUint64
@@ -121,7 +127,7 @@ func (s *State) Apply(now time.Time, ev Event) {
 func (s *State) change(now time.Time, e *entry, edit func(*entry)) {
 	next := *e
 	edit(&next)
-	if reflect.DeepEqual(next.node, e.node) && next.expired == e.expired && e.json != nil {
+	if reflect.DeepEqual(next.node, e.node) && next.hidden() == e.hidden() && e.json != nil {
 		s.nodes = s.nodes.with(next.node.ID, &next) // nobody else sees the difference
 		return
 	}
@@ -159,6 +165,7 @@ func (s *State) put(now time.Time, ev Put) {
 		n.Disco, n.Endpoints, n.Relay, n.Online, n.LastSeen = old.Disco, old.Endpoints, old.Relay, old.Online, old.LastSeen
 		e.node, e.machine = n, ev.Machine
 		e.expired = !n.Expires.IsZero() && !n.Expires.After(now)
+		e.pending, e.ephemeral = ev.Pending, ev.Ephemeral
 	})
 	e = s.nodes.get(ev.Node.ID)
 	if e.epoch != 0 && was != e.class {

@@ -33,7 +33,7 @@ func (s *State) Flush(now time.Time) []Delivery {
 			e := *s.nodes.get(id)
 			e.ticketSeq = seq
 			s.nodes = s.nodes.with(id, &e)
-			if e.epoch != 0 && !e.expired {
+			if e.epoch != 0 && !e.hidden() {
 				out = append(out, Delivery{To: []coord.NodeID{id}, Seq: seq, Body: s.changes(&e, nil, seq-1)})
 			}
 		}
@@ -66,7 +66,7 @@ func (s *State) tell(class policy.Class, viewers map[coord.NodeID]struct{}) []De
 	}
 	to := make([]coord.NodeID, 0, len(viewers))
 	for id := range viewers {
-		if e := s.nodes.get(id); !e.expired {
+		if e := s.nodes.get(id); !e.hidden() {
 			to = append(to, id)
 		}
 	}
@@ -139,7 +139,7 @@ func (s *State) changes(viewer *entry, ids []coord.NodeID, after uint64) []byte 
 
 // visible reports whether the viewer may see the node, which may be nil.
 func (s *State) visible(viewer, e *entry) bool {
-	return e != nil && !e.expired && (e.node.ID == viewer.node.ID || s.policy.Sees(viewer.class, e.facts))
+	return e != nil && !e.hidden() && (e.node.ID == viewer.node.ID || s.policy.Sees(viewer.class, e.facts))
 }
 
 // relaysOf makes no relays an empty list: no list would say that nothing has changed.

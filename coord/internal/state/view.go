@@ -21,10 +21,12 @@ type View struct {
 
 // Member is a node and what its peers do not see.
 type Member struct {
-	Node    coord.Node
-	Machine key.MachinePublic
-	Expired bool
-	Renew   time.Time // when its relay ticket should be replaced; zero: it has none
+	Node      coord.Node
+	Machine   key.MachinePublic
+	Expired   bool
+	Pending   bool // it waits for an admin's approval
+	Ephemeral bool
+	Renew     time.Time // when its relay ticket should be replaced; zero: it has none
 }
 
 // View gives the network as it is now.
@@ -42,7 +44,7 @@ func (s *State) ByMachine(m key.MachinePublic) (Member, bool) {
 }
 
 func (e *entry) member() Member {
-	return Member{Node: e.node, Machine: e.machine, Expired: e.expired, Renew: e.renew}
+	return Member{Node: e.node, Machine: e.machine, Expired: e.expired, Pending: e.pending, Ephemeral: e.ephemeral, Renew: e.renew}
 }
 
 // Len counts the nodes.
@@ -86,7 +88,7 @@ func (v *View) Full(id coord.NodeID) []byte {
 	b = append(b, `,"peers":[`...)
 	first := true
 	for e := range v.nodes.all() {
-		if e == self || e.expired || !v.policy.Sees(self.class, e.facts) {
+		if e == self || e.hidden() || !v.policy.Sees(self.class, e.facts) {
 			continue
 		}
 		if !first {

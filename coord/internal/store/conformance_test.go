@@ -71,6 +71,7 @@ func someNode(i int) Node {
 	return Node{
 		Machine: key.MachinePublic{9, byte(i)}, Key: key.NodePublic{1, byte(i)}, Name: fmt.Sprint("n", i), Base: "n", Number: uint32(1000 + i),
 		Tags: []string{"a", "b"}, OS: "linux", Version: "1", Created: start, Expires: start.Add(time.Hour), AuthKey: 3,
+		Pending: i%2 == 1, Ephemeral: i%3 == 1, Lasting: i%5 == 1,
 	}
 }
 
@@ -87,6 +88,12 @@ func testNodes(t *testing.T, s Store) {
 	soft := Soft{ID: n.ID, LastSeen: start.Add(time.Minute), Said: coord.NodeUpdate{
 		OS: "bsd", Relay: 2, Endpoints: []coord.Endpoint{{Addr: netip.MustParseAddrPort("192.0.2.1:1"), Kind: coord.EndpointLocal}},
 	}}
+	do(t, s, func(tx Tx) error {
+		n.Pending, n.Ephemeral, n.Lasting = false, false, false
+		err := tx.SetNode(n)
+		n.Lasting = true
+		return errors.Join(err, tx.SetNode(n))
+	})
 	out1, out2 := someNode(3), someNode(4)
 	out1.Key, out2.Key = key.NodePublic{}, key.NodePublic{} // two that are logged out do not clash
 	do(t, s, func(tx Tx) error {
@@ -155,7 +162,7 @@ func testHostileText(t *testing.T, s Store) {
 
 func testKeys(t *testing.T, s Store) {
 	once := AuthKey{Hash: [32]byte{1}, Tags: []string{"x"}, Created: start, Expires: start.Add(time.Hour)}
-	many := AuthKey{Hash: [32]byte{2}, Reusable: true, Created: start, Expires: start.Add(time.Hour)}
+	many := AuthKey{Hash: [32]byte{2}, Reusable: true, Ephemeral: true, Approval: true, Created: start, Expires: start.Add(time.Hour)}
 	do(t, s, func(tx Tx) (err error) {
 		if once.ID, err = tx.AddAuthKey(once); err != nil {
 			return err
@@ -189,7 +196,8 @@ func testKeys(t *testing.T, s Store) {
 	}
 	do(t, s, func(tx Tx) error {
 		k, err := tx.AuthKeyByHash(many.Hash)
-		if err != nil || k.Uses != 2 || !k.Revoked || k.UsedBy != (key.MachinePublic{2}) || !k.Used.Equal(start) {
+		if err != nil || k.Uses != 2 || !k.Revoked || k.UsedBy != (key.MachinePublic{2}) || !k.Used.Equal(start) ||
+			!k.Ephemeral || !k.Approval {
 			t.Errorf("the key is %+v, %v", k, err)
 		}
 		wants(t, tx.RevokeAuthKey(99), ErrNotFound)

@@ -75,6 +75,10 @@ type Node struct {
 	AuthKey  int64 // that let it in; 0: a person did
 	LastSeen time.Time
 	Said     coord.NodeUpdate
+
+	Pending   bool // waits for an admin's approval: no member yet
+	Ephemeral bool // removed a while after it went offline
+	Lasting   bool // its key does not expire, whoever logs it in
 }
 
 // AuthKey is a pre-auth key.
@@ -90,6 +94,9 @@ type AuthKey struct {
 	Uses     int64
 	Used     time.Time
 	UsedBy   key.MachinePublic
+
+	Ephemeral bool // so are the machines that it lets in
+	Approval  bool // they wait for an admin's approval
 }
 
 // WebSession is a browser's.

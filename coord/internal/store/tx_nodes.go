@@ -11,14 +11,14 @@ import (
 )
 
 const nodeColumns = "id, machine, node_key, coalesce(user_id, 0), name, base, number, tags, os, version, " +
-	"created, expires, auth_key, last_seen, said"
+	"created, expires, auth_key, last_seen, said, pending, ephemeral, lasting"
 
 func scanNode(r row) (n Node, err error) {
 	var mach, nodeKey []byte
 	var tags, said string
 	var created, expires, seen int64
 	err = r.Scan(&n.ID, &mach, &nodeKey, &n.User, &n.Name, &n.Base, &n.Number, &tags, &n.OS, &n.Version,
-		&created, &expires, &n.AuthKey, &seen, &said)
+		&created, &expires, &n.AuthKey, &seen, &said, &n.Pending, &n.Ephemeral, &n.Lasting)
 	if err != nil {
 		return n, err
 	}
@@ -60,17 +60,17 @@ func (t *tx) Node(id coord.NodeID) (Node, error) {
 
 func (t *tx) AddNode(n Node) (coord.NodeID, error) {
 	id, err := t.insert("INSERT INTO nodes (machine, node_key, user_id, name, base, number, tags, os, version, created, "+
-		"expires, auth_key, last_seen, said) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		"expires, auth_key, last_seen, said, pending, ephemeral, lasting) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 		n.Machine[:], nodeKey(n.Key), userID(n.User), n.Name, n.Base, n.Number, text(n.Tags), n.OS, n.Version,
-		ms(n.Created), ms(n.Expires), n.AuthKey, ms(n.LastSeen), text(n.Said))
+		ms(n.Created), ms(n.Expires), n.AuthKey, ms(n.LastSeen), text(n.Said), n.Pending, n.Ephemeral, n.Lasting)
 	return coord.NodeID(id), err
 }
 
 func (t *tx) SetNode(n Node) error {
 	return t.must("UPDATE nodes SET machine = ?, node_key = ?, user_id = ?, name = ?, base = ?, number = ?, tags = ?, "+
-		"os = ?, version = ?, created = ?, expires = ?, auth_key = ? WHERE id = ?",
+		"os = ?, version = ?, created = ?, expires = ?, auth_key = ?, pending = ?, ephemeral = ?, lasting = ? WHERE id = ?",
 		n.Machine[:], nodeKey(n.Key), userID(n.User), n.Name, n.Base, n.Number, text(n.Tags), n.OS, n.Version,
-		ms(n.Created), ms(n.Expires), n.AuthKey, n.ID)
+		ms(n.Created), ms(n.Expires), n.AuthKey, n.Pending, n.Ephemeral, n.Lasting, n.ID)
 }
 
 func (t *tx) SetSoft(s Soft) error {
@@ -145,13 +145,14 @@ func (t *tx) ReleaseNumbers(before time.Time) error {
 	return translate(err)
 }
 
-const authKeyColumns = "id, hash, coalesce(user_id, 0), reusable, tags, created, expires, revoked, uses, used, used_by"
+const authKeyColumns = "id, hash, coalesce(user_id, 0), reusable, tags, created, expires, revoked, uses, used, used_by, " +
+	"ephemeral, approval"
 
 func scanAuthKey(r row) (k AuthKey, err error) {
 	var hash, by []byte
 	var tags string
 	var created, expires, used int64
-	err = r.Scan(&k.ID, &hash, &k.User, &k.Reusable, &tags, &created, &expires, &k.Revoked, &k.Uses, &used, &by)
+	err = r.Scan(&k.ID, &hash, &k.User, &k.Reusable, &tags, &created, &expires, &k.Revoked, &k.Uses, &used, &by, &k.Ephemeral, &k.Approval)
 	if err != nil {
 		return k, err
 	}
@@ -173,9 +174,9 @@ func (t *tx) AuthKeyByHash(hash [32]byte) (AuthKey, error) {
 }
 
 func (t *tx) AddAuthKey(k AuthKey) (int64, error) {
-	return t.insert("INSERT INTO auth_keys (hash, user_id, reusable, tags, created, expires, revoked, uses, used) "+
-		"VALUES (?, ?, ?, ?, ?, ?, 0, 0, 0)",
-		k.Hash[:], userID(k.User), k.Reusable, text(k.Tags), ms(k.Created), ms(k.Expires))
+	return t.insert("INSERT INTO auth_keys (hash, user_id, reusable, tags, created, expires, revoked, uses, used, "+
+		"ephemeral, approval) VALUES (?, ?, ?, ?, ?, ?, 0, 0, 0, ?, ?)",
+		k.Hash[:], userID(k.User), k.Reusable, text(k.Tags), ms(k.Created), ms(k.Expires), k.Ephemeral, k.Approval)
 }
 
 // UseAuthKey is one conditional statement: of many that come at once, one finds an unused key unused.
