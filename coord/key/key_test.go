@@ -114,3 +114,15 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestWhatIsDerivedServesOnePurpose(t *testing.T) {
+	s := NewServer()
+	back, err := ParseServer(s.Reveal())
+	if err != nil || s.Derive("a") != back.Derive("a") {
+		t.Errorf("after a restart it is another (%v)", err)
+	}
+	a := s.Derive("a")
+	if a == s.Derive("b") || a == NewServer().Derive("a") || a == s.k || a == [Size]byte{} || bytes.Equal(a[:], s.Sign("a")[:Size]) {
+		t.Error("what is derived serves more than one purpose, or is the key")
+	}
+}

@@ -3,6 +3,7 @@ package key
 import (
 	"bytes"
 	"crypto/ed25519"
+	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/hex"
 )
@@ -72,6 +73,17 @@ func (m Machine) Sign(context string, parts ...[]byte) []byte {
 // Sign signs the message in a context, as Machine.Sign does.
 func (s Server) Sign(context string, parts ...[]byte) []byte {
 	return ed25519.Sign(ed25519.NewKeyFromSeed(s.k[:]), Message(context, parts...))
+}
+
+// Derive makes of the private key another secret, for one purpose ("warren-coord sealed v1"): whoever has that knows
+// neither the key nor what other purposes get (HKDF with SHA-256, RFC 5869).
+func (s Server) Derive(purpose string) (k [Size]byte) {
+	out, err := hkdf.Key(sha256.New, s.k[:], nil, purpose, Size)
+	if err != nil { // only for lengths that Size is not
+		panic(err)
+	}
+	copy(k[:], out)
+	return k
 }
 
 // Verify reports whether sig is this key's signature of the message in the context.

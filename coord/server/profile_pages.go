@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/warren-mesh/warren/coord/internal/account"
 	"github.com/warren-mesh/warren/coord/internal/store"
@@ -21,6 +22,9 @@ type signInRow struct {
 type profile struct {
 	Login, Role, Since string
 	SignIns            []signInRow
+	Fresh              bool // how one signs in can be changed now
+	Second             bool
+	Codes              int64 // recovery codes that are left
 }
 
 func (s *Server) profilePage(w http.ResponseWriter, r *http.Request, v *visit) error {
@@ -28,7 +32,7 @@ func (s *Server) profilePage(w http.ResponseWriter, r *http.Request, v *visit) e
 }
 
 func (s *Server) showProfile(w http.ResponseWriter, r *http.Request, status int, v *visit, problem string) error {
-	d := profile{Login: v.user.Login, Role: string(v.user.Role), Since: v.user.Created.Format("2 Jan 2006")}
+	d := profile{Login: v.user.Login, Role: string(v.user.Role), Since: v.user.Created.Format("2 Jan 2006"), Fresh: s.fresh(v)}
 	now := s.now()
 	err := s.store.Read(r.Context(), func(tx store.Tx) error {
 		all, err := tx.WebSessions(v.user.ID)
@@ -41,6 +45,15 @@ func (s *Server) showProfile(w http.ResponseWriter, r *http.Request, status int,
 				Since: ago(now, ws.Created), Seen: ago(now, ws.Seen), This: ws.Hash == v.session,
 			})
 		}
+		if err != nil {
+			return err
+		}
+		st, err := s.secondStepsOf(tx, v.user.ID)
+		if err != nil {
+			return err
+		}
+		d.Second = st.Code
+		d.Codes, err = tx.RecoveryCodes(v.user.ID)
 		return err
 	})
 	if err != nil {
@@ -77,6 +90,16 @@ func (s *Server) passwordPage(w http.ResponseWriter, r *http.Request, v *visit) 
 		return err
 	}
 	return redirect(w, r, "/profile")
+}
+
+// againPage ends the sign-in and asks for another, which may change more.
+func (s *Server) againPage(w http.ResponseWriter, r *http.Request, v *visit) error {
+	err := s.store.Write(r.Context(), func(tx store.Tx) error { return tx.RemoveWebSession(v.session) })
+	if err != nil {
+		return err
+	}
+	setCookie(w, cookieSession, "", -time.Second)
+	return redirect(w, r, "/signin?to="+toProfile)
 }
 
 // revokeSignInPage ends one of the visitor's own sign-ins.

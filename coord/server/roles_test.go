@@ -43,13 +43,15 @@ var mayCall = map[string]struct{ own, others string }{
 	"POST /machines/{id}/deny":    {changers, changers},
 	"POST /machines/{id}/extend":  {changers, changers}, // others log in again
 
-	"GET /users":                    {seers, seers}, // one's own account is on the profile page
-	"GET /users/{id}":               {seers, seers},
-	"POST /users/{id}/role":         {changers, changers},
-	"GET /users/{id}/remove":        {changers, changers},
-	"POST /users/{id}/remove":       {changers, changers},
-	"POST /invitations":             {changers, changers},
-	"POST /invitations/{id}/revoke": {changers, changers},
+	"GET /users":                     {seers, seers}, // one's own account is on the profile page
+	"GET /users/{id}":                {seers, seers},
+	"POST /users/{id}/role":          {changers, changers},
+	"GET /users/{id}/remove":         {changers, changers},
+	"POST /users/{id}/remove":        {changers, changers},
+	"GET /users/{id}/second/remove":  {changers, changers},
+	"POST /users/{id}/second/remove": {changers, changers},
+	"POST /invitations":              {changers, changers},
+	"POST /invitations/{id}/revoke":  {changers, changers},
 
 	"GET /keys":              {everybody, everybody}, // each sees what is theirs to see
 	"POST /keys":             {ownChangers, ownChangers},
@@ -62,6 +64,12 @@ var mayCall = map[string]struct{ own, others string }{
 	"POST /profile/password":             {everybody, everybody},
 	"POST /profile/sessions/{id}/revoke": {everybody, everybody}, // of their own sign-ins
 	"POST /profile/sessions/revoke":      {everybody, everybody},
+	"POST /profile/again":                {everybody, everybody},
+	"GET /profile/second":                {everybody, everybody},
+	"POST /profile/second":               {everybody, everybody},
+	"POST /profile/second/codes":         {everybody, everybody},
+	"GET /profile/second/remove":         {everybody, everybody},
+	"POST /profile/second/remove":        {everybody, everybody},
 }
 
 // mayOperate lists the calls of the admin API with what they need. The host's administrator holds every right.

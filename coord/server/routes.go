@@ -61,6 +61,8 @@ func (s *Server) routes() []route {
 		{method: get, path: coord.PathJoin, access: visitor, page: s.join},
 		{method: get, path: "/signin", access: visitor, page: s.signInPage},
 		{method: post, path: "/signin", access: visitor, limited: true, page: s.signIn},
+		{method: get, path: pathSecond, access: visitor, page: s.secondPage},
+		{method: post, path: pathSecond, access: visitor, limited: true, page: s.secondStep},
 		{method: get, path: pathSignUp, access: visitor, page: s.signUpPage},
 		{method: post, path: pathSignUp, access: visitor, limited: true, page: s.signUp},
 		{method: get, path: pathSetup + "{id}", access: visitor, page: s.setupPage},
@@ -90,6 +92,8 @@ func (s *Server) routes() []route {
 		{method: post, path: "/users/{id}/role", access: signedIn, right: account.Change, page: s.rolePage},
 		{method: get, path: "/users/{id}/remove", access: signedIn, right: account.Change, page: s.askRemoveUser},
 		{method: post, path: "/users/{id}/remove", access: signedIn, right: account.Change, page: s.removeUserPage},
+		{method: get, path: "/users/{id}/second/remove", access: signedIn, right: account.Change, page: s.askResetSecond},
+		{method: post, path: "/users/{id}/second/remove", access: signedIn, right: account.Change, page: s.resetSecondPage},
 		{method: post, path: "/invitations", access: signedIn, right: account.Change, page: s.invitePage},
 		{method: post, path: "/invitations/{id}/revoke", access: signedIn, right: account.Change, page: s.revokeInvitationPage},
 		{method: get, path: "/keys", access: signedIn, right: account.See, own: true, page: s.keysPage},
@@ -101,6 +105,12 @@ func (s *Server) routes() []route {
 
 		{method: get, path: "/profile", access: signedIn, right: account.Self, own: true, page: s.profilePage},
 		{method: post, path: "/profile/password", access: signedIn, limited: true, right: account.Self, own: true, page: s.passwordPage},
+		{method: post, path: "/profile/again", access: signedIn, right: account.Self, own: true, page: s.againPage},
+		{method: get, path: "/profile/second", access: signedIn, right: account.Self, own: true, page: s.newSecondPage},
+		{method: post, path: "/profile/second", access: signedIn, right: account.Self, own: true, page: s.setSecondPage},
+		{method: post, path: "/profile/second/codes", access: signedIn, right: account.Self, own: true, page: s.newCodesPage},
+		{method: get, path: "/profile/second/remove", access: signedIn, right: account.Self, own: true, page: s.askRemoveSecond},
+		{method: post, path: "/profile/second/remove", access: signedIn, right: account.Self, own: true, page: s.removeSecondPage},
 		{method: post, path: "/profile/sessions/{id}/revoke", access: signedIn, right: account.Self, own: true, page: s.revokeSignInPage},
 		{method: post, path: "/profile/sessions/revoke", access: signedIn, right: account.Self, own: true, page: s.revokeOthersPage},
 		{method: get, path: "/{$}", access: signedIn, right: account.See, own: true, page: s.machinesPage},
@@ -236,6 +246,9 @@ func (s *Server) callPage(rt route, w http.ResponseWriter, r *http.Request) erro
 	}
 	if rt.access == signedIn && v.user.ID == 0 {
 		return redirect(w, r, "/signin")
+	}
+	if rt.access == signedIn && v.owes && !strings.HasPrefix(rt.path, "/profile") && rt.path != "/signout" {
+		return redirect(w, r, "/profile/second")
 	}
 	if rt.access == signedIn {
 		own := rt.own

@@ -69,6 +69,7 @@ type Server struct {
 	heartbeat time.Duration
 	unlock    func()
 	formKey   [32]byte // of the forms' tokens
+	vault     *vault
 	started   time.Time
 
 	hub       *hub
@@ -104,6 +105,9 @@ func Open(ctx context.Context, dir string, o Options) (_ *Server, err error) {
 		count: newCounters(), slots: make(chan struct{}, maxConcurrent), pageSlots: make(chan struct{}, maxConcurrent), stopping: make(chan struct{}),
 	}
 	_, _ = rand.Read(s.formKey[:])
+	if s.vault, err = newVault(identity); err != nil {
+		return nil, err
+	}
 	if s.unlock, err = lock(dir); err != nil {
 		return nil, err
 	}

@@ -50,6 +50,8 @@ type Settings struct {
 	Approval bool `json:"approval"`
 	// KeyDays is how many days a person's machine is good without another login, 1 to 730; 0 is forever.
 	KeyDays int `json:"keyDays"`
+	// SecondFactor: owners and admins must take a second step when they sign in.
+	SecondFactor bool `json:"secondFactor"`
 }
 
 // DefaultSettings are those of a network in which nobody has changed any.
@@ -186,6 +188,7 @@ func (s *Server) changeSettingsPage(w http.ResponseWriter, r *http.Request, v *v
 	}
 	c, err := s.setSettings(r.Context(), v.caller(), func(c *Settings) {
 		c.SignUp, c.Approval, c.KeyDays = SignUp(f.Get("signup")), f.Get("approval") == "yes", days
+		c.SecondFactor = f.Get("second") == "yes"
 		c.Domains = splitWords(strings.ToLower(f.Get("domains")))
 	})
 	if errors.Is(err, coord.ErrInvalid) {
@@ -194,7 +197,7 @@ func (s *Server) changeSettingsPage(w http.ResponseWriter, r *http.Request, v *v
 	if err != nil {
 		return err
 	}
-	s.audit(v, "settings changed", "signUp", c.SignUp, "domains", c.Domains, "approval", c.Approval, "keyDays", c.KeyDays)
+	s.audit(v, "settings changed", "signUp", c.SignUp, "domains", c.Domains, "approval", c.Approval, "keyDays", c.KeyDays, "secondFactor", c.SecondFactor)
 	return redirect(w, r, "/settings")
 }
 

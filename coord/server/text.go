@@ -58,6 +58,8 @@ var (
 	errInviteOver    = refuse(http.StatusGone, "link-over", "An invitation makes one account, and only for some time: ask whoever sent it for another")
 	errNoKey         = refuse(http.StatusNotFound, "not-found", "There is no such pre-auth key")
 	errSignUpOver    = refuse(http.StatusForbidden, "not-allowed", "Accounts here are made by invitation: ask somebody who has one")
+	errTicket        = refuse(http.StatusForbidden, coord.CodeBadRequest, "The page was open for too long, or in another browser: begin again")
+	errSpent         = refuse(http.StatusConflict, "spent", "This was done already: if you are not signed in, sign in again")
 	errCrossOrigin   = refuse(http.StatusForbidden, coord.CodeBadRequest, "The request comes from another site")
 )
 
@@ -109,6 +111,17 @@ const (
 	textRelays          = "Relays"
 	textSignUpOver      = "Accounts here are made by invitation: ask somebody who has one."
 	textSignUpDomains   = "This server sends no mail, so it cannot check an address itself: sign in with one of the buttons instead, and the account is made."
+	textSecond          = "Second step"
+	textRecovery        = "Recovery codes"
+	textSecondOver      = "That took too long, or was done already: sign in again."
+	textWrongSecond     = "That is not the code, or it was used already."
+	textWrongEnrol      = "That is not the app’s code now. If it goes on, check the time on your phone."
+	textSecondOffAsk    = "Turn the second step off?"
+	textSecondOffWhat   = "Your password alone will sign you in again, and your recovery codes are void."
+	textSecondOff       = "Turn off"
+	textResetSecondAsk  = "Reset the second step of %s?"
+	textResetSecondWhat = "Their app’s codes and recovery codes are void, and all their browsers are signed out. Their password alone signs them in until they set it up again."
+	textResetSecond     = "Reset"
 	textSettings        = "Settings"
 	textProfile         = "Your account"
 	textWrongCurrent    = "That is not your password now."

@@ -32,6 +32,7 @@ type userDetail struct {
 	userRow
 	Devices []machineRow
 	Roles   []account.Role // that the visitor may give it
+	Second  bool           // it has a second step
 }
 
 // userRows makes the rows of the users within a transaction.
@@ -124,7 +125,9 @@ func (s *Server) showUser(w http.ResponseWriter, r *http.Request, status int, v 
 			return err
 		}
 		d.userRow = rows[0]
-		return nil
+		st, err := s.secondStepsOf(tx, u.ID)
+		d.Second = st.any()
+		return err
 	})
 	if err != nil {
 		return err

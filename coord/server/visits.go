@@ -28,6 +28,8 @@ const (
 type visit struct {
 	user    store.User // ID 0: nobody
 	session [sha256.Size]byte
+	since   time.Time // of the sign-in
+	owes    bool      // a second step, before anything else
 	form    string
 	newForm bool // the browser does not have the form cookie yet
 }
@@ -56,16 +58,20 @@ func (s *Server) visit(r *http.Request) (*visit, error) {
 		if now.Sub(ws.Created) > webLife || now.Sub(ws.Seen) > webIdle {
 			return store.ErrNotFound
 		}
-		v.user, err = tx.User(ws.User)
+		if v.user, err = tx.User(ws.User); err != nil {
+			return err
+		}
+		v.owes, err = s.owesSecond(tx, v.user)
 		return err
 	})
 	if errors.Is(err, store.ErrNotFound) {
+		v.user = store.User{}
 		return v, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	v.session = hash
+	v.session, v.since = hash, ws.Created
 	if now.Sub(ws.Seen) > webTouch {
 		err := s.store.Write(r.Context(), func(tx store.Tx) error { return tx.TouchWebSession(hash, now) })
 		if err != nil {
@@ -118,15 +124,19 @@ func (s *Server) signInPage(w http.ResponseWriter, r *http.Request, v *visit) er
 
 // signInView is what the page offers beside name and password.
 type signInView struct {
-	SignUp string // the path of the page that makes accounts; empty: they are by invitation
+	SignUp    string // the path of the page that makes accounts; empty: they are by invitation
+	ToProfile bool
 }
+
+// toProfile is what a sign-in may lead to, beside a machine's login.
+const toProfile = "profile"
 
 func (s *Server) showSignIn(w http.ResponseWriter, r *http.Request, status int, v *visit, l *loginRef, typed, problem string) error {
 	c, err := s.Settings(r.Context())
 	if err != nil {
 		return err
 	}
-	var d signInView
+	d := signInView{ToProfile: l == nil && r.FormValue("to") == toProfile}
 	if c.SignUp != SignUpInvitation {
 		d.SignUp = pathSignUp + l.query()
 	}
@@ -151,10 +161,11 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request, v *visit) error 
 	case user.ID == 0:
 		return s.showSignIn(w, r, http.StatusForbidden, v, ref, bounded(login, account.MaxLogin), textWrongPassword)
 	}
-	if err := s.startWebSession(r, w, v, user.ID); err != nil {
-		return err
+	to := ref.path()
+	if ref == nil && f.Get("to") == toProfile {
+		to = "/profile"
 	}
-	return redirect(w, r, ref.path())
+	return s.proved(w, r, v, user, "password", to)
 }
 
 // checkPassword permits guesses as account.Throttle does. The user has ID 0 where name or password is wrong, which nobody
