@@ -25,7 +25,7 @@ func (s *Server) hello(w http.ResponseWriter, r *http.Request) error {
 	}
 	now := s.now()
 	nonce, challenge := s.sessions.greet(now, [coord.NonceSize]byte(req.Nonce))
-	h := coord.Hello{Nonce: nonce[:], Cert: s.CertHash(), Challenge: challenge, Time: now}
+	h := coord.Hello{Nonce: nonce[:], Cert: s.certOf(r.Context()), Challenge: challenge, Time: now}
 	h.Sign(s.identity, req.Nonce)
 	return writeJSON(w, &h)
 }

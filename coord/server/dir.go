@@ -3,27 +3,18 @@ package server
 import (
 	"cmp"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/big"
 	"net"
 	"net/netip"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/google/renameio/v2"
 	"github.com/warren-mesh/warren/coord"
@@ -48,6 +39,7 @@ const (
 const (
 	metaNetwork = "network"
 	metaURL     = "url"
+	metaChosen  = "url-chosen" // there, if nobody has said the URL
 	metaSeq     = "seq"
 	metaServer  = "server" // the public identity; older databases do not have it
 )
@@ -63,7 +55,8 @@ var DefaultIPv4 = netip.MustParsePrefix("100.64.0.0/10")
 
 // InitOptions says what a new network is to be. The zero value will do.
 type InitOptions struct {
-	URL     string       // where machines reach the server; empty: https:// and this host's name
+	URL     string       // where machines reach the server; empty: at what OwnHost says, port 443
+	Chosen  bool         // nobody has said the URL: a start on a host with another address may change it
 	Network string       // DefaultNetwork
 	IPv4    netip.Prefix // DefaultIPv4
 	// Database is the URL of a PostgreSQL database; empty: SQLite in the state directory.
@@ -77,7 +70,7 @@ func place(dir, database string) store.Place {
 
 // Init sets up a server in the directory: identity, certificate, database. It changes nothing where there is one.
 func Init(ctx context.Context, dir string, o InitOptions) (err error) {
-	network, address, err := o.check()
+	network, address, err := o.check(ctx)
 	if err != nil {
 		return err
 	}
@@ -101,6 +94,11 @@ func Init(ctx context.Context, dir string, o InitOptions) (err error) {
 	err = db.Write(ctx, func(tx store.Tx) error {
 		if used, err := inUse(tx); err != nil || used {
 			return cmp.Or(err, notOurs(dir, o.Database))
+		}
+		if o.Chosen || o.URL == "" {
+			if err := tx.SetMeta(metaChosen, "yes"); err != nil {
+				return err
+			}
 		}
 		return errors.Join(tx.SetMeta(metaNetwork, string(text)), tx.SetMeta(metaURL, address), tx.SetMeta(metaServer, identity.Public().String()))
 	})
@@ -131,7 +129,7 @@ func inUse(tx store.Tx) (bool, error) {
 	return len(users)+len(nodes)+len(keys) > 0, errors.Join(err1, err2, err3)
 }
 
-func (o InitOptions) check() (coord.Network, string, error) {
+func (o InitOptions) check(ctx context.Context) (coord.Network, string, error) {
 	n := coord.Network{Name: o.Network, Suffix: DefaultSuffix, IPv4: o.IPv4, IPv6: randomULA()}
 	if n.Name == "" {
 		n.Name = DefaultNetwork
@@ -147,11 +145,8 @@ func (o InitOptions) check() (coord.Network, string, error) {
 	}
 	n.IPv4 = n.IPv4.Masked()
 	if o.URL == "" {
-		host, err := os.Hostname()
-		if err != nil {
-			return n, "", err
-		}
-		o.URL = "https://" + strings.ToLower(host)
+		host, _ := OwnHost(ctx)
+		o.URL = "https://" + net.JoinHostPort(host, "443")
 	}
 	address, _, err := coord.ParseServer(o.URL)
 	return n, address, err
@@ -198,71 +193,6 @@ func readIdentity(dir string) (key.Server, error) {
 		return key.Server{}, fmt.Errorf("%s is damaged, restore it from a backup (machines pin this key): %w", path, err)
 	}
 	return k, nil
-}
-
-// certLife is that of the server's own certificate. What vouches for it is the signed hello, so it need not be short.
-const certLife = 10 * 365 * 24 * time.Hour
-
-// makeCertificate makes a self-signed certificate for the address, this host's name and loopback.
-func makeCertificate(dir, address string) error {
-	u, err := url.Parse(address)
-	if err != nil {
-		return err
-	}
-	now := time.Now()
-	serial := make([]byte, 16)
-	_, _ = rand.Read(serial)
-	tmpl := &x509.Certificate{
-		SerialNumber: new(big.Int).SetBytes(serial), Subject: pkix.Name{CommonName: "warren-coord"},
-		NotBefore: now.Add(-24 * time.Hour), NotAfter: now.Add(certLife), // other clocks may be behind
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}, DNSNames: []string{"localhost"},
-	}
-	if ip := net.ParseIP(u.Hostname()); ip != nil {
-		tmpl.IPAddresses = append(tmpl.IPAddresses, ip)
-	} else {
-		tmpl.DNSNames = append(tmpl.DNSNames, u.Hostname())
-	}
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return err
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &k.PublicKey, k)
-	if err != nil {
-		return err
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(k)
-	if err != nil {
-		return err
-	}
-	if err := writeFile(dir, fileKey, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})); err != nil {
-		return err
-	}
-	return writeFile(dir, fileCert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-}
-
-// loadCertificate reads the certificate from the files, or the server's own where they are not named. Its own it makes
-// anew where it is gone: machines trust the identity that attests it.
-func loadCertificate(dir, address, cert, key string) (*tls.Certificate, error) {
-	own := cert == ""
-	if own {
-		cert, key = filepath.Join(dir, fileCert), filepath.Join(dir, fileKey)
-		_, err1 := os.Stat(cert)
-		_, err2 := os.Stat(key)
-		if errors.Is(err1, fs.ErrNotExist) || errors.Is(err2, fs.ErrNotExist) {
-			if err := makeCertificate(dir, address); err != nil {
-				return nil, err
-			}
-		}
-	}
-	c, err := tls.LoadX509KeyPair(cert, key)
-	switch {
-	case err != nil && own:
-		return nil, fmt.Errorf("cannot load the TLS certificate %s: remove it, and the server makes another: %w", cert, err)
-	case err != nil:
-		return nil, fmt.Errorf("cannot load the TLS certificate %s: %w", cert, err)
-	}
-	return &c, nil
 }
 
 // inDir is a path to a socket in the directory that is short enough for any directory: the address of a Unix socket

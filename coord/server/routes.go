@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -133,6 +134,7 @@ func (s *Server) Handler() http.Handler {
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, "", errNotFound) })
 	guard := http.NewCrossOriginProtection()
+	_ = guard.AddTrustedOrigin(s.url) // also where a proxy gives us another Host
 	guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, "", errCrossOrigin) }))
 	return headers(guard.Handler(mux))
 }
@@ -296,20 +298,25 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, path string, err e
 	_, _ = w.Write(text)
 }
 
-// clientAddr is who asks. Behind a proxy it is what the proxy nearest to us says.
+// clientAddr is who asks: the other end of the connection or, where that is a proxy of ours, the nearest hop before it
+// that is none. What comes from elsewhere names nobody.
 func (s *Server) clientAddr(r *http.Request) netip.Addr {
-	if s.opts.BehindProxy {
-		said := r.Header.Values("X-Forwarded-For")
-		if len(said) > 0 {
-			last := said[len(said)-1]
-			if a, err := netip.ParseAddr(strings.TrimSpace(last[strings.LastIndex(last, ",")+1:])); err == nil {
-				return a.Unmap()
-			}
-		}
-	}
 	host, _, _ := net.SplitHostPort(r.RemoteAddr)
 	a, _ := netip.ParseAddr(host)
-	return a.Unmap()
+	a = a.Unmap()
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(hops) - 1; i >= 0 && s.isProxy(a); i-- {
+		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil {
+			break
+		}
+		a = hop.Unmap().WithZone("")
+	}
+	return a
+}
+
+func (s *Server) isProxy(a netip.Addr) bool {
+	return slices.ContainsFunc(s.opts.Proxies, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 func isTooLong(err error) bool {

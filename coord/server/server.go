@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -12,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strconv"
 	"sync"
@@ -40,13 +40,17 @@ const (
 // Options says how a server is run. The zero value serves with what Init made.
 type Options struct {
 	URL         string // replaces the one from Init, if set
-	BehindProxy bool   // a reverse proxy ends TLS and names the client in X-Forwarded-For
-	TLSCert     string // files with a certificate of one's own
-	TLSKey      string
-	Database    string       // URL of a PostgreSQL database; empty: SQLite in the state directory
-	Version     string       // of this program
-	Relay       http.Handler // an embedded relay's WebSockets, served at PathRelay
-	Log         *slog.Logger // nil: none
+	BehindProxy bool   // a reverse proxy ends TLS
+	// Proxies are the addresses of reverse proxies that are believed who the client is (X-Forwarded-For).
+	Proxies  []netip.Prefix
+	Chosen   string // the URL to take where nobody has said one, and the one of before leads to this host no more
+	TLSCert  string // files with a certificate of one's own
+	TLSKey   string
+	ACME     *ACMEOptions // a certificate from a public authority; nil: none
+	Database string       // URL of a PostgreSQL database; empty: SQLite in the state directory
+	Version  string       // of this program
+	Relay    http.Handler // an embedded relay's WebSockets, served at PathRelay
+	Log      *slog.Logger // nil: none
 	// Now is the clock; nil: the real one.
 	Now func() time.Time
 }
@@ -60,9 +64,10 @@ type Server struct {
 	dir       string
 	opts      Options
 	url       string
+	movedFrom string // the URL before it was chosen anew; empty: it was not
 	network   coord.Network
 	identity  key.Server
-	cert      *tls.Certificate // nil behind a proxy
+	certs     *certificates // nil behind a proxy
 	store     store.Store
 	log       *slog.Logger
 	now       func() time.Time
@@ -121,11 +126,11 @@ func Open(ctx context.Context, dir string, o Options) (_ *Server, err error) {
 		return nil, err
 	}
 	s.store = db
-	if err := s.load(ctx); err != nil {
+	if err := errors.Join(s.load(ctx), s.moved(ctx)); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	if !o.BehindProxy {
-		if s.cert, err = loadCertificate(dir, s.url, o.TLSCert, o.TLSKey); err != nil {
+		if s.certs, err = loadCertificates(dir, s.url, &o); err != nil {
 			return nil, errors.Join(err, db.Close())
 		}
 	}
@@ -208,6 +213,29 @@ func (s *Server) load(ctx context.Context) error {
 	})
 }
 
+// moved takes another URL where nobody has said one and the one that was chosen leads to this host no more.
+func (s *Server) moved(ctx context.Context) error {
+	if s.hub == nil || s.opts.URL != "" || s.opts.Chosen == "" || s.opts.Chosen == s.url {
+		return nil
+	}
+	chosen, _, err := coord.ParseServer(s.opts.Chosen)
+	if err != nil || chosen == s.url {
+		return err
+	}
+	return s.store.Write(ctx, func(tx store.Tx) error {
+		if _, err := tx.Meta(metaChosen); errors.Is(err, store.ErrNotFound) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if leadsHere(s.url, chosen) {
+			return nil
+		}
+		s.url, s.movedFrom = chosen, s.url
+		return tx.SetMeta(metaURL, chosen)
+	})
+}
+
 func formatSeq(n uint64) string { return strconv.FormatUint(n, 10) }
 
 // Key is the identity that machines pin.
@@ -216,17 +244,11 @@ func (s *Server) Key() key.ServerPublic { return s.identity.Public() }
 // URL is where machines reach the server.
 func (s *Server) URL() string { return s.url }
 
+// MovedFrom is the URL that the server had before its start, where it chose another; empty: none.
+func (s *Server) MovedFrom() string { return s.movedFrom }
+
 // Network is what is common to all machines.
 func (s *Server) Network() coord.Network { return s.network }
-
-// CertHash is the SHA-256 of the certificate that this server itself serves; nil behind a proxy.
-func (s *Server) CertHash() []byte {
-	if s.cert == nil {
-		return nil
-	}
-	sum := sha256.Sum256(s.cert.Certificate[0])
-	return sum[:]
-}
 
 // Registry is where the server's metrics are, for an embedded relay to add its own.
 func (s *Server) Registry() prometheus.Registerer { return s.count.registry }
@@ -240,24 +262,14 @@ func Identity(dir string) (key.ServerPublic, error) {
 	return k.Public(), nil
 }
 
-// TLS is the configuration of a listener that serves as the server does; nil behind a proxy.
-func (s *Server) TLS() *tls.Config {
-	if s.cert == nil {
-		return nil
-	}
-	return &tls.Config{
-		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{*s.cert}, NextProtos: []string{"h2", "http/1.1"},
-	}
-}
-
 // Serve answers on the listener (plain TCP; Serve does the TLS) until ctx ends. Then it lets what is under way end.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	if c := s.TLS(); c != nil {
-		ln = tls.NewListener(ln, c)
+		ln = tls.NewListener(servedListener{ln}, c)
 	}
 	srv := &http.Server{
 		Handler: s.Handler(), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
-		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ConnContext: withServed, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	admin, err := s.listenAdmin()
 	if err != nil {
@@ -271,6 +283,9 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	work.Go(func() { hubErr <- s.hub.run(inner) })
 	work.Go(func() { s.tidy(inner) })
 	work.Go(func() { s.sweep(inner) })
+	if s.certs != nil {
+		work.Go(func() { s.certs.run(inner) })
+	}
 	served := make(chan error, 1)
 	work.Go(func() { served <- srv.Serve(ln) })
 	work.Go(func() { _ = adminSrv.Serve(admin) })
