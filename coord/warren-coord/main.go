@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -66,10 +67,29 @@ func dated(date string) string {
 	return " (" + date + ")"
 }
 
-// defaultState is the directory that systemd gives a service, or the usual one.
+// systemState is where a service of the whole host keeps its state.
+const systemState = "/var/lib/warren-coord"
+
+// defaultState is the directory that systemd gives a service, or the usual one. Who is not root has one in their home
+// (XDG Base Directory Specification), unless there is one of the host's alone.
 func defaultState() string {
 	if dir := os.Getenv("STATE_DIRECTORY"); dir != "" {
 		return dir
 	}
-	return "/var/lib/warren-coord"
+	if os.Geteuid() == 0 {
+		return systemState
+	}
+	dir := os.Getenv("XDG_STATE_HOME")
+	if home, err := os.UserHomeDir(); !filepath.IsAbs(dir) && err == nil {
+		dir = filepath.Join(home, ".local", "state")
+	}
+	if dir = filepath.Join(dir, "warren-coord"); !filepath.IsAbs(dir) || there(systemState) && !there(dir) {
+		return systemState
+	}
+	return dir
+}
+
+func there(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }

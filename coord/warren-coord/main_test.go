@@ -83,7 +83,14 @@ func freePort(t *testing.T) string {
 // start runs the real program until it says that it serves. before are a program that starts it, and its arguments.
 func start(t *testing.T, dir, addr string, before ...string) *exec.Cmd {
 	t.Helper()
-	args := append(slices.Clone(before), "warren-coord", "serve", "--state", dir, "--listen", addr, "--url", "https://"+addr)
+	args := append(slices.Clone(before), "warren-coord", "serve", "--no-relay", "--state", dir, "--listen", addr, "--url", "https://"+addr)
+	cmd, _ := launch(t, args...)
+	return cmd
+}
+
+// launch runs a command line until it says that it serves, and gives what it said.
+func launch(t *testing.T, args ...string) (*exec.Cmd, string) {
+	t.Helper()
 	cmd := exec.Command(args[0], args[1:]...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -94,13 +101,15 @@ func start(t *testing.T, dir, addr string, before ...string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	var said strings.Builder
 	for lines := bufio.NewScanner(out); lines.Scan(); {
+		said.WriteString(lines.Text() + "\n")
 		if strings.HasPrefix(lines.Text(), "warren-coord serves") {
-			return cmd
+			return cmd, said.String()
 		}
 	}
-	t.Fatal("it ended before it served")
-	return nil
+	t.Fatalf("it ended before it served:\n%s", said.String())
+	return nil, ""
 }
 
 func run(t *testing.T, into any, args ...string) {

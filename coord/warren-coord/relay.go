@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"syscall"
 
 	"github.com/google/renameio/v2"
 	"github.com/warren-mesh/warren/coord"
@@ -22,29 +23,36 @@ import (
 // embeddedName is what the embedded relay is called among the network's relays.
 const embeddedName = "embedded"
 
-// embedded is the relay inside this process. The nil one does nothing.
+// embedded is the relay inside this process. The zero one does nothing.
 type embedded struct {
-	relay  *relayserver.Server
+	relay  *relayserver.Server // nil: none is asked for
+	web    http.Handler
 	key    key.Relay
 	host   string // what machines call it; empty: as the server
 	served bool
 }
 
-// newEmbedded opens the relay's sockets, if one is asked for.
-func newEmbedded(f serveFlags, keyFile string, issuer key.ServerPublic, log *slog.Logger) (*embedded, error) {
+// open opens the relay's sockets, if one is asked for.
+func (e *embedded) open(f serveFlags, keyFile string, s *server.Server, log *slog.Logger) (err error) {
 	if f.relayUDP == "" {
-		return nil, nil //nolint:nilnil // no relay is asked for
+		return nil
 	}
-	k, err := relayKey(keyFile)
-	if err != nil {
-		return nil, err
+	if e.key, err = relayKey(keyFile); err != nil {
+		return err
 	}
-	r, err := relayserver.New(relayserver.Config{UDP: f.relayUDP, Key: k, Issuers: []key.ServerPublic{issuer}, Log: log.With("part", "relay")})
-	if err != nil {
-		return nil, err
+	e.relay, err = relayserver.New(relayserver.Config{UDP: f.relayUDP, Key: e.key, Issuers: []key.ServerPublic{s.Key()}, Log: log.With("part", "relay")})
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf(textRelayTaken, f.relayUDP)
+	case err != nil:
+		return fmt.Errorf(textRelayFailed, err)
 	}
-	return &embedded{relay: r, key: k, host: f.relayHost}, nil
+	e.web, e.host = e.relay.Handler(), f.relayHost
+	return nil
 }
+
+// ServeHTTP serves the WebSockets. The server is open before the relay is, and serves after it.
+func (e *embedded) ServeHTTP(w http.ResponseWriter, r *http.Request) { e.web.ServeHTTP(w, r) }
 
 // relayKey reads the relay's key, and makes it the first time.
 func relayKey(path string) (key.Relay, error) {
@@ -63,21 +71,16 @@ func relayKey(path string) (key.Relay, error) {
 	return k, nil
 }
 
-func (e *embedded) handler() http.Handler {
-	if e == nil {
-		return nil
-	}
-	return e.relay.Handler()
-}
-
 // register puts the relay among the network's, or takes out the one that is no longer run.
 func (e *embedded) register(ctx context.Context, s *server.Server) error {
-	if e == nil {
+	if e.relay == nil {
 		return s.ForgetRelay(ctx, embeddedName)
 	}
-	if err := e.relay.Register(s.Registry()); err != nil {
-		return err
-	}
+	return errors.Join(e.relay.Register(s.Registry()), e.announce(ctx, s))
+}
+
+// announce tells the machines of the relay, and how they know its WebSockets.
+func (e *embedded) announce(ctx context.Context, s *server.Server) error {
 	u, err := url.Parse(s.URL())
 	if err != nil {
 		return err
@@ -87,13 +90,30 @@ func (e *embedded) register(ctx context.Context, s *server.Server) error {
 		host = u.Hostname()
 	}
 	return s.PutRelay(ctx, coord.Relay{
-		Name: embeddedName, Key: e.key.Public(), Cert: s.CertHash(),
+		Name: embeddedName, Key: e.key.Public(), Cert: s.RelayCert(),
 		UDP: net.JoinHostPort(host, fmt.Sprint(e.relay.UDPAddr().Port())), URL: s.URL() + server.PathRelay,
 	})
 }
 
+// follow tells the machines when the server has another certificate.
+func (e *embedded) follow(ctx context.Context, s *server.Server, log *slog.Logger) error {
+	for {
+		select {
+		case <-s.CertChanged():
+		case <-ctx.Done():
+			return nil
+		}
+		if e.relay == nil {
+			continue
+		}
+		if err := e.announce(ctx, s); err != nil && ctx.Err() == nil {
+			log.Error("machines cannot be told of the relay's new certificate", "err", err)
+		}
+	}
+}
+
 func (e *embedded) serve(ctx context.Context) error {
-	if e == nil {
+	if e.relay == nil {
 		return nil
 	}
 	e.served = true
@@ -101,7 +121,7 @@ func (e *embedded) serve(ctx context.Context) error {
 }
 
 func (e *embedded) close() error {
-	if e == nil || e.served {
+	if e.relay == nil || e.served {
 		return nil
 	}
 	return e.relay.Close()

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,13 +10,13 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"os/signal"
 	"path/filepath"
-	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/server"
 )
 
@@ -68,162 +67,178 @@ func initCommand(e *env) *cobra.Command {
 	return cmd
 }
 
-func sayInit(w io.Writer, e *env, s *server.Server) {
-	invite := coord.FormatInvite(s.URL(), s.Key())
-	if e.json {
-		_ = json.NewEncoder(w).Encode(map[string]string{"url": s.URL(), "server": s.Key().String(), "invite": invite})
-		return
-	}
-	_, _ = fmt.Fprintf(w, textInit, s.Network().Name, e.dir, s.URL(), s.Key().Short(), invite)
-}
-
 type serveFlags struct {
 	initFlags
-	listen, cert, key, metrics, relayUDP, relayHost string
-	proxy, verbose                                  bool
+	listen, metrics, logFormat      string
+	cert, key                       string
+	domain, acmeEmail, ca, caRoot   string
+	proxies                         []string
+	relayUDP, relayHost             string
+	noRelay, ownListen, ownRelayUDP bool // own: the flag was given
+	proxied, verbose                bool
 }
 
 func serveCommand(e *env) *cobra.Command {
 	var f serveFlags
 	cmd := &cobra.Command{
-		Use: "serve", Short: "Run the server", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), cmd.OutOrStdout(), e, f) },
+		Use: "serve", Short: "Run the server", Long: textServeLong,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf(textServeArgs, args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			fl := cmd.Flags()
+			f.proxied, f.ownListen, f.ownRelayUDP = fl.Changed("behind-proxy"), fl.Changed("listen"), fl.Changed("relay-udp")
+			return serve(cmd.Context(), cmd.OutOrStdout(), e, f)
+		},
 	}
 	f.add(cmd)
 	e.databaseFlag(cmd)
 	fl := cmd.Flags()
 	fl.StringVar(&f.listen, "listen", ":443", textFlagListen)
+	fl.StringVar(&f.domain, "domain", "", textFlagDomain)
+	fl.StringVar(&f.acmeEmail, "acme-email", "", textFlagEmail)
+	fl.StringVar(&f.ca, "acme-ca", "", textFlagCA)
+	fl.StringVar(&f.caRoot, "acme-ca-root", "", textFlagCARoot)
 	fl.StringVar(&f.cert, "tls-cert", "", textFlagCert)
 	fl.StringVar(&f.key, "tls-key", "", textFlagKey)
-	fl.BoolVar(&f.proxy, "behind-proxy", false, textFlagProxy)
+	fl.StringSliceVar(&f.proxies, "behind-proxy", nil, textFlagProxy)
+	fl.Lookup("behind-proxy").NoOptDefVal = "127.0.0.0/8,::1"
 	fl.StringVar(&f.metrics, "metrics", "", textFlagMetrics)
-	fl.StringVar(&f.relayUDP, "relay-udp", "", textFlagRelay)
+	fl.StringVar(&f.relayUDP, "relay-udp", ":3478", textFlagRelay)
 	fl.StringVar(&f.relayHost, "relay-host", "", textFlagRelayHost)
+	fl.BoolVar(&f.noRelay, "no-relay", false, textFlagNoRelay)
+	fl.StringVar(&f.logFormat, "log-format", "text", textFlagLogFormat)
 	fl.BoolVar(&f.verbose, "verbose", false, textFlagVerbose)
 	cmd.MarkFlagsRequiredTogether("tls-cert", "tls-key")
-	cmd.MarkFlagsMutuallyExclusive("tls-cert", "behind-proxy")
+	cmd.MarkFlagsMutuallyExclusive("tls-cert", "behind-proxy", "domain")
+	cmd.MarkFlagsMutuallyExclusive("no-relay", "relay-udp")
 	return cmd
+}
+
+func (f *serveFlags) logger(w io.Writer) (*slog.Logger, error) {
+	o := &slog.HandlerOptions{Level: slog.LevelInfo}
+	if f.verbose {
+		o.Level = slog.LevelDebug
+	}
+	switch f.logFormat {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, o)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, o)), nil
+	}
+	return nil, fmt.Errorf("--log-format %q is none: give text or json", f.logFormat)
 }
 
 // serve runs until ctx ends: the server, and what was asked for beside it.
 func serve(ctx context.Context, out io.Writer, e *env, f serveFlags) (err error) {
-	level := slog.LevelInfo
-	if f.verbose {
-		level = slog.LevelDebug
+	log, err := f.logger(os.Stderr)
+	if err != nil {
+		return err
 	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	database, err := e.postgres()
 	if err != nil {
 		return err
 	}
-	if err := ensureInit(ctx, out, e, f, database); err != nil {
-		return err
-	}
-	identity, err := server.Identity(e.dir)
+	o, err := f.options(ctx)
 	if err != nil {
 		return err
 	}
-	emb, err := newEmbedded(f, filepath.Join(e.dir, server.FileRelay), identity, log)
+	o.Version, o.Log, o.Database = version, log, database
+	var l listeners
+	defer func() { err = errors.Join(err, l.close()) }()
+	l.openHTTP(&f, &o)
+	// The socket comes before the set-up: what cannot be served leaves nothing behind.
+	fresh, err := newDir(e.dir)
+	if err == nil && fresh {
+		if err = l.open(&f); err == nil {
+			err = setUp(ctx, e.dir, &f, o)
+		}
+	}
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, emb.close()) }()
-	s, err := server.Open(ctx, e.dir, server.Options{
-		URL: f.url, BehindProxy: f.proxy, TLSCert: f.cert, TLSKey: f.key, Version: version, Log: log, Relay: emb.handler(),
-		Database: database,
-	})
+	emb := &embedded{}
+	if f.relayUDP != "" {
+		o.Relay = emb
+	}
+	s, err := server.Open(ctx, e.dir, o)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
+	if !fresh {
+		if err := l.open(&f); err != nil {
+			return err
+		}
+	}
+	if err := emb.open(f, filepath.Join(e.dir, server.FileRelay), s, log); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, emb.close()) }()
 	if err := emb.register(ctx, s); err != nil {
 		return err
 	}
-	ln, err := net.Listen("tcp", f.listen)
-	if err != nil {
-		return fmt.Errorf("cannot listen: %w", err)
+	if fresh {
+		sayFresh(ctx, out, e.dir, s, &f)
 	}
-	metrics, err := listenMetrics(f.metrics)
-	if err != nil {
-		return errors.Join(err, ln.Close())
-	}
-	if err := saySetup(ctx, out, s, f); err != nil {
-		return errors.Join(err, ln.Close())
-	}
-	_, _ = fmt.Fprintf(out, textReady, s.URL())
-	log.Info("serving", "listen", ln.Addr().String(), "url", s.URL(), "fingerprint", s.Key().Short(), "version", version)
-	return together(ctx,
-		func(ctx context.Context) error { return s.Serve(ctx, ln) },
-		func(ctx context.Context) error { return serveMetrics(ctx, metrics, s.Metrics()) },
+	log.Info("serving", "listen", l.main.Addr().String(), "url", s.URL(), "fingerprint", s.Key().Short(), "version", version)
+	main := l.main
+	l.main = nil
+	return together(
+		ctx,
+		func(ctx context.Context) error { return s.Serve(ctx, main) },
+		func(ctx context.Context) error { return serveMetrics(ctx, l.metrics, s.Metrics()) },
+		func(ctx context.Context) error { return sayReady(ctx, out, s, &f) },
+		func(ctx context.Context) error { return reloads(ctx, s, f.cert != "") },
+		func(ctx context.Context) error { return emb.follow(ctx, s, log) },
 		emb.serve,
 	)
 }
 
-// saySetup shows the way to the first owner's account while there is none.
-func saySetup(ctx context.Context, out io.Writer, s *server.Server, f serveFlags) error {
-	link, err := s.SetupLink(ctx)
-	if err != nil || link == "" {
-		return err
+// newDir reports whether nothing has been set up in the directory.
+func newDir(dir string) (bool, error) {
+	_, err := server.Identity(dir)
+	if errors.Is(err, server.ErrNotInitialized) {
+		return true, nil
 	}
-	_, _ = fmt.Fprintf(out, textSetup, link)
-	if f.cert == "" && !f.proxy {
-		hash := strings.ReplaceAll(fmt.Sprintf("% X", s.CertHash()), " ", ":")
-		_, _ = fmt.Fprintf(out, textOwnCert, hash)
-	}
-	return nil
+	return false, err
 }
 
-// ensureInit sets the server up where nothing is yet.
-func ensureInit(ctx context.Context, out io.Writer, e *env, f serveFlags, database string) error {
-	_, err := server.Identity(e.dir)
-	if !errors.Is(err, server.ErrNotInitialized) {
-		return err
-	}
-	o, err := f.options(database)
+// setUp makes the server's state.
+func setUp(ctx context.Context, dir string, f *serveFlags, o server.Options) error {
+	i, err := f.initFlags.options(o.Database)
 	if err != nil {
 		return err
 	}
-	if o.URL == "" {
-		if o.URL, err = ownURL(f.listen); err != nil {
-			return err
+	if i.URL = o.URL; i.URL == "" {
+		i.URL, i.Chosen = o.Chosen, true
+	}
+	if i.URL == "" {
+		return errors.New(textProxyURL)
+	}
+	return server.Init(ctx, dir, i)
+}
+
+// reloads has the certificate's files read again at SIGHUP, as services are told to. Where there are none, SIGHUP is
+// what it always is: the terminal is closed.
+func reloads(ctx context.Context, s *server.Server, files bool) error {
+	if !files {
+		return nil
+	}
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, syscall.SIGHUP)
+	defer signal.Stop(told)
+	for {
+		select {
+		case <-told:
+			s.ReloadCert()
+		case <-ctx.Done():
+			return nil
 		}
 	}
-	if err := server.Init(ctx, e.dir, o); err != nil {
-		return err
-	}
-	s, err := server.Open(ctx, e.dir, server.Options{BehindProxy: true, Database: database})
-	if err != nil {
-		return err
-	}
-	sayInit(out, e, s)
-	return s.Close()
-}
-
-// ownURL is this host's name with the port that the server listens on.
-func ownURL(listen string) (string, error) {
-	host, err := os.Hostname()
-	if err != nil {
-		return "", err
-	}
-	h, port, err := net.SplitHostPort(listen)
-	if err != nil {
-		return "", fmt.Errorf("--listen %q: %w", listen, err)
-	}
-	if ip, err := netip.ParseAddr(h); h != "" && (err != nil || !ip.IsUnspecified()) {
-		host = h
-	}
-	return "https://" + net.JoinHostPort(host, port), nil
-}
-
-func listenMetrics(addr string) (net.Listener, error) {
-	if addr == "" {
-		return nil, nil //nolint:nilnil // no listener is asked for
-	}
-	ln, err := net.Listen("tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("cannot listen for metrics: %w", err)
-	}
-	return ln, nil
 }
 
 func serveMetrics(ctx context.Context, ln net.Listener, h http.Handler) error {

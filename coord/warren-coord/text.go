@@ -14,8 +14,9 @@ const (
 	textShort   = "Warren's coordination server"
 	textLong    = `Warren-coord is the server at which the machines of a Warren network meet.
 
-  warren-coord init --url https://coord.example.org    set it up (or let serve do it)
-  warren-coord serve                                   run it; it prints the link that makes the first owner
+  warren-coord serve                                   set it up and run it; it prints what to do next
+  warren-coord serve --domain coord.example.org        the same, with a certificate that browsers know
+  warren-coord init --url https://coord.example.org    only set it up
   warren-coord user add anna                           make an account without the page
   warren-coord key create                              or a key that lets a machine in without a page
   warren-coord invite                                  the link that machines join with
@@ -42,16 +43,22 @@ names. The SQLite file is kept, under another name.`
 	textFlagState     = "state directory"
 	textFlagDatabase  = "PostgreSQL instead of SQLite: postgres://user@host/database, or file:PATH of a file that holds the URL (default: $WARREN_DATABASE)"
 	textFlagJSON      = "print JSON"
-	textFlagURL       = "where machines reach the server: https://host[:port]"
+	textFlagURL       = "where machines reach the server: https://host[:port] (default: this host's name or address)"
 	textFlagNetwork   = "name of the network"
 	textFlagIPv4      = "IPv4 addresses of the network"
-	textFlagListen    = "address to listen on"
-	textFlagCert      = "certificate file (PEM); without it the server's own is used"
+	textFlagListen    = "address to listen on (behind a proxy: 127.0.0.1:8080)"
+	textFlagDomain    = "get a certificate for this name from a public authority, which accepts its terms; the name must lead to this host, port 443"
+	textFlagEmail     = "where the authority can reach you about the certificate"
+	textFlagCA        = "address of the authority's ACME directory (default: Let's Encrypt)"
+	textFlagCARoot    = "file of the certificates (PEM) that vouch for the authority itself; needed for one of your own"
+	textFlagCert      = "certificate file (PEM), read again when it changes; without it the server's own is used"
 	textFlagKey       = "private key file (PEM) of the certificate"
-	textFlagProxy     = "a reverse proxy ends TLS: speak plain HTTP and take the client's address from X-Forwarded-For"
+	textFlagProxy     = "a reverse proxy ends TLS: speak plain HTTP, and believe X-Forwarded-For of these addresses (--behind-proxy=10.0.0.5,10.1.0.0/16; alone: of this host)"
 	textFlagMetrics   = "address to serve Prometheus metrics on (plain HTTP)"
-	textFlagRelay     = "run the embedded relay, with this UDP address (such as :3478)"
+	textFlagRelay     = "UDP address of the embedded relay; empty: no relay"
 	textFlagRelayHost = "host or address at which machines reach the embedded relay's UDP port (default: the server's)"
+	textFlagNoRelay   = "run no embedded relay"
+	textFlagLogFormat = "how the log is written: text or json"
 	textFlagVerbose   = "log more"
 	textFlagRole      = "what the account may do: owner, admin, auditor (sees all, changes nothing) or member (its own machines)"
 	textFlagUser      = "whose machines the key lets in"
@@ -68,7 +75,25 @@ names. The SQLite file is kept, under another name.`
 	textPasswordDiffer = "the two passwords differ: nothing was changed"
 	textNoServer       = "no warren-coord runs on %s: start it with 'warren-coord serve'"
 	textReady          = "warren-coord serves %s\n"
-	textInit           = `The network %q is set up in %s.
+	textServeLong      = `Run the server. In a state directory where nothing is yet it sets the server up first. Nothing has to be given:
+
+  warren-coord serve                                        on this host's address, with a certificate of its own
+  warren-coord serve --domain coord.example.org             with a name, and a certificate from Let's Encrypt
+  warren-coord serve --tls-cert FULLCHAIN --tls-key KEY     with a certificate that something else renews
+  warren-coord serve --behind-proxy --url https://NAME      behind nginx, Caddy or another reverse proxy
+
+Machines pin the server's identity and not its certificate, so it can be changed from one to another at any time.`
+	textServeArgs   = "serve takes no argument %q (proxies are given with an equals sign: --behind-proxy=ADDRESS)"
+	textBadProxy    = "--behind-proxy: %q is no address, give some such as 10.0.0.5 or 10.1.0.0/16, with commas between them"
+	textBadListen   = "--listen %q is no address to listen on, give one such as :443 or 192.0.2.1:8443"
+	textBadDomain   = "--domain %q is no full name: give one such as coord.example.org"
+	textProxyURL    = "behind a proxy the server cannot know its own address: give it with --url https://NAME"
+	textNoPort      = "cannot listen on TCP %s: ports below 1024 are for root. Run it with sudo, or on another port: --listen :8443 (or allow it once: sudo setcap cap_net_bind_service=+ep \"$(command -v warren-coord)\")"
+	textPortTaken   = "cannot listen on TCP %s: another program listens there. Stop it, or choose another port (--listen :8443), or serve behind it if it is a web server (--behind-proxy)"
+	textNotOurs     = "cannot listen on TCP %s: this host has no such address, see 'ip address'"
+	textRelayTaken  = "cannot listen on UDP %s: another program listens there (a STUN or TURN server?). Stop it, or give the relay another port (--relay-udp :3479), or go without the embedded relay (--no-relay)"
+	textRelayFailed = "the embedded relay: %w; give it another address (--relay-udp), or go without it (--no-relay)"
+	textInit        = `The network %q is set up in %s.
 
   Server       %s
   Fingerprint  %s
@@ -80,16 +105,43 @@ Start it with 'warren-coord serve'. Machines join with 'warren up' and the invit
 	textNoName    = "the name is empty: give one"
 	textNoCommand = "there is no command %q: '%s --help' lists those that there are"
 	textKeyOnce   = "This key is shown only now:"
-	textSetup     = `
-There is no owner yet. Within a day, make the first account at
+	textFresh     = `
+The network %q is set up in %s.
+
+  Address      %s%s
+  Fingerprint  %s
+  Open         %s
+`
+	textWhyName     = "\n               this host's name. Another: --url https://NAME, or --domain NAME for a public certificate"
+	textWhyPublic   = "\n               this host's address. With a name: --domain NAME gets a certificate that browsers know"
+	textWhyPrivate  = "\n               this host's address in its local network. For machines elsewhere: a name that leads here (--url https://NAME)"
+	textWhyListen   = "\n               from --listen. Another: --url https://NAME"
+	textWhyLoopback = "\n               only this very host reaches it there. For others: --listen :443, or --url https://NAME"
+	textMoved       = "The address is %s now, no longer %s: machines that know the old one join again with 'warren up' and the new invite link.\n"
+	textPorts       = "TCP %s and UDP %s, in firewall and router"
+	textPort        = "TCP %s, in firewall and router"
+	textSetup       = `
+There is no owner yet. Open this link, once and within a day:
 
   %s
 
-The link works once. Another start, or 'warren-coord setup', makes another link.
+  ┌─────────────┐    ┌───────────────────┐    ┌──────────────────────┐
+  │  this link  │ ─▶ │ your name and     │ ─▶ │ the page shows the   │
+  │ in a browser│    │ password: owner   │    │ line for each machine│
+  └─────────────┘    └───────────────────┘    └──────────────────────┘
+
+Another link: warren-coord setup.
 `
-	textOwnCert = `
+	textSetupHidden = "There is no owner yet: 'warren-coord setup', on this host, prints the link that makes the first.\n"
+	textOwnCert     = `
 The browser does not know the server's own certificate and will say so. It is the right one if its SHA-256 is
   %s
+`
+	textCertAsked  = "Getting a certificate for %s …\n"
+	textCertThere  = "  it is there, after %.1f s, and will be renewed by itself.\n"
+	textCertFailed = `There is no certificate for %s yet: %v
+Check that the name leads to this host, and that its port 443 can be reached from the internet. It is tried again by itself.
+Until then the server's own certificate is served: machines trust it, browsers warn of it.
 `
 )
 
@@ -104,7 +156,7 @@ func explain(err error) string {
 	case errors.Is(err, fs.ErrExist):
 		return err.Error() + ": name a new file"
 	case errors.Is(err, fs.ErrPermission):
-		return err.Error() + ": run it as the server's user or as root"
+		return err.Error() + ": run it as the server's user or as root, or name another state directory with --state"
 	case errors.Is(err, syscall.ENOSPC):
 		return err.Error() + ": make room on the disk"
 	}

@@ -32,6 +32,21 @@ func Start(t lab.TB, n *lab.Net, programs Programs) *Mesh {
 	return m
 }
 
+// Serve starts warren-coord in the lab's internet as somebody does who just types it: nothing is set up before, there is
+// no other relay, and its port is 443. It waits until it is ready.
+func Serve(t lab.TB, n *lab.Net, programs Programs, flags ...string) *Mesh {
+	t.Helper()
+	m := &Mesh{Net: n, t: t, programs: programs}
+	c := &Coord{Machine: n.Internet().Host("coord"), m: m}
+	m.Coord = c
+	c.URL = fmt.Sprintf("https://%s", c.Addr())
+	state := "STATE_DIRECTORY=" + filepath.Join(c.Dir(), "state") // as systemd gives it
+	c.Proc = c.Machine.Start(append([]string{"env", state, programs.path("warren-coord"), "serve"}, flags...)...)
+	c.Proc.WaitOutput("warren-coord serves "+c.URL+"\n", startLimit)
+	c.Invite = strings.TrimSpace(c.Run("invite"))
+	return m
+}
+
 // Coord is a running warren-coord.
 type Coord struct {
 	*lab.Machine
@@ -62,7 +77,7 @@ func (m *Mesh) startCoord(machine *lab.Machine) *Coord {
 // Start starts the server, at first or again, and waits until it answers.
 func (c *Coord) Start() {
 	c.m.t.Helper()
-	c.Proc = c.Machine.Start(c.args("serve", "--listen", ":8443")...)
+	c.Proc = c.Machine.Start(c.args("serve", "--listen", ":8443", "--no-relay")...)
 	lab.Eventually(c.m.t, startLimit, func() error {
 		if !c.Proc.Running() {
 			c.m.t.Fatalf("warren-coord ended")
