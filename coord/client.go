@@ -366,6 +366,12 @@ func (c *Client) FinishLogin(ctx context.Context, req CodeRequest) error {
 	return nil
 }
 
+// CancelLogin ends a login that nobody waits for any more.
+func (c *Client) CancelLogin(ctx context.Context, loginID string) error {
+	body := func(*link) (any, error) { return &StopRequest{LoginID: loginID}, nil }
+	return c.do(ctx, http.MethodPost, PathRegisterStop, body, nil)
+}
+
 // WaitApproval waits until an admin has let this machine in. It ends with CodeNotRegistered if the machine was
 // refused.
 func (c *Client) WaitApproval(ctx context.Context) error {

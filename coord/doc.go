@@ -16,7 +16,8 @@
 //	   │                                                       │  body never says who asks
 //	   │  POST /v1/register   {node, proof, authKey | …}       │
 //	   │ ────────────────────────────────────────────────────▶ │  registered at once, or a login id;
-//	   │  GET  /v1/register/wait, POST /v1/register/code       │  then the login's end
+//	   │  GET  /v1/register/wait, POST /v1/register/code,      │  then the login's end,
+//	   │  POST /v1/register/stop                               │  or nobody waits for it any more
 //	   │                                                       │
 //	   │  GET  /v1/approval                                    │
 //	   │ ────────────────────────────────────────────────────▶ │  where an admin has to approve new machines:

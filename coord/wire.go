@@ -22,6 +22,7 @@ const (
 	PathRegister     = "/v1/register"
 	PathRegisterWait = "/v1/register/wait"
 	PathRegisterCode = "/v1/register/code"
+	PathRegisterStop = "/v1/register/stop"
 	PathNode         = "/v1/node"
 	PathNetmap       = "/v1/netmap"
 	PathApproval     = "/v1/approval"
@@ -103,6 +104,11 @@ type CodeRequest struct {
 	LoginID  string `json:"loginId"`
 	Code     string `json:"code"`
 	Verifier string `json:"verifier"` // PKCE
+}
+
+// StopRequest ends a login that nobody at the machine waits for any more: its page lets no machine in.
+type StopRequest struct {
+	LoginID string `json:"loginId"`
 }
 
 // NodeUpdate is all that a machine says of itself; it replaces what it said before.

@@ -91,6 +91,16 @@ func (c *Client) Logout(ctx context.Context) error {
 	return err
 }
 
+// Profiles lists this machine's logins.
+func (c *Client) Profiles(ctx context.Context) (*Profiles, error) {
+	return ask[*Profiles](ctx, c, http.MethodGet, pathProfiles, nil)
+}
+
+// Switch goes over to another login.
+func (c *Client) Switch(ctx context.Context, r SwitchRequest) (*UpReply, error) {
+	return ask[*UpReply](ctx, c, http.MethodPost, pathSwitch, r)
+}
+
 // Ping sends one ping and waits for its answer.
 func (c *Client) Ping(ctx context.Context, r PingRequest) (*PingReply, error) {
 	return ask[*PingReply](ctx, c, http.MethodPost, pathPing, r)

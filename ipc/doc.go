@@ -6,10 +6,12 @@
 //	GET   /v1/status          read     Status
 //	GET   /v1/watch           read     one Status now and one after every change, a line each
 //	GET   /v1/prefs           read     Prefs
+//	GET   /v1/profiles        read     Profiles
 //	POST  /v1/ping            read     PingRequest    -> PingReply
 //	PATCH /v1/prefs           operate  PrefsEdit      -> Prefs
 //	POST  /v1/up              operate  UpRequest      -> UpReply
 //	POST  /v1/down            operate
+//	POST  /v1/switch          operate  SwitchRequest  -> UpReply
 //	POST  /v1/login/wait      operate  LoginWait      -> UpReply
 //	POST  /v1/login/finish    operate  LoginFinish    -> UpReply
 //	POST  /v1/logout          operate

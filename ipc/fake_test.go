@@ -117,6 +117,12 @@ func (f *fake) LoginFinish(context.Context, LoginFinish) (*UpReply, error) {
 
 func (f *fake) Logout(context.Context) error { return f.note("logout") }
 
+func (f *fake) Profiles(context.Context) (*Profiles, error) { return &Profiles{}, f.note("profiles") }
+
+func (f *fake) Switch(context.Context, SwitchRequest) (*UpReply, error) {
+	return &UpReply{State: StateRunning}, f.note("switch")
+}
+
 func (f *fake) Ping(context.Context, PingRequest) (*PingReply, error) {
 	return &PingReply{Name: "bob", Addr: netip.MustParseAddr("100.64.0.3")}, f.note("ping")
 }

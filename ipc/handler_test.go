@@ -21,6 +21,8 @@ var expected = []struct {
 }{
 	{"GET /v1/status", "", LevelRead, "status"},
 	{"GET /v1/prefs", "", LevelRead, "prefs"},
+	{"GET /v1/profiles", "", LevelRead, "profiles"},
+	{"POST /v1/switch", `{"profile":"work"}`, LevelOperate, "switch"},
 	{"POST /v1/ping", `{"peer":"bob"}`, LevelRead, "ping"},
 	{"PATCH /v1/prefs", `{"hostname":"x"}`, LevelOperate, "edit"},
 	{"PATCH /v1/prefs", `{}`, LevelOperate, "edit"},
@@ -98,6 +100,7 @@ func TestADeniedEditNamesTheCommandThatWouldWork(t *testing.T) {
 		{"PATCH /v1/prefs", `{"port":41641}`, "Run: sudo warren set --port 41641"},
 		{"PATCH /v1/prefs", `{"port":1,"hostname":"den"}`, "Run: sudo warren set --hostname den --port 1"},
 		{"PATCH /v1/prefs", `{"port":1,"hostname":"$(reboot)"}`, "Run: sudo warren set --hostname NAME --port 1"},
+		{"PATCH /v1/prefs", `{"port":1,"profile":"$(reboot)"}`, "Run: sudo warren set --profile-name NAME --port 1"},
 		{"POST /v1/up", `{"authKey":"hush","edit":{"port":1}}`, "Run: sudo warren up --port 1"},
 	} {
 		e := refusal(t, as(Handler(newFake(), quiet), LevelOperate, request(c.request, c.body)))

@@ -38,7 +38,8 @@ type Prefs struct {
 // PrefsEdit names what to change; the rest stays as it is.
 type PrefsEdit struct {
 	Hostname *string `json:"hostname,omitempty"`
-	Port     *uint16 `json:"port,omitempty"` // admin
+	Port     *uint16 `json:"port,omitempty"`    // admin
+	Profile  *string `json:"profile,omitempty"` // another name for the current profile
 }
 
 // Level is what the edit asks of its caller.
@@ -52,6 +53,7 @@ func (e PrefsEdit) Level() Level {
 // UpRequest asks the daemon to be on its network, and to log in where it must. Empty fields leave things as they are.
 type UpRequest struct {
 	Server    string    `json:"server,omitempty"`    // URL, or an invite link
+	Profile   string    `json:"profile,omitempty"`   // name or ID of a login; a name that none has makes another login
 	ServerKey string    `json:"serverKey,omitempty"` // the identity to pin, where the URL alone cannot be trusted
 	AuthKey   string    `json:"authKey,omitempty"`   // a pre-auth key
 	Challenge string    `json:"challenge,omitempty"` // PKCE S256 of the caller's verifier, for a login on this device
@@ -73,7 +75,8 @@ type Login struct {
 	Expires time.Time `json:"expires"`
 }
 
-// LoginWait waits for the end of a login, for as long as the caller stays connected.
+// LoginWait waits for the end of a login. When the caller goes away before, the login ends without success: nobody
+// would see it succeed.
 type LoginWait struct {
 	ID string `json:"id"`
 }
@@ -83,6 +86,30 @@ type LoginFinish struct {
 	ID       string `json:"id"`
 	Code     string `json:"code"`
 	Verifier string `json:"verifier"`
+}
+
+// Profile is a login of this machine: one account at one server. A machine may have several, and is on the network of
+// one at a time.
+type Profile struct {
+	ID      string `json:"id"`
+	Name    string `json:"name"` // unique
+	Server  string `json:"server"`
+	User    string `json:"user,omitempty"`    // the account; empty: none, or not known yet
+	Network string `json:"network,omitempty"` // as last heard
+	Current bool   `json:"current,omitempty"`
+	// NeedsLogin: the server does not know this machine any more. Whether a key expired shows when the profile is current.
+	NeedsLogin bool `json:"needsLogin,omitempty"`
+	Pending    bool `json:"pending,omitempty"` // waits for an admin's approval
+}
+
+// Profiles are a machine's logins, by name. What was logged out is none.
+type Profiles struct {
+	Profiles []Profile `json:"profiles"`
+}
+
+// SwitchRequest names the login to use from now on, by name or ID.
+type SwitchRequest struct {
+	Profile string `json:"profile"`
 }
 
 // PingRequest names a peer by name, DNS name or address.
@@ -114,6 +141,8 @@ type Backend interface {
 	LoginWait(ctx context.Context, r LoginWait) (*UpReply, error)
 	LoginFinish(ctx context.Context, r LoginFinish) (*UpReply, error)
 	Logout(ctx context.Context) error
+	Profiles(ctx context.Context) (*Profiles, error)
+	Switch(ctx context.Context, r SwitchRequest) (*UpReply, error)
 	Ping(ctx context.Context, r PingRequest) (*PingReply, error)
 }
 
@@ -125,6 +154,7 @@ const (
 	CodeNotUp      = "not-up"       //
 	CodeNeedsLogin = "needs-login"  //
 	CodeNoPeer     = "no-such-peer" //
+	CodeNoProfile  = "no-such-profile"
 	CodeTimeout    = "timeout"
 	CodeCoord      = "coord"    // the coordination server refused, or cannot be reached
 	CodeIdentity   = "identity" // the server is not the one that was pinned

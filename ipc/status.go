@@ -15,6 +15,7 @@ type State string
 const (
 	StateNoServer   State = "no-server"   // no coordination server was ever named: up with one
 	StateNeedsLogin State = "needs-login" // this machine is no node of its network, or its key expired: log in
+	StatePending    State = "pending"     // logged in, and an admin has to approve this machine: wait, it goes on by itself
 	StateDown       State = "down"        // logged in and switched off: up
 	StateStarting   State = "starting"    // on the way up, without a netmap yet
 	StateRunning    State = "running"     // packets flow
@@ -24,6 +25,7 @@ const (
 type Status struct {
 	Version  string    `json:"version"` // of the daemon
 	State    State     `json:"state"`
+	Profile  string    `json:"profile,omitempty"` // name of the login in use
 	Server   string    `json:"server,omitempty"`  // URL of the coordination server
 	Network  Network   `json:"network,omitzero"`  // zero before the first netmap
 	Self     Self      `json:"self"`              //
@@ -158,4 +160,15 @@ type Problem struct {
 	Code string `json:"code"`          // stable, for programs
 	Text string `json:"text"`          // what is wrong
 	Fix  string `json:"fix,omitempty"` // what to do
+	// Level is ProblemNotice for what has time, ProblemUrgent for what has not, and empty for what lies between.
+	Level ProblemLevel `json:"level,omitempty"`
 }
+
+// ProblemLevel is how loudly a Problem is to be told.
+type ProblemLevel string
+
+// The levels beside the plain one.
+const (
+	ProblemNotice ProblemLevel = "notice"
+	ProblemUrgent ProblemLevel = "urgent"
+)

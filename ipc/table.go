@@ -18,6 +18,8 @@ const (
 	pathLoginWait   = "/v1/login/wait"
 	pathLoginFinish = "/v1/login/finish"
 	pathLogout      = "/v1/logout"
+	pathProfiles    = "/v1/profiles"
+	pathSwitch      = "/v1/switch"
 )
 
 // operation is one line of the table. Its level is asked before its body is read; a request that asks for more
@@ -35,10 +37,12 @@ var operations = []operation{
 	{http.MethodGet, pathStatus, LevelRead, "warren status", asks(Backend.Status)},
 	{http.MethodGet, pathWatch, LevelRead, "warren status --watch", watch},
 	{http.MethodGet, pathPrefs, LevelRead, "warren status", asks(Backend.Prefs)},
+	{http.MethodGet, pathProfiles, LevelRead, "warren switch --list", asks(Backend.Profiles)},
 	{http.MethodPost, pathPing, LevelRead, "warren ping", calls(Backend.Ping, nil)},
 	{http.MethodPatch, pathPrefs, LevelOperate, "warren set", calls(Backend.EditPrefs, editNeeds)},
 	{http.MethodPost, pathUp, LevelOperate, "warren up", calls(Backend.Up, upNeeds)},
 	{http.MethodPost, pathDown, LevelOperate, "warren down", orders(Backend.Down)},
+	{http.MethodPost, pathSwitch, LevelOperate, "warren switch", calls(Backend.Switch, nil)},
 	{http.MethodPost, pathLoginWait, LevelOperate, "warren up", calls(Backend.LoginWait, nil)},
 	{http.MethodPost, pathLoginFinish, LevelOperate, "warren up", calls(Backend.LoginFinish, nil)},
 	{http.MethodPost, pathLogout, LevelOperate, "warren logout", orders(Backend.Logout)},
@@ -118,6 +122,9 @@ func (e PrefsEdit) flags() string {
 			name = "NAME"
 		}
 		s += " --hostname " + name
+	}
+	if e.Profile != nil {
+		s += " --profile-name NAME"
 	}
 	if e.Port != nil {
 		s += fmt.Sprintf(" --port %d", *e.Port)

@@ -40,11 +40,11 @@ func (p *program) logout() *cobra.Command {
 
 func (p *program) set() *cobra.Command {
 	var (
-		hostname string
-		port     uint16
+		hostname, profile string
+		port              uint16
 	)
 	cmd := &cobra.Command{
-		Use: "set --hostname NAME | --port NUMBER", Short: textShortSet, Long: textLongSet,
+		Use: "set --hostname NAME | --port NUMBER | --profile-name NAME", Short: textShortSet, Long: textLongSet,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var e ipc.PrefsEdit
@@ -53,6 +53,9 @@ func (p *program) set() *cobra.Command {
 			}
 			if cmd.Flags().Changed("port") {
 				e.Port = &port
+			}
+			if cmd.Flags().Changed("profile-name") {
+				e.Profile = &profile
 			}
 			if e == (ipc.PrefsEdit{}) {
 				return usage(cmd, textSetNothing)
@@ -69,5 +72,6 @@ func (p *program) set() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&hostname, "hostname", "", textFlagHostname)
 	cmd.Flags().Uint16Var(&port, "port", 0, textFlagPort)
+	cmd.Flags().StringVar(&profile, "profile-name", "", textFlagProfileName)
 	return cmd
 }

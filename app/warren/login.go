@@ -15,12 +15,12 @@ import (
 
 // throughLogin shows the login's page and waits for its end, whichever comes first: the browser that comes back to
 // this machine, or the daemon's word that somebody typed the code on another device.
-func (p *program) throughLogin(ctx context.Context, c *ipc.Client, l *ipc.Login, secret login.Secret, asked string, f upFlags) error {
+func (p *program) throughLogin(outer context.Context, c *ipc.Client, l *ipc.Login, secret login.Secret, asked string, f upFlags) error {
 	page, err := login.NewPage(l, asked)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, min(login.MaxWait, max(time.Until(l.Expires), time.Second)))
+	ctx, cancel := context.WithTimeout(outer, min(login.MaxWait, max(time.Until(l.Expires), time.Second)))
 	defer cancel()
 	ends := make(chan error, 2)
 	waits := 1
@@ -45,6 +45,9 @@ func (p *program) throughLogin(ctx context.Context, c *ipc.Client, l *ipc.Login,
 		if late := <-ends; late == nil {
 			err = nil
 		}
+	}
+	if outer.Err() != nil && err != nil {
+		return &failure{exitInterrupted, textLoginStopped}
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return &failure{exitServer, textLoginExpired}
@@ -112,6 +115,15 @@ type loginLine struct {
 }
 
 func (p *program) line(l upLine) { _ = json.NewEncoder(p.out).Encode(l) }
+
+// showPending says that up waits for an admin.
+func (p *program) showPending(s *ipc.Status, f upFlags) {
+	if f.json {
+		p.line(upLine{State: s.State})
+		return
+	}
+	p.print(textPending, say.Line(s.Server))
+}
 
 // showUp says what up has reached.
 func (p *program) showUp(s *ipc.Status, f upFlags) {

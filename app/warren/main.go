@@ -43,7 +43,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 	if err != nil && !p.begun {
 		err = &usageError{err, cmd.CommandPath()}
 	}
-	if ctx.Err() != nil && err != nil {
+	if ctx.Err() != nil && err != nil && exitCode(err) != exitInterrupted {
 		err = errInterrupted
 	}
 	if text := describe(err); text != "" {

@@ -41,7 +41,7 @@ func (p *program) root() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add(groupNetwork, p.up(), p.down(), p.set(), p.login(), p.logout())
+	add(groupNetwork, p.up(), p.down(), p.set(), p.login(), p.logout(), p.switchTo())
 	add(groupSee, p.status(), p.ping(), p.ip(), p.version())
 	add("", p.completion(), &cobra.Command{Use: "exit-codes", Short: textShortExitCodes, Long: exitHelp()})
 	return root
@@ -114,6 +114,24 @@ func (p *program) completion() *cobra.Command {
 			}
 		},
 	}
+}
+
+// profileNames completes the names of logins.
+func (p *program) profileNames(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	c := p.client()
+	defer c.Close()
+	all, err := c.Profiles(cmd.Context())
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var names []string
+	for _, pr := range all.Profiles {
+		names = append(names, say.Line(pr.Name)+"\t"+say.Line(account(pr)))
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
 // peerNames completes the names of peers.

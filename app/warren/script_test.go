@@ -166,6 +166,17 @@ func daemon(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(w.AwaitLogin(ctx))
 	case "seen": // until a watcher has the last status
 		ts.Check(w.AwaitSeen(ctx))
+	case "pending": // an admin has to approve the machine
+		w.Stick(ipc.StatePending)
+	case "waits": // until a program watches a machine that waits for approval
+		ts.Check(w.AwaitState(ctx, ipc.StatePending))
+	case "decide": // an admin does: "daemon decide running"
+		ts.Check(w.AwaitSeen(ctx))
+		w.Edit(func(s *ipc.Status) {
+			if s.State = ipc.State(args[1]); s.State == ipc.StateNeedsLogin {
+				s.Problems = []ipc.Problem{{Code: "denied", Text: "An admin did not let this machine in.", Fix: "ask them"}}
+			}
+		})
 	case "stuck":
 		w.Stick(ipc.StateStarting)
 	case "removed":
@@ -223,6 +234,10 @@ func edit(ts *testscript.TestScript, w *world, what, value string) {
 			s.Coord = ipc.Link{Error: value}
 		case "problem":
 			s.Problems = append(s.Problems, ipc.Problem{Code: "p", Text: value, Fix: "mend it"})
+		case "urgent":
+			s.Problems = append(s.Problems, ipc.Problem{Code: "u", Text: value, Level: ipc.ProblemUrgent})
+		case "notice":
+			s.Problems = append(s.Problems, ipc.Problem{Code: "n", Text: value, Fix: "warren login", Level: ipc.ProblemNotice})
 		case "no-peers":
 			s.Peers = nil
 		case "no-addrs":
@@ -289,7 +304,7 @@ func TestEveryErrorOfTheDaemonHasOneExitCode(t *testing.T) {
 		}
 	}
 	for _, c := range []string{
-		ipc.CodeBadRequest, ipc.CodeDenied, ipc.CodeNoServer, ipc.CodeNotUp, ipc.CodeNeedsLogin, ipc.CodeNoPeer, ipc.CodeTimeout,
+		ipc.CodeBadRequest, ipc.CodeDenied, ipc.CodeNoServer, ipc.CodeNotUp, ipc.CodeNeedsLogin, ipc.CodeNoPeer, ipc.CodeNoProfile, ipc.CodeTimeout,
 		ipc.CodeCoord, ipc.CodeIdentity, ipc.CodeKey, ipc.CodeLogin, ipc.CodeHost, ipc.CodeBusy, ipc.CodeInternal, ipc.CodeUnsupported,
 		ipc.CodeNotRunning, "of-a-later-daemon",
 	} {

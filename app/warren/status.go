@@ -64,9 +64,9 @@ func (f statusFlags) only(s *ipc.Status) *ipc.Status {
 	return &c
 }
 
-// writeJSON prints a status for programs. Characters that would act on a terminal are written as JSON's escapes,
+// writeJSON prints what the daemon says for programs. Characters that would act on a terminal are written as JSON's escapes,
 // which mean the same.
-func writeJSON(w io.Writer, s *ipc.Status, indent string) error {
+func writeJSON(w io.Writer, s any, indent string) error {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
@@ -93,15 +93,18 @@ func writeJSON(w io.Writer, s *ipc.Status, indent string) error {
 func writeStatus(w io.Writer, s *ipc.Status) {
 	var b bytes.Buffer
 	for _, p := range s.Problems {
-		_, _ = fmt.Fprintf(&b, "! %s\n", say.Line(p.Text))
+		if p.Level == ipc.ProblemNotice {
+			continue
+		}
+		_, _ = fmt.Fprintf(&b, "%s %s\n", mark(p), say.Line(p.Text))
 		if p.Fix != "" {
 			_, _ = fmt.Fprintf(&b, "  %s\n", say.Line(p.Fix))
 		}
 	}
-	if len(s.Problems) > 0 {
+	if b.Len() > 0 {
 		b.WriteString("\n")
 	}
-	for _, line := range headLines(s) {
+	for _, line := range append(headLines(s), notices(s)...) {
 		b.WriteString(line + "\n")
 	}
 	if len(s.Peers) > 0 {
@@ -111,9 +114,34 @@ func writeStatus(w io.Writer, s *ipc.Status) {
 	_, _ = w.Write(b.Bytes())
 }
 
+// mark stands before a problem.
+func mark(p ipc.Problem) string {
+	if p.Level == ipc.ProblemUrgent {
+		return "!!"
+	}
+	return "!"
+}
+
+// notices are what has time.
+func notices(s *ipc.Status) (lines []string) {
+	for _, p := range s.Problems {
+		if p.Level == ipc.ProblemNotice {
+			lines = append(lines, "Note: "+say.Line(p.Text+" "+p.Fix))
+		}
+	}
+	return lines
+}
+
 // headLines say how this machine stands.
 func headLines(s *ipc.Status) []string {
 	lines := []string{stateLine(s)}
+	if s.Profile != "" {
+		line := "Profile: " + say.Line(s.Profile)
+		if s.Self.User != "" {
+			line += ", " + say.Line(s.Self.User)
+		}
+		lines = append(lines, line)
+	}
 	if len(s.Self.Addrs) > 0 {
 		self := "This machine: " + say.Line(s.Self.Name)
 		for _, a := range s.Self.Addrs {

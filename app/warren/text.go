@@ -36,14 +36,20 @@ With a pre-auth key it needs nobody:
 
   warren up https://warren.example.org --auth-key file:/root/warren.key
   cat warren.key | warren up https://warren.example.org --auth-key -`
-	textShortLogin = "Log in again, as another user or with a fresh key"
-	textLongLogin  = `Login does as up does, but asks for a login even if the one that this machine has still holds.
-Until the new login succeeds, the old one stays.`
+	textShortLogin = "Log in again, to extend the key, or log in somewhere else"
+	textLongLogin  = `Login does as up does, but asks for a login even if the one that this machine has still holds: that extends its key.
+Until it succeeds all stays as it was, and no connection breaks.
+
+At another server, or with a --profile of a new name, it adds a login; "warren switch" goes back and forth:
+
+  warren login https://warren.example.org
+  warren login --profile work`
 	textFlagLoginServer = "the coordination server, as other programs call it; the same as SERVER"
 	textFlagServerKey   = "the server's identity (server:…), for a server whose address alone cannot be trusted"
 	textFlagAuthKey     = "log in with a pre-auth key: file:PATH, or - for standard input"
 	textFlagHostname    = "this machine's name on the network; empty: the system's"
 	textFlagPort        = "UDP port (needs root); 0: a random one, which is remembered"
+	textFlagProfile     = "the login of that name (see warren switch); a new name makes another, at SERVER or at the server in use"
 	textFlagNoBrowser   = "show the login's address, but open no browser"
 	textFlagQR          = "show the login's address as a QR code too: by default where no browser opens and the terminal is wide enough"
 	textFlagUpJSON      = "print JSON, for programs: a line with .login.url and .login.code if a person is needed, and one at the end"
@@ -54,6 +60,9 @@ Until the new login succeeds, the old one stays.`
 Put it into a file, and give --auth-key file:PATH; or give --auth-key - and write it to standard input`
 	textBadAuthKey   = "what was read is no auth key: it must be one line of letters, digits and signs"
 	textInterrupted  = "stopped"
+	textLoginStopped = "stopped: this machine was not logged in, and that address is void"
+	textPending      = `Waiting for an admin's approval at %s. This machine connects by itself then, also if you stop here (Ctrl-C).`
+	textNotApproved  = "no admin has approved this machine yet; it connects by itself when one does.\n  See how it stands: warren status"
 	textNeedsLogin   = "this machine is not logged in any more.\n  Log in: warren login"
 	textLoginExpired = "nobody logged in in time. Run it again for a new address"
 
@@ -78,14 +87,32 @@ and type there the code:  %s
 	textLongDown     = `Down takes this machine off its network. It stays logged in: "warren up" connects again at once.`
 	textDisconnected = `Disconnected. "warren up" connects again.`
 	textShortLogout  = "Disconnect, and give the login up"
-	textLongLogout   = `Logout takes this machine off its network and out of it: its key is given up, and "warren up" needs a login.`
-	textLoggedOut    = `Logged out. "warren up" logs in again.`
-	textShortSet     = "Change a setting"
-	textLongSet      = `Set changes what you name, at once, and nothing else. An empty value goes back to the default.
+	textLongLogout   = `Logout takes this machine off its network and out of it: its key is given up, and "warren up" needs a login. Other
+logins that the machine has stay: see "warren switch".`
+	textLoggedOut = `Logged out. "warren up" logs in again.`
+	textShortSet  = "Change a setting"
+	textLongSet   = `Set changes what you name, at once, and nothing else. An empty value goes back to the default.
 
   warren set --hostname den
   sudo warren set --port 41641`
-	textSetNothing = "name what to change: --hostname, --port"
+	textSetNothing      = "name what to change: --hostname, --port, --profile-name"
+	textFlagProfileName = "another name for the login in use"
+
+	// switch
+	textShortSwitch = "Use another of this machine's logins"
+	textLongSwitch  = `A machine can have several logins, to several accounts and servers, and is on the network of one at a time. Switch goes
+over to the one that you name (by its name or ID); the old network's addresses and routes are gone before the new one's
+come. It stays connected, or switched off, as it was.
+
+"warren login SERVER" adds a login, "warren logout" removes the one in use, "warren set --profile-name" renames it.`
+	textFlagList       = "list the logins"
+	textSwitchWhat     = "name one login, or give --list"
+	textSwitched       = "Switched to %s at %s."
+	textSwitchedOff    = `It is switched off. "warren up" connects.`
+	textNoProfiles     = "This machine has no login yet. Log in: warren up https://warren.example.org"
+	textProfileHeader  = "  NAME\tACCOUNT\tNETWORK\tSERVER\tID"
+	textProfileLogin   = "needs a login"
+	textProfilePending = "waits for approval"
 
 	// ping, ip, version, completion
 	textShortPing = "Ask a machine for an answer, and see the way it takes"
@@ -140,7 +167,8 @@ It ends with code 0 if this machine is on its network and 5 if not; with --json 
 The JSON's fields are stable: some may be added, none is renamed or removed. Lists are never null, times are RFC 3339,
 latencies are milliseconds. The ones most used:
 
-  .state                          "running", "starting", "down", "needs-login" or "no-server"
+  .state                          "running", "starting", "down", "needs-login", "pending" or "no-server"
+  .profile                        the login in use
   .self.name .self.addrs[]        this machine
   .peers[].name .addrs[] .os      another machine
   .peers[].online .lastSeen       as the coordination server last said
@@ -152,6 +180,7 @@ latencies are milliseconds. The ones most used:
   .peers[].rxBytes .txBytes       since the daemon started
   .coord.connected .coord.error   the coordination server
   .problems[].code .text .fix     what is wrong and what to do
+  .problems[].level               "urgent", "notice", or left out for what lies between
 
   warren status --json | jq -r '.peers[] | select(.online) | .name'`
 	textFlagWatch  = "show every change, until Ctrl-C"
@@ -209,6 +238,14 @@ func notConnected(s *ipc.Status) string {
 	return text + "\n  See how it stands: warren status"
 }
 
+// dismissed says why the machine is no member any more.
+func dismissed(s *ipc.Status) string {
+	for _, p := range s.Problems {
+		return say.Line(p.Text) + "\n  " + say.Line(p.Fix)
+	}
+	return textNeedsLogin
+}
+
 // stateLine says how this machine stands, and what to do about it.
 func stateLine(s *ipc.Status) string {
 	server := say.Line(s.Server)
@@ -222,6 +259,8 @@ func stateLine(s *ipc.Status) string {
 		return "Connecting to " + server
 	case ipc.StateDown:
 		return "Switched off. Connect: warren up"
+	case ipc.StatePending:
+		return "Waiting for an admin's approval at " + server + ". This machine connects by itself then."
 	case ipc.StateNeedsLogin:
 		return "Not logged in to " + server + ". Log in: warren up"
 	case ipc.StateNoServer:
@@ -261,6 +300,9 @@ func prefsText(p ipc.Prefs, e ipc.PrefsEdit) string {
 			port = "random"
 		}
 		lines = append(lines, "UDP port: "+port)
+	}
+	if e.Profile != nil {
+		lines = append(lines, "Profile: "+say.Line(*e.Profile))
 	}
 	return strings.Join(lines, "\n")
 }

@@ -22,6 +22,7 @@ const maxAuthKey = 4096
 type upFlags struct {
 	loginServer string
 	serverKey   string
+	profile     string
 	authKey     string
 	hostname    string
 	port        uint16
@@ -30,6 +31,7 @@ type upFlags struct {
 	qrNamed     bool // --qr stands in the command line
 	json        bool
 	timeout     time.Duration
+	limited     bool // --timeout stands in the command line
 }
 
 func (p *program) up() *cobra.Command {
@@ -48,6 +50,8 @@ func (p *program) upCommand(cmd *cobra.Command, reauth bool) *cobra.Command {
 	flags.SortFlags = false
 	flags.StringVar(&f.authKey, "auth-key", "", textFlagAuthKey)
 	flags.StringVar(&f.serverKey, "server-key", "", textFlagServerKey)
+	flags.StringVar(&f.profile, "profile", "", textFlagProfile)
+	_ = cmd.RegisterFlagCompletionFunc("profile", p.profileNames)
 	flags.StringVar(&f.hostname, "hostname", "", textFlagHostname)
 	flags.Uint16Var(&f.port, "port", 0, textFlagPort)
 	flags.BoolVar(&f.noBrowser, "no-browser", false, textFlagNoBrowser)
@@ -60,7 +64,7 @@ func (p *program) upCommand(cmd *cobra.Command, reauth bool) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		r.Reauth, f.qrNamed = reauth, cmd.Flags().Changed("qr")
+		r.Reauth, f.qrNamed, f.limited = reauth, cmd.Flags().Changed("qr"), cmd.Flags().Changed("timeout")
 		return p.connect(cmd.Context(), r, f)
 	}
 	return cmd
@@ -68,7 +72,7 @@ func (p *program) upCommand(cmd *cobra.Command, reauth bool) *cobra.Command {
 
 // request reads the command line. What it does not name stays as it is.
 func (f *upFlags) request(cmd *cobra.Command, args []string, in io.Reader) (r ipc.UpRequest, err error) {
-	r = ipc.UpRequest{Server: f.loginServer, ServerKey: f.serverKey}
+	r = ipc.UpRequest{Server: f.loginServer, ServerKey: f.serverKey, Profile: f.profile}
 	if len(args) == 1 {
 		if r.Server != "" && r.Server != args[0] {
 			return r, usage(cmd, textTwoServers)
@@ -134,7 +138,7 @@ func (p *program) connect(ctx context.Context, r ipc.UpRequest, f upFlags) error
 	case reply.State == ipc.StateNeedsLogin: // the server knows this machine no more
 		return &failure{exitNotUp, textNeedsLogin}
 	}
-	s, err := awaitRunning(ctx, c, f.timeout)
+	s, err := p.awaitRunning(ctx, c, f)
 	if err != nil {
 		return err
 	}
@@ -142,20 +146,40 @@ func (p *program) connect(ctx context.Context, r ipc.UpRequest, f upFlags) error
 	return nil
 }
 
-// awaitRunning waits until the machine is on its network.
-func awaitRunning(ctx context.Context, c *ipc.Client, timeout time.Duration) (*ipc.Status, error) {
-	limited, cancel := context.WithTimeout(ctx, timeout)
+// awaitRunning waits until the machine is on its network; and first for an admin who has to approve it, which may take
+// long: that ends at a limit only if one was named.
+func (p *program) awaitRunning(ctx context.Context, c *ipc.Client, f upFlags) (*ipc.Status, error) {
+	limited, cancel := context.WithCancel(ctx)
 	defer cancel()
+	limit := time.AfterFunc(f.timeout, cancel)
+	defer limit.Stop()
 	var last *ipc.Status
+	asked := false
 	err := c.Watch(limited, func(s *ipc.Status) error {
-		if last = s; s.State == ipc.StateRunning {
+		last = s
+		switch {
+		case s.State == ipc.StateRunning:
 			return errEnough
+		case s.State == ipc.StatePending && !asked:
+			asked = true
+			if !f.limited {
+				limit.Stop()
+			}
+			p.showPending(s, f)
+		case s.State != ipc.StatePending && asked: // an admin has decided
+			if s.State == ipc.StateNeedsLogin {
+				return &failure{exitNotUp, dismissed(s)}
+			}
+			asked = false
+			limit.Reset(f.timeout)
 		}
 		return nil
 	})
 	switch {
 	case errors.Is(err, errEnough):
 		return last, nil
+	case limited.Err() != nil && ctx.Err() == nil && asked:
+		return nil, &failure{exitNotUp, textNotApproved}
 	case limited.Err() != nil && ctx.Err() == nil:
 		return nil, &failure{exitNotUp, notConnected(last)}
 	default:

@@ -63,7 +63,7 @@ func changes(old, s *ipc.Status) []string {
 	}
 	for _, p := range s.Problems {
 		if old == nil || !slices.Contains(old.Problems, p) {
-			lines = append(lines, "! "+say.Line(p.Text))
+			lines = append(lines, mark(p)+" "+say.Line(p.Text))
 		}
 	}
 	for i := range s.Peers {

@@ -146,6 +146,20 @@ func (s *Server) registerCode(w http.ResponseWriter, r *http.Request, sess *sess
 	return writeJSON(w, &coord.RegisterReply{Registered: true, Pending: s.pending(sess.machine)})
 }
 
+// registerStop ends a login that its own machine gives up. Of one that is over already nothing changes.
+func (s *Server) registerStop(w http.ResponseWriter, r *http.Request, sess *session) error {
+	var req coord.StopRequest
+	if err := readJSON(w, r, &req); err != nil {
+		return err
+	}
+	l, _, err := s.ownLogin(sess, req.LoginID)
+	if l == nil {
+		return err
+	}
+	s.logins.finish(l, loginDenied)
+	return writeJSON(w, struct{}{})
+}
+
 // pending reports whether a machine waits for an admin's approval.
 func (s *Server) pending(m key.MachinePublic) bool {
 	_, err := s.hub.member(m)

@@ -259,3 +259,28 @@ func TestEphemeralMachinesRunOut(t *testing.T) {
 	ahead.Add(int64(ephemeralLife + time.Minute))
 	want("and not back", "stays")
 }
+
+func TestALoginThatItsMachineGaveUpLetsNobodyIn(t *testing.T) {
+	r := serve(t)
+	r.user("anna", "correct horse")
+	anna, d, stranger := r.signedIn("anna"), r.device(), r.device()
+	reply := d.login("laptop", "")
+	path := coord.PathLogin + reply.LoginID
+	wantCode(t, stranger.CancelLogin(t.Context(), reply.LoginID), coord.CodeLoginUnknown)
+	if status, _, _ := anna.ask(http.MethodGet, path, nil); status != http.StatusOK {
+		t.Fatalf("a stranger ended the login: %d", status)
+	}
+	if err := d.CancelLogin(t.Context(), reply.LoginID); err != nil {
+		t.Fatal(err)
+	}
+	if status, text, _ := anna.post(r, path, url.Values{"do": {"connect"}, "code": {reply.Code}}); status != http.StatusForbidden || !strings.Contains(text, "not let in") {
+		t.Errorf("connecting: %d %s", status, text)
+	}
+	wantCode(t, d.WaitLogin(t.Context(), reply.LoginID), coord.CodeLoginDenied)
+	if err := d.CancelLogin(t.Context(), reply.LoginID); err != nil {
+		t.Errorf("twice: %v", err)
+	}
+	if m := r.Machines(); len(m) != 0 {
+		t.Errorf("machines %+v", m)
+	}
+}

@@ -52,6 +52,7 @@ func (s *Server) routes() []route {
 		{method: post, path: coord.PathRegister, access: machine, limited: true, machine: s.register},
 		{method: get, path: coord.PathRegisterWait, access: machine, machine: s.registerWait},
 		{method: post, path: coord.PathRegisterCode, access: machine, limited: true, machine: s.registerCode},
+		{method: post, path: coord.PathRegisterStop, access: machine, limited: true, machine: s.registerStop},
 		{method: post, path: coord.PathNode, access: machine, machine: s.node},
 		{method: get, path: coord.PathNetmap, access: machine, machine: s.netmap},
 		{method: get, path: coord.PathApproval, access: machine, machine: s.approval},

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -47,6 +48,8 @@ type Daemon struct {
 	upErr  error
 	stuck  ipc.State // Up gets no further
 	lastUp ipc.UpRequest
+
+	profiles []ipc.Profile
 }
 
 // New returns a daemon that runs with two peers.
@@ -58,6 +61,11 @@ func New() *Daemon {
 		change:   make(chan struct{}),
 		progress: make(chan struct{}),
 		login:    ipc.Login{Server: "https://warren.example.org", ID: LoginID, Code: LoginCode},
+		profiles: []ipc.Profile{
+			{ID: "0011223344556677", Name: "home", Server: "https://warren.example.org", User: "alice", Network: "demo", Current: true},
+			{ID: "8899aabbccddeeff", Name: "work", Server: "https://work.example", User: "alice@work", Network: "work\x1b[2J"},
+			{ID: "fedcba9876543210", Name: "lab", Server: "https://lab.example:8443", NeedsLogin: true},
+		},
 	}
 }
 
@@ -68,6 +76,7 @@ func Running() ipc.Status {
 	return ipc.Status{
 		Version: "fake",
 		State:   ipc.StateRunning,
+		Profile: "home",
 		Server:  "https://warren.example.org",
 		Network: ipc.Network{Name: "demo", Suffix: "demo.warren.internal"},
 		Self: ipc.Self{
@@ -183,6 +192,11 @@ func (d *Daemon) AwaitSeen(ctx context.Context) error {
 	return d.await(ctx, func() bool { return d.seen == d.number })
 }
 
+// AwaitState returns when a watcher has taken the last status, and that is of the state.
+func (d *Daemon) AwaitState(ctx context.Context, s ipc.State) error {
+	return d.await(ctx, func() bool { return d.seen == d.number && d.status.State == s })
+}
+
 // await returns when f, called under the lock, is true.
 func (d *Daemon) await(ctx context.Context, f func() bool) error {
 	for {
@@ -250,6 +264,9 @@ func (d *Daemon) EditPrefs(_ context.Context, e ipc.PrefsEdit) (ipc.Prefs, error
 	}
 	if e.Port != nil {
 		d.prefs.Port = *e.Port
+	}
+	if e.Profile != nil {
+		d.edit(func(s *ipc.Status) { s.Profile = *e.Profile })
 	}
 	return d.prefs, nil
 }
@@ -330,6 +347,33 @@ func (d *Daemon) LoginFinish(_ context.Context, r ipc.LoginFinish) (*ipc.UpReply
 func (d *Daemon) Logout(context.Context) error {
 	d.Edit(func(s *ipc.Status) { s.State = ipc.StateNeedsLogin })
 	return nil
+}
+
+// Profiles implements ipc.Backend.
+func (d *Daemon) Profiles(context.Context) (*ipc.Profiles, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return &ipc.Profiles{Profiles: slices.Clone(d.profiles)}, nil
+}
+
+// Switch implements ipc.Backend.
+func (d *Daemon) Switch(_ context.Context, r ipc.SwitchRequest) (*ipc.UpReply, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	i := slices.IndexFunc(d.profiles, func(p ipc.Profile) bool { return p.Name == r.Profile || p.ID == r.Profile })
+	if i < 0 {
+		return nil, &ipc.Error{Code: ipc.CodeNoProfile, Message: "no login of this machine is called " + r.Profile, Fix: "See them: warren switch --list"}
+	}
+	for j := range d.profiles {
+		d.profiles[j].Current = j == i
+	}
+	d.edit(func(s *ipc.Status) {
+		s.Profile, s.Server, s.Network.Name = d.profiles[i].Name, d.profiles[i].Server, d.profiles[i].Network
+		if d.profiles[i].NeedsLogin {
+			s.State = ipc.StateNeedsLogin
+		}
+	})
+	return &ipc.UpReply{State: d.status.State}, nil
 }
 
 // Ping implements ipc.Backend.

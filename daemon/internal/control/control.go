@@ -33,12 +33,16 @@ const (
 // the session.
 type Client interface {
 	Connect(ctx context.Context) (*coord.Session, error)
+	WaitApproval(ctx context.Context) error
 	Update(ctx context.Context, u coord.NodeUpdate) error
 	Netmap(ctx context.Context, have *coord.Netmap, got func(*coord.Netmap) error) error
 }
 
-// Event is what happened to the session: Connected, Lost, Refused or Changed.
+// Event is what happened to the session: Waiting, Connected, Lost, Refused or Changed.
 type Event interface{ event() }
+
+// Waiting tells that the server knows this machine, and that an admin has to approve it. The session waits for that.
+type Waiting struct{}
 
 // Connected tells that the server answers and knows this machine.
 type Connected struct{}
@@ -55,6 +59,7 @@ type Refused struct {
 // Changed brings a new netmap, verified and valid.
 type Changed struct{ Netmap *coord.Netmap }
 
+func (Waiting) event()   {}
 func (Connected) event() {}
 func (Lost) event()      {}
 func (Refused) event()   {}
@@ -111,6 +116,8 @@ func (s *Session) Run(ctx context.Context) {
 		}
 		pause := wait/2 + rand.N(wait)
 		switch {
+		case errors.Is(err, &coord.Error{Code: coord.CodePending}): // decided otherwise meanwhile, by another login
+			s.events(Waiting{})
 		case errors.Is(err, &coord.Error{Code: coord.CodeExpired}), errors.Is(err, &coord.Error{Code: coord.CodeNotRegistered}):
 			s.events(Refused{Err: err, Expired: errors.Is(err, &coord.Error{Code: coord.CodeExpired})})
 			pause = refusedWait
@@ -140,6 +147,12 @@ func (s *Session) once(ctx context.Context) error {
 	}
 	if session.Expired {
 		return &coord.Error{Code: coord.CodeExpired, Message: "This machine's key has expired"}
+	}
+	if session.Pending {
+		s.events(Waiting{})
+		if err := s.client.WaitApproval(ctx); err != nil {
+			return err
+		}
 	}
 	s.events(Connected{})
 

@@ -21,6 +21,7 @@ type server struct {
 	updates  []string
 	from     []uint64 // Seq that each stream started from
 	connect  func(n int) (*coord.Session, error)
+	approval func(ctx context.Context) error
 	stream   func(ctx context.Context, n int, got func(*coord.Netmap) error) error
 }
 
@@ -34,6 +35,8 @@ func (s *server) Connect(context.Context) (*coord.Session, error) {
 	}
 	return &coord.Session{Registered: true}, nil
 }
+
+func (s *server) WaitApproval(ctx context.Context) error { return s.approval(ctx) }
 
 func (s *server) Update(_ context.Context, u coord.NodeUpdate) error {
 	s.mu.Lock()
@@ -143,6 +146,54 @@ func TestARefusalIsToldAndNotHammered(t *testing.T) {
 		stop()
 		if !expired || len(srv.connects) > 13 {
 			t.Errorf("expired %v, %d attempts in an hour", expired, len(srv.connects))
+		}
+	})
+}
+
+func TestAMachineThatWaitsSaysNothingOfItselfUntilItIsLetIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in := make(chan struct{})
+		srv := &server{
+			connect: func(int) (*coord.Session, error) {
+				select {
+				case <-in:
+					return &coord.Session{Registered: true}, nil
+				default:
+					return &coord.Session{Registered: true, Pending: true}, nil
+				}
+			},
+			stream: func(ctx context.Context, _ int, got func(*coord.Netmap) error) error {
+				_ = got(&coord.Netmap{Seq: 7})
+				return hold(ctx)
+			},
+		}
+		// The server goes away while the machine waits, and an admin lets it in after it has come back.
+		waits := 0
+		srv.approval = func(ctx context.Context) error {
+			if waits++; waits == 1 {
+				return errors.New("cut")
+			}
+			select {
+			case <-in:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		var events []string
+		s := New(srv, nil, func(e Event) { events = append(events, fmt.Sprintf("%T", e)) }, slog.New(slog.DiscardHandler))
+		s.Publish(coord.NodeUpdate{Hostname: "one"})
+		stop := run(s)
+		time.Sleep(time.Hour)
+		if len(srv.updates)+len(srv.from) != 0 {
+			t.Errorf("it said %v and asked for %v while it waited", srv.updates, srv.from)
+		}
+		close(in)
+		synctest.Wait()
+		stop()
+		want := []string{"control.Waiting", "control.Lost", "control.Waiting", "control.Connected", "control.Changed"}
+		if !slices.Equal(events, want) || !slices.Equal(srv.updates, []string{"one"}) {
+			t.Errorf("events %v, updates %v", events, srv.updates)
 		}
 	})
 }

@@ -61,14 +61,16 @@ func TestTheStateNamesWhatToDoNext(t *testing.T) {
 		change func(*Facts)
 		want   ipc.State
 	}{
-		"running":       {func(*Facts) {}, ipc.StateRunning},
-		"never set up":  {func(f *Facts) { *f = Facts{} }, ipc.StateNoServer},
-		"not logged in": {func(f *Facts) { f.Registered = false }, ipc.StateNeedsLogin},
-		"expired":       {func(f *Facts) { f.Expired = true }, ipc.StateNeedsLogin},
-		"down":          {func(f *Facts) { f.Prefs.Up = false }, ipc.StateDown},
-		"no netmap yet": {func(f *Facts) { f.Netmap = nil }, ipc.StateStarting},
-		"no TUN":        {func(f *Facts) { f.Interface = "" }, ipc.StateStarting},
-		"coord away":    {func(f *Facts) { f.Coord = ipc.Link{Error: "refused"} }, ipc.StateRunning},
+		"running":           {func(*Facts) {}, ipc.StateRunning},
+		"never set up":      {func(f *Facts) { *f = Facts{} }, ipc.StateNoServer},
+		"not logged in":     {func(f *Facts) { f.Registered = false }, ipc.StateNeedsLogin},
+		"expired":           {func(f *Facts) { f.Expired = true }, ipc.StateNeedsLogin},
+		"down":              {func(f *Facts) { f.Prefs.Up = false }, ipc.StateDown},
+		"not approved":      {func(f *Facts) { f.Pending, f.Netmap = true, nil }, ipc.StatePending},
+		"off, not approved": {func(f *Facts) { f.Pending, f.Prefs.Up = true, false }, ipc.StateDown},
+		"no netmap yet":     {func(f *Facts) { f.Netmap = nil }, ipc.StateStarting},
+		"no TUN":            {func(f *Facts) { f.Interface = "" }, ipc.StateStarting},
+		"coord away":        {func(f *Facts) { f.Coord = ipc.Link{Error: "refused"} }, ipc.StateRunning},
 	} {
 		f := running()
 		c.change(f)
@@ -102,6 +104,53 @@ func TestStatusShowsEveryPeerByNameAndWhatIsWrong(t *testing.T) {
 	f.Prefs.Up = false
 	if ps := f.Status(now).Problems; len(ps) != 1 {
 		t.Errorf("problems while down: %+v", ps)
+	}
+}
+
+func TestAKeysEndIsSaidTheLouderTheNearerItIs(t *testing.T) {
+	const day = 24 * time.Hour
+	for _, c := range []struct {
+		left  time.Duration
+		said  bool
+		level ipc.ProblemLevel
+		text  string
+	}{
+		{15 * day, false, "", ""},
+		{14 * day, true, ipc.ProblemNotice, "in 14 days"},
+		{8 * day, true, ipc.ProblemNotice, "in 8 days"},
+		{7 * day, true, "", "in 7 days"},
+		{25 * time.Hour, true, "", "in a day"},
+		{day, true, ipc.ProblemUrgent, "expires today"},
+		{-time.Minute, true, ipc.ProblemUrgent, "should have expired"},
+	} {
+		f := running()
+		f.Netmap.Self.Expires = now.Add(c.left)
+		f.Failures = []ipc.Problem{{Code: "other"}}
+		ps := f.Status(now).Problems
+		if !c.said {
+			if len(ps) != 1 {
+				t.Errorf("%s before: %+v", c.left, ps)
+			}
+			continue
+		}
+		if len(ps) != 2 || ps[1].Code != "key-expires-soon" || ps[1].Level != c.level || !strings.Contains(ps[1].Text, c.text) || !strings.Contains(ps[1].Fix, "warren login") {
+			t.Errorf("%s before: %+v", c.left, ps)
+		}
+	}
+	f := running()
+	f.Expired, f.Netmap.Self.Expires = true, now
+	if ps := f.Status(now).Problems; len(ps) != 1 || ps[0].Code != "key-expired" || ps[0].Level != ipc.ProblemUrgent {
+		t.Errorf("after its end: %+v", ps)
+	}
+}
+
+func TestWhyAMachineIsNoMemberAnyMoreIsSaid(t *testing.T) {
+	for why, code := range map[Dismissal]string{Removed: "removed", Denied: "denied"} {
+		f := running()
+		f.Registered, f.Netmap, f.Dismissed = false, nil, why
+		if ps := f.Status(now).Problems; len(ps) != 1 || ps[0].Code != code || ps[0].Fix == "" {
+			t.Errorf("%s: %+v", code, ps)
+		}
 	}
 }
 

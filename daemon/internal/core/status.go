@@ -20,8 +20,11 @@ type Facts struct {
 	Key     key.NodePublic
 
 	// Of the login.
-	Registered bool // this machine is a node of the network at Prefs.Server
-	Expired    bool // the server says that its key has expired
+	Profile    string // the login's name
+	Registered bool   // this machine is a node of the network at Prefs.Server
+	Pending    bool   // and an admin has not approved it yet
+	Expired    bool   // the server says that its key has expired
+	Dismissed  Dismissal
 	Netmap     *coord.Netmap
 
 	// Of the data plane; zero while it is down.
@@ -36,6 +39,16 @@ type Facts struct {
 	Coord    ipc.Link
 	Failures []ipc.Problem // what the shells could not do
 }
+
+// Dismissal says why a machine is no node any more, where the server ended it while the daemon ran.
+type Dismissal int
+
+// The dismissals.
+const (
+	NotDismissed Dismissal = iota
+	Removed                // it was a member
+	Denied                 // it had waited for approval
+)
 
 // Traffic is what WireGuard has counted for a peer.
 type Traffic struct {
@@ -52,6 +65,8 @@ func (f *Facts) State() ipc.State {
 		return ipc.StateNeedsLogin
 	case !f.Prefs.Up:
 		return ipc.StateDown
+	case f.Pending:
+		return ipc.StatePending
 	case f.Netmap == nil || f.Interface == "":
 		return ipc.StateStarting
 	default:
@@ -62,7 +77,7 @@ func (f *Facts) State() ipc.State {
 // Status is the snapshot that people see.
 func (f *Facts) Status(now time.Time) *ipc.Status {
 	s := &ipc.Status{
-		Version: f.Version, State: f.State(), Server: f.Prefs.Server, Coord: f.Coord, Time: now,
+		Version: f.Version, State: f.State(), Profile: f.Profile, Server: f.Prefs.Server, Coord: f.Coord, Time: now,
 		Self:  ipc.Self{Name: f.Prefs.Hostname, Key: f.Key, Addrs: []netip.Addr{}, Endpoints: []ipc.Endpoint{}, Interface: f.Interface, Port: f.Port},
 		Peers: []ipc.Peer{}, Relays: append([]ipc.Relay{}, f.Relays...), Problems: f.problems(now), Dropped: f.Drops,
 	}
@@ -98,20 +113,71 @@ func (f *Facts) peer(n *coord.Node) ipc.Peer {
 	}
 }
 
-// expiryWarning is how long before its key's end a person is told: time to come back from a holiday.
-const expiryWarning = 7 * 24 * time.Hour
+// How long before its key's end a person is told: at first by the way, with time to come back from a holiday, then
+// as a problem, and at last as one that has no time.
+const (
+	expiryNotice  = 14 * 24 * time.Hour
+	expiryWarning = 7 * 24 * time.Hour
+	expiryUrgent  = 24 * time.Hour
+)
+
+// days rounds to whole ones.
+func days(d time.Duration) string {
+	if n := int((d + 12*time.Hour).Hours() / 24); n != 1 {
+		return fmt.Sprintf("%d days", n)
+	}
+	return "a day"
+}
+
+// expiry is the problem of a key that ends soon, or nothing.
+func expiry(now, end time.Time) (p ipc.Problem, soon bool) {
+	left := end.Sub(now)
+	if end.IsZero() || left > expiryNotice {
+		return p, false
+	}
+	p = ipc.Problem{
+		Code: "key-expires-soon", Level: ipc.ProblemNotice, Fix: "warren login (no connection breaks)",
+		Text: fmt.Sprintf("This machine's key expires in %s, on %s.", days(left), end.Local().Format("2 January 15:04")),
+	}
+	switch {
+	case left <= 0:
+		p.Level, p.Text = ipc.ProblemUrgent, "This machine's key should have expired at "+end.Local().Format("15:04 on 2 January")+"."
+	case left <= expiryUrgent:
+		p.Level = ipc.ProblemUrgent
+		p.Text = fmt.Sprintf("This machine's key expires today, at %s: then the others do not hear it any more.", end.Local().Format("15:04 on 2 January"))
+	case left <= expiryWarning:
+		p.Level = ""
+	}
+	return p, true
+}
 
 // problems lists what a person may want to mend, worst first.
 func (f *Facts) problems(now time.Time) []ipc.Problem {
+	ending, soon := ipc.Problem{}, false
+	if f.Netmap != nil {
+		ending, soon = expiry(now, f.Netmap.Self.Expires)
+	}
+	if soon = soon && !f.Expired; soon && ending.Level == ipc.ProblemNotice {
+		return append(f.graver(ipc.Problem{}, false), ending)
+	}
+	return f.graver(ending, soon)
+}
+
+// graver lists what is more than a notice.
+func (f *Facts) graver(ending ipc.Problem, soon bool) []ipc.Problem {
 	ps := append([]ipc.Problem{}, f.Failures...)
 	switch {
 	case f.Expired:
-		ps = append(ps, ipc.Problem{Code: "key-expired", Text: "This machine's key has expired: the others do not hear it any more.", Fix: "warren login"})
-	case f.Netmap != nil && !f.Netmap.Self.Expires.IsZero() && f.Netmap.Self.Expires.Before(now.Add(expiryWarning)):
 		ps = append(ps, ipc.Problem{
-			Code: "key-expires-soon", Fix: "warren login",
-			Text: "This machine's key expires on " + f.Netmap.Self.Expires.Format("2 January 15:04") + ".",
+			Code: "key-expired", Level: ipc.ProblemUrgent, Fix: "warren login: it has the same name and addresses then",
+			Text: "This machine's key has expired: the others do not hear it any more.",
 		})
+	case soon:
+		ps = append(ps, ending)
+	case f.Dismissed == Denied:
+		ps = append(ps, ipc.Problem{Code: "denied", Text: "An admin of the network did not let this machine in.", Fix: "Ask them; then: warren up"})
+	case f.Dismissed == Removed:
+		ps = append(ps, ipc.Problem{Code: "removed", Text: "This machine was removed from its network, or its time there was over.", Fix: "warren up (it may need a new pre-auth key)"})
 	}
 	if f.State() != ipc.StateRunning && f.State() != ipc.StateStarting {
 		return ps

@@ -15,38 +15,71 @@ var errNoLogin = &ipc.Error{Status: 404, Code: ipc.CodeLogin, Message: "That log
 
 // LoginWait waits for the end of the login that Up began, and then until packets flow.
 func (e *Engine) LoginWait(ctx context.Context, r ipc.LoginWait) (*ipc.UpReply, error) {
-	a, err := e.attemptOf(ctx, r.ID)
+	p, err := e.attemptOf(ctx, r.ID)
 	if err != nil {
 		return nil, err
 	}
-	if err := a.client.WaitLogin(ctx, r.ID); err != nil {
+	wait, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	defer context.AfterFunc(p.over, func() { stop(context.Cause(p.over)) })()
+	switch err := p.attempt.client.WaitLogin(wait, r.ID); {
+	case p.over.Err() != nil && !errors.Is(context.Cause(p.over), errCommitted):
+		return nil, context.Cause(p.over)
+	case ctx.Err() != nil: // nobody would see it succeed
+		e.giveUp(context.WithoutCancel(ctx), r.ID)
+		return nil, ctx.Err()
+	case err != nil && p.over.Err() == nil:
 		return nil, explain(err)
 	}
 	return e.complete(ctx, r.ID)
+}
+
+// errCommitted ends the wait for a login that the browser on this device brought to its end.
+var errCommitted = errors.New("it has succeeded")
+
+// giveUp ends a login that nobody waits for any more, here and at the server.
+func (e *Engine) giveUp(ctx context.Context, id string) {
+	var p *pending
+	_ = e.do(ctx, func() {
+		if e.waiting != nil && e.waiting.id == id {
+			p, e.waiting = e.waiting, nil
+		}
+	})
+	if p != nil {
+		e.cancel(ctx, p)
+	}
+}
+
+// cancel has the server forget a login, so that its page lets no machine in any more.
+func (e *Engine) cancel(ctx context.Context, p *pending) {
+	defer p.attempt.drop()
+	ctx, done := context.WithTimeout(ctx, cancelWait)
+	defer done()
+	if err := p.attempt.client.CancelLogin(ctx, p.id); err != nil {
+		e.log.Info("the server could not be told that a login is over; its page ends by itself", "err", err)
+	}
 }
 
 // LoginFinish ends a login on this device with what the browser brought.
 func (e *Engine) LoginFinish(ctx context.Context, r ipc.LoginFinish) (*ipc.UpReply, error) {
-	a, err := e.attemptOf(ctx, r.ID)
+	p, err := e.attemptOf(ctx, r.ID)
 	if err != nil {
 		return nil, err
 	}
-	if err := a.client.FinishLogin(ctx, coord.CodeRequest{LoginID: r.ID, Code: r.Code, Verifier: r.Verifier}); err != nil {
+	if err := p.attempt.client.FinishLogin(ctx, coord.CodeRequest{LoginID: r.ID, Code: r.Code, Verifier: r.Verifier}); err != nil {
 		return nil, explain(err)
 	}
 	return e.complete(ctx, r.ID)
 }
 
-func (e *Engine) attemptOf(ctx context.Context, id string) (*attempt, error) {
-	release, err := e.exclusive(ctx)
-	if err != nil {
+func (e *Engine) attemptOf(ctx context.Context, id string) (p *pending, err error) {
+	if err := e.look(ctx, func() { p = e.waiting }); err != nil {
 		return nil, err
 	}
-	defer release()
-	if e.waiting == nil || e.waiting.id != id {
+	if p == nil || p.id != id {
 		return nil, errNoLogin
 	}
-	return e.waiting.attempt, nil
+	return p, nil
 }
 
 // complete commits the attempt of a login that has succeeded. Two callers may see the end of one login: the second
@@ -57,21 +90,37 @@ func (e *Engine) complete(ctx context.Context, id string) (*ipc.UpReply, error) 
 		return nil, err
 	}
 	defer release()
-	if e.waiting == nil || e.waiting.id != id {
+	var p *pending
+	if err := e.do(ctx, func() {
+		if e.waiting != nil && e.waiting.id == id {
+			p, e.waiting = e.waiting, nil
+		}
+	}); err != nil {
+		return nil, err
+	}
+	if p == nil {
 		return e.arrived(ctx)
 	}
-	a := e.waiting.attempt
-	e.waiting = nil
-	return e.commit(ctx, a)
+	p.end(errCommitted)
+	return e.commit(ctx, p.attempt)
 }
 
-// Down takes the machine off its network; its login stays.
+// Down takes the machine off its network; its login stays. A login that waits for a person is over.
 func (e *Engine) Down(ctx context.Context) error {
-	return e.change(ctx, func(s *store.State) error { s.Prefs.Up = false; return nil })
+	var p *pending
+	err := e.change(ctx, func(s *store.State) error {
+		s.Up, p, e.waiting = false, e.waiting, nil
+		return nil
+	})
+	if p != nil {
+		p.end(errTakenDown)
+		e.cancel(ctx, p)
+	}
+	return err
 }
 
-// Logout ends this machine's membership at the server, and forgets it here. Which server it was stays known, so that
-// warren up logs in there again.
+// Logout ends this machine's membership at the server, and takes the current login out of the profiles. Which server it
+// was stays known, so that warren up logs in there again.
 func (e *Engine) Logout(ctx context.Context) error {
 	release, err := e.exclusive(ctx)
 	if err != nil {
@@ -100,30 +149,31 @@ func (e *Engine) Logout(ctx context.Context) error {
 		}
 	}
 	err = e.change(ctx, func(s *store.State) error {
-		login.Node, login.User, login.AuthKey = 0, "", ""
-		s.Logins, s.Prefs.Up = upsert(s.Logins, login), false
+		login.Node, login.User, login.AuthKey, login.Pending, login.Former = 0, "", "", false, true
+		s.Put(login)
+		s.Up = false
 		return nil
 	})
 	return cmp.Or(err, untold)
 }
 
 // EditPrefs changes what the edit names.
-func (e *Engine) EditPrefs(ctx context.Context, edit ipc.PrefsEdit) (ipc.Prefs, error) {
-	if err := checkEdit(edit); err != nil {
+func (e *Engine) EditPrefs(ctx context.Context, q ipc.PrefsEdit) (ipc.Prefs, error) {
+	if err := checkEdit(q); err != nil {
 		return ipc.Prefs{}, err
 	}
 	var after ipc.Prefs
 	err := e.change(ctx, func(s *store.State) error {
-		s.Prefs = edited(s.Prefs, edit)
-		after = s.Prefs
-		return nil
+		err := edit(s, q)
+		after = s.Prefs()
+		return err
 	})
 	return after, err
 }
 
 // Prefs gives what the people of this machine want.
 func (e *Engine) Prefs(ctx context.Context) (p ipc.Prefs, err error) {
-	err = e.do(ctx, func() { p = e.state.Prefs })
+	err = e.do(ctx, func() { p = e.state.Prefs() })
 	return p, err
 }
 
@@ -138,7 +188,7 @@ func (e *Engine) change(ctx context.Context, f func(*store.State) error) error {
 		if failed = e.cfg.Store.Save(&next); failed != nil {
 			return
 		}
-		left, reopened := e.leaves(&next), next.Prefs.Port != e.state.Prefs.Port
+		left, reopened := e.leaves(&next), next.WantPort != e.state.WantPort
 		*e.state = next
 		switch {
 		case left:
@@ -160,14 +210,39 @@ func (e *Engine) leaves(next *store.State) bool {
 	return was != nil && was.Node != 0 && (is == nil || is.ID != was.ID || is.Node == 0)
 }
 
-func edited(p ipc.Prefs, e ipc.PrefsEdit) ipc.Prefs {
-	if e.Hostname != nil {
-		p.Hostname = *e.Hostname
+// edit changes what q names of the state; a hostname and a name are the current login's.
+func edit(s *store.State, q ipc.PrefsEdit) error {
+	if q.Port != nil {
+		s.WantPort = *q.Port
 	}
-	if e.Port != nil {
-		p.Port = *e.Port
+	current := s.Login()
+	if current == nil {
+		if q.Hostname != nil {
+			s.Hostname = *q.Hostname
+		}
+		if q.Profile != nil {
+			return errNoServer
+		}
+		return nil
 	}
-	return p
+	l := *current
+	if q.Hostname != nil {
+		l.Hostname = *q.Hostname
+	}
+	if q.Profile != nil {
+		switch other := s.Find(*q.Profile); {
+		case !store.ValidProfile(*q.Profile):
+			return errProfileName
+		case other != nil && other.ID != l.ID:
+			return &ipc.Error{
+				Status: 409, Code: ipc.CodeBadRequest, Message: "Another login has the name " + other.Name + ".",
+				Fix: "Take one that is free: warren switch --list shows them",
+			}
+		}
+		l.Name = *q.Profile
+	}
+	s.Put(l)
+	return nil
 }
 
 func checkEdit(e ipc.PrefsEdit) error {

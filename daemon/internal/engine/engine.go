@@ -58,6 +58,7 @@ type Client interface {
 	Register(ctx context.Context, node key.Node, r coord.RegisterRequest) (*coord.RegisterReply, error)
 	WaitLogin(ctx context.Context, loginID string) error
 	FinishLogin(ctx context.Context, r coord.CodeRequest) error
+	CancelLogin(ctx context.Context, loginID string) error
 	Logout(ctx context.Context) error
 	Close()
 }
@@ -80,10 +81,10 @@ type Engine struct {
 	unsaved  bool        // the netmap on disk is older than net.netmap
 	saveTime *time.Timer
 	waiters  []chan struct{} // to be closed after the next settle
+	waiting  *pending        // the login that waits for a person
 
 	watch   watchers
-	logging chan struct{} // holds one token: the right to log in or out
-	waiting *pending      // guarded by that token: the login that waits for a person
+	logging chan struct{} // holds one token: the right to log in or out, or to switch
 }
 
 // network is what the loop holds of the current login: its client, its session and what came of them.
@@ -92,6 +93,7 @@ type network struct {
 	client  Client
 	netmap  *coord.Netmap
 	expired bool
+	ended   core.Dismissal
 	coord   ipc.Link
 	node    coord.NodeUpdate // as last published
 	session *running
@@ -223,11 +225,11 @@ func (e *Engine) Alive(ctx context.Context) bool { return e.do(ctx, func() {}) =
 // settle does what is missing between what should be and what is.
 func (e *Engine) settle() {
 	login := e.state.Login()
-	member := login != nil && login.Node != 0 && !e.net.expired && e.state.Prefs.Up
+	member := login != nil && login.Node != 0 && !e.net.expired && e.state.Up
 	if e.net.session == nil && member {
 		e.startSession()
 	}
-	if e.net.session != nil && (login == nil || login.Node == 0 || !e.state.Prefs.Up) {
+	if e.net.session != nil && (login == nil || login.Node == 0 || !e.state.Up) {
 		e.stopSession()
 	}
 	switch {
@@ -251,12 +253,12 @@ func (e *Engine) settle() {
 
 func (e *Engine) openPlane() {
 	port := e.state.Port
-	if e.state.Prefs.Port != 0 {
-		port = e.state.Prefs.Port
+	if e.state.WantPort != 0 {
+		port = e.state.WantPort
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	plane, err := e.cfg.OpenPlane(PlaneConfig{
-		Interface: e.cfg.Interface, Port: port, Node: e.state.Node, Log: e.log, Journal: e.cfg.Journal,
+		Interface: e.cfg.Interface, Port: port, Node: e.state.Login().Key, Log: e.log, Journal: e.cfg.Journal,
 		Told: func(what Happened) { e.post(ctx, func() { e.told(what) }) },
 	})
 	if err != nil {
@@ -328,8 +330,14 @@ func (e *Engine) shutdown() {
 func (e *Engine) facts() *core.Facts {
 	login := e.state.Login()
 	f := &core.Facts{
-		Version: e.cfg.Version, Prefs: e.state.Prefs, Key: e.state.Node.Public(),
-		Registered: login != nil && login.Node != 0, Expired: e.net.expired, Netmap: e.net.netmap, Coord: e.net.coord,
+		Version: e.cfg.Version, Prefs: e.state.Prefs(), Key: e.state.Node.Public(),
+		Expired: e.net.expired, Dismissed: e.net.ended, Netmap: e.net.netmap, Coord: e.net.coord,
+	}
+	if login != nil {
+		f.Key, f.Registered, f.Pending = login.Key.Public(), login.Node != 0, login.Pending
+		if !login.Former {
+			f.Profile = login.Name
+		}
 	}
 	if f.Prefs.Hostname == "" {
 		f.Prefs.Hostname = hostname()

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -24,18 +25,25 @@ type server struct {
 	away       bool // cannot be reached
 	registered bool
 	expired    bool
-	usedKey    string // the pre-auth key that was used up
-	deaf       bool   // registers, but the answer is lost
+	pending    bool
+	decided    chan struct{}              // closed when an admin has decided
+	cancelled  []string                   // logins
+	machines   map[key.MachinePublic]bool // that have spoken to it
+	nodes      []key.NodePublic           // that were registered
+	usedKey    string                     // the pre-auth key that was used up
+	deaf       bool                       // registers, but the answer is lost
 	loginDone  chan struct{}
 	netmap     *coord.Netmap
 	updates    []coord.NodeUpdate
 	cut        chan struct{} // closed to end the streams
 	registers  int
+	logins     int
 }
 
 func newServer() *server {
 	return &server{
-		key: key.ServerPublic{9}, loginDone: make(chan struct{}), cut: make(chan struct{}),
+		key: key.ServerPublic{9}, loginDone: make(chan struct{}), cut: make(chan struct{}), decided: make(chan struct{}),
+		machines: map[key.MachinePublic]bool{},
 		netmap: &coord.Netmap{
 			Seq:     5,
 			Network: coord.Network{Name: "home", Suffix: "warren.internal", IPv4: netip.MustParsePrefix("100.64.0.0/10")},
@@ -53,7 +61,38 @@ func (s *server) Connect(context.Context) (*coord.Session, error) {
 	if s.away {
 		return nil, errAway
 	}
-	return &coord.Session{Registered: s.registered, Expired: s.expired}, nil
+	return &coord.Session{Registered: s.registered, Expired: s.expired, Pending: s.pending}, nil
+}
+
+func (s *server) WaitApproval(ctx context.Context) error {
+	s.mu.Lock()
+	decided := s.decided
+	s.mu.Unlock()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-decided:
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.registered {
+		return &coord.Error{Code: coord.CodeNotRegistered, Message: "This machine is no member"}
+	}
+	return nil
+}
+
+// decide lets a waiting machine in, or not.
+func (s *server) decide(in bool) {
+	s.set(func(s *server) {
+		s.pending, s.registered = false, in
+		close(s.decided)
+		s.decided = make(chan struct{})
+	})
+}
+
+func (s *server) CancelLogin(_ context.Context, id string) error {
+	s.set(func(s *server) { s.cancelled = append(s.cancelled, id) })
+	return nil
 }
 
 func (s *server) Update(_ context.Context, u coord.NodeUpdate) error {
@@ -83,7 +122,7 @@ func (s *server) Netmap(ctx context.Context, _ *coord.Netmap, got func(*coord.Ne
 
 func (s *server) Server() key.ServerPublic { return s.key }
 
-func (s *server) Register(_ context.Context, _ key.Node, r coord.RegisterRequest) (*coord.RegisterReply, error) {
+func (s *server) Register(_ context.Context, k key.Node, r coord.RegisterRequest) (*coord.RegisterReply, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.registers++
@@ -91,11 +130,14 @@ func (s *server) Register(_ context.Context, _ key.Node, r coord.RegisterRequest
 	case s.away:
 		return nil, errAway
 	case r.AuthKey == "":
-		return &coord.RegisterReply{LoginID: "login-1", Code: "1234"}, nil
+		s.logins++
+		s.nodes = append(s.nodes, k.Public())
+		return &coord.RegisterReply{LoginID: fmt.Sprintf("login-%d", s.logins), Code: "1234"}, nil
 	case r.AuthKey != "good":
 		return nil, &coord.Error{Code: coord.CodeKeyUnknown, Message: "No such key"}
 	}
 	s.registered, s.expired, s.usedKey = true, false, r.AuthKey
+	s.nodes = append(s.nodes, k.Public())
 	if s.deaf {
 		return nil, errAway
 	}
@@ -141,6 +183,7 @@ type host struct {
 	mu           sync.Mutex
 	refuse       error
 	open, opened int
+	most         int // open at once
 	plans        []*core.Plan
 }
 
@@ -157,6 +200,7 @@ func (h *host) openPlane(cfg PlaneConfig) (Plane, error) {
 	}
 	h.open++
 	h.opened++
+	h.most = max(h.most, h.open)
 	return &fakePlane{h, cfg}, nil
 }
 
@@ -196,6 +240,7 @@ type machine struct {
 	dir  string
 	srv  *server
 	host *host
+	more map[string]*server // by URL; srv is all others
 	*Engine
 	stop func()
 }
@@ -218,7 +263,14 @@ func (m *machine) start() {
 	}
 	m.Engine, err = New(Config{
 		Version: "test", Store: st, Journal: j, Interface: "warren0", Log: slog.New(slog.DiscardHandler), OpenPlane: m.host.openPlane,
-		Dial: func(coord.ClientConfig) (Client, error) { return m.srv, nil },
+		Dial: func(c coord.ClientConfig) (Client, error) {
+			srv := m.more[c.URL]
+			if srv == nil {
+				srv = m.srv
+			}
+			srv.set(func(s *server) { s.machines[c.Machine.Public()] = true })
+			return srv, nil
+		},
 	})
 	if err != nil {
 		m.t.Fatal(err)

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/warren-mesh/warren/coord"
-	"github.com/warren-mesh/warren/coord/key"
+	"github.com/warren-mesh/warren/daemon/internal/core"
 	"github.com/warren-mesh/warren/daemon/internal/store"
 	"github.com/warren-mesh/warren/ipc"
 )
@@ -32,11 +32,22 @@ func (a *attempt) drop() {
 	}
 }
 
-// pending is the attempt that waits for a person, with the id of its page. Owned by whoever holds Engine.logging.
+// pending is the attempt that waits for a person, with the id of its page.
 type pending struct {
 	id      string
 	attempt *attempt
+	over    context.Context // ends when the login is not waited for any more; its cause says why
+	end     context.CancelCauseFunc
 }
+
+// Why a login that waited was ended from this side.
+var (
+	errTakenOver = &ipc.Error{Status: 409, Code: ipc.CodeLogin, Message: "Another login was begun on this machine, so this one is over.", Fix: "Go on there, or log in again: warren up"}
+	errTakenDown = &ipc.Error{Status: 409, Code: ipc.CodeLogin, Message: "The login was ended by warren down.", Fix: "warren up starts another"}
+)
+
+// cancelWait is how long the server may take to hear of a login that is over. If it does not, the page ends by itself.
+const cancelWait = 3 * time.Second
 
 // exclusive waits for the right to log in or out: one at a time.
 func (e *Engine) exclusive(ctx context.Context) (release func(), err error) {
@@ -81,7 +92,7 @@ func (e *Engine) register(ctx context.Context, a *attempt, r ipc.UpRequest) (*ip
 		return nil, explain(err)
 	}
 	a.login.ServerKey = a.client.Server()
-	if session.Registered && !session.Expired && !r.Reauth {
+	if session.Registered && !session.Expired && !r.Reauth && (r.AuthKey == "" || !session.Pending) {
 		return e.commit(ctx, a)
 	}
 	if r.AuthKey != "" {
@@ -91,8 +102,7 @@ func (e *Engine) register(ctx context.Context, a *attempt, r ipc.UpRequest) (*ip
 			return nil, err
 		}
 	}
-	node, request := e.request(ctx, a, r)
-	reply, err := a.client.Register(ctx, node, request)
+	reply, err := a.client.Register(ctx, a.login.Key, e.request(a, r))
 	switch {
 	case err != nil:
 		if refused(err) {
@@ -102,30 +112,34 @@ func (e *Engine) register(ctx context.Context, a *attempt, r ipc.UpRequest) (*ip
 	case reply.Registered:
 		return e.commit(ctx, a)
 	}
-	if e.waiting != nil {
-		e.waiting.attempt.drop()
+	p := &pending{id: reply.LoginID, attempt: a}
+	p.over, p.end = context.WithCancelCause(context.Background())
+	if err := e.do(ctx, func() {
+		if e.waiting != nil && e.waiting.id != p.id {
+			e.waiting.end(errTakenOver) // the server has ended it too: a machine logs in once at a time
+			e.waiting.attempt.drop()
+		}
+		e.waiting = p
+	}); err != nil {
+		return nil, err
 	}
-	e.waiting = &pending{id: reply.LoginID, attempt: a}
 	return &ipc.UpReply{State: ipc.StateNeedsLogin, Login: &ipc.Login{
 		Server: a.login.Server, ID: reply.LoginID, Code: reply.Code, Expires: reply.Expires,
 	}}, nil
 }
 
-func (e *Engine) request(ctx context.Context, a *attempt, r ipc.UpRequest) (node key.Node, q coord.RegisterRequest) {
-	q = coord.RegisterRequest{
+func (e *Engine) request(a *attempt, r ipc.UpRequest) coord.RegisterRequest {
+	q := coord.RegisterRequest{
 		AuthKey: r.AuthKey, Challenge: r.Challenge, Reauth: r.Reauth,
 		Hostname: hostname(), OS: runtime.GOOS, Version: e.cfg.Version,
 	}
-	_ = e.do(ctx, func() {
-		node = e.state.Node
-		if e.state.Prefs.Hostname != "" {
-			q.Hostname = e.state.Prefs.Hostname
-		}
-	})
+	if a.login.Hostname != "" {
+		q.Hostname = a.login.Hostname
+	}
 	if a.edit.Hostname != nil && *a.edit.Hostname != "" {
 		q.Hostname = *a.edit.Hostname
 	}
-	return node, q
+	return q
 }
 
 // prepare finds out which server is meant, and makes the attempt.
@@ -152,72 +166,20 @@ func (e *Engine) prepare(ctx context.Context, r ipc.UpRequest) (*attempt, error)
 	return a, errors.Join(err, failed)
 }
 
-// loginFor gives the login for the server that a request names, or the current one: known, or new.
-func (e *Engine) loginFor(r ipc.UpRequest) (store.Login, error) {
-	if r.Server == "" {
-		current := e.state.Login()
-		if current == nil {
-			return store.Login{}, &ipc.Error{
-				Status: 400, Code: ipc.CodeNoServer, Message: "This machine does not know its coordination server yet.",
-				Fix: "Name it once: warren up https://coord.example, or paste an invite link: warren up LINK",
-			}
-		}
-		return *current, pin(current, r.ServerKey)
-	}
-	server, serverKey, err := coord.ParseServer(r.Server)
-	if err != nil {
-		return store.Login{}, &ipc.Error{Status: 400, Code: ipc.CodeBadRequest, Message: err.Error()}
-	}
-	login := store.Login{ID: store.NewLoginID(), Server: server}
-	if i := slices.IndexFunc(e.state.Logins, func(l store.Login) bool { return l.Server == server }); i >= 0 {
-		login = e.state.Logins[i]
-	}
-	if r.ServerKey != "" {
-		return login, pin(&login, r.ServerKey)
-	}
-	if !serverKey.IsZero() {
-		return login, pin(&login, serverKey.String())
-	}
-	return login, nil
-}
-
-// pin holds a login to a server's identity. While the machine is a member there, it cannot be changed in passing.
-func pin(l *store.Login, text string) error {
-	if text == "" {
-		return nil
-	}
-	k, err := key.ParseServerPublic(text)
-	if err != nil {
-		return &ipc.Error{Status: 400, Code: ipc.CodeBadRequest, Message: "The server's key cannot be read: " + err.Error()}
-	}
-	if l.Node != 0 && !l.ServerKey.IsZero() && l.ServerKey != k {
-		return &ipc.Error{
-			Status: 409, Code: ipc.CodeIdentity,
-			Message: "This machine knows " + l.Server + " by another identity (" + l.ServerKey.Short() + ") than the one given (" + k.Short() + ").",
-			Fix:     "If the server was really set up anew, leave the old one first: warren logout",
-		}
-	}
-	l.ServerKey = k
-	return nil
-}
-
 // commit makes an attempt that succeeded the machine's login, and waits until packets flow.
 func (e *Engine) commit(ctx context.Context, a *attempt) (*ipc.UpReply, error) {
 	var failed error
 	err := e.do(ctx, func() {
 		next := *e.state
-		a.login.AuthKey = ""
-		if a.login.Node == 0 {
-			a.login.Node = unknownNode
+		next.Put(a.succeeded(e.state))
+		next.Current, next.Up = a.login.ID, true
+		if failed = edit(&next, a.edit); failed != nil {
+			return
 		}
-		next.Logins = upsert(e.state.Logins, a.login)
-		next.Current = a.login.ID
-		next.Prefs = edited(e.state.Prefs, a.edit)
-		next.Prefs.Server, next.Prefs.Up = a.login.Server, true
 		if failed = e.cfg.Store.Save(&next); failed != nil {
 			return
 		}
-		reopen := next.Prefs.Port != e.state.Prefs.Port
+		reopen := next.WantPort != e.state.WantPort
 		*e.state = next
 		switch {
 		case e.net.login != a.login.ID || a.fresh:
@@ -229,6 +191,7 @@ func (e *Engine) commit(ctx context.Context, a *attempt) (*ipc.UpReply, error) {
 		case reopen:
 			e.closePlane()
 		}
+		e.net.ended = core.NotDismissed
 		if e.net.expired {
 			e.net.expired = false
 			e.stopSession() // and settle starts another, at once
@@ -239,6 +202,20 @@ func (e *Engine) commit(ctx context.Context, a *attempt) (*ipc.UpReply, error) {
 		return nil, hostError(err)
 	}
 	return e.arrived(ctx)
+}
+
+// succeeded is the login as it is once it has succeeded: what changed meanwhile in that of the state stays.
+func (a *attempt) succeeded(s *store.State) store.Login {
+	l := a.login
+	if i := slices.IndexFunc(s.Logins, func(o store.Login) bool { return o.ID == l.ID }); i >= 0 {
+		l = s.Logins[i]
+		l.ServerKey = a.login.ServerKey
+	}
+	l.AuthKey, l.Former = "", false
+	if l.Node == 0 {
+		l.Node = unknownNode
+	}
+	return l
 }
 
 // unknownNode marks a login as registered before the first netmap tells the node's number.
@@ -252,7 +229,7 @@ func (e *Engine) arrived(ctx context.Context) (*ipc.UpReply, error) {
 	err := e.Watch(ctx, func(s *ipc.Status) error {
 		last = s.State
 		switch {
-		case s.State == ipc.StateRunning, s.State == ipc.StateNeedsLogin, s.State == ipc.StateDown:
+		case s.State == ipc.StateRunning, s.State == ipc.StateNeedsLogin, s.State == ipc.StatePending, s.State == ipc.StateDown:
 			return errEnough
 		case len(s.Problems) > 0 && s.Problems[0].Code == ipc.CodeHost:
 			return &ipc.Error{Status: 500, Code: ipc.CodeHost, Message: s.Problems[0].Text, Fix: s.Problems[0].Fix}
@@ -267,21 +244,13 @@ func (e *Engine) arrived(ctx context.Context) (*ipc.UpReply, error) {
 
 var errEnough = errors.New("seen enough")
 
-func upsert(logins []store.Login, l store.Login) []store.Login {
-	out := slices.Clone(logins)
-	if i := slices.IndexFunc(out, func(o store.Login) bool { return o.ID == l.ID }); i >= 0 {
-		out[i] = l
-		return out
-	}
-	return append(out, l)
-}
-
 // remember puts an attempt with its pre-auth key on disk, beside the login that is in use.
 func (e *Engine) remember(ctx context.Context, a *attempt) error {
 	var failed error
 	err := e.do(ctx, func() {
-		next := *e.state
-		next.Logins = upsert(e.state.Logins, a.login)
+		next, l := *e.state, a.login
+		l.Former = false
+		next.Put(l)
 		if failed = e.cfg.Store.Save(&next); failed == nil {
 			*e.state = next
 		}
@@ -295,11 +264,11 @@ func (e *Engine) unremember(ctx context.Context, a *attempt) {
 		next := *e.state
 		a.login.AuthKey = ""
 		next.Logins = slices.DeleteFunc(slices.Clone(e.state.Logins), func(l store.Login) bool {
-			return l.ID == a.login.ID && l.Node == 0 && l.ID != e.state.Current
+			return l.ID == a.login.ID && l.Node == 0 && l.ID != e.state.Current && !a.login.Former
 		})
 		for i := range next.Logins {
-			if next.Logins[i].ID == a.login.ID {
-				next.Logins[i].AuthKey = ""
+			if l := &next.Logins[i]; l.ID == a.login.ID {
+				l.AuthKey, l.Former = "", a.login.Former
 			}
 		}
 		if err := e.cfg.Store.Save(&next); err != nil {
@@ -326,7 +295,7 @@ func (e *Engine) resume(ctx context.Context, l *store.Login) {
 		if err := e.do(ctx, func() { still = interrupted(e.state) }); err != nil || still == nil || still.ID != l.ID {
 			return
 		}
-		_, err := e.Up(ctx, ipc.UpRequest{Server: l.Server, AuthKey: l.AuthKey})
+		_, err := e.Up(ctx, ipc.UpRequest{Profile: l.ID, AuthKey: l.AuthKey})
 		if err == nil || ctx.Err() != nil {
 			return
 		}

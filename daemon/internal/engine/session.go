@@ -51,7 +51,7 @@ func (e *Engine) use(login *store.Login, client Client) {
 }
 
 func (e *Engine) dial(login *store.Login) (Client, error) {
-	return e.cfg.Dial(coord.ClientConfig{URL: login.Server, Pin: login.ServerKey, Machine: e.state.Machine, Log: e.log})
+	return e.cfg.Dial(coord.ClientConfig{URL: login.Server, Pin: login.ServerKey, Machine: login.Machine, Log: e.log})
 }
 
 func (e *Engine) startSession() {
@@ -83,9 +83,14 @@ func (e *Engine) sessionEvent(r *running, ev control.Event) {
 		return
 	}
 	switch ev := ev.(type) {
+	case control.Waiting:
+		e.net.coord = ipc.Link{Connected: true, Since: time.Now()}
+		e.net.expired = false
+		e.setPending(true)
 	case control.Connected:
 		e.net.coord = ipc.Link{Connected: true, Since: time.Now()}
 		e.net.expired = false
+		e.setPending(false)
 	case control.Lost:
 		if e.net.coord.Connected || e.net.coord.Since.IsZero() {
 			e.net.coord.Since = time.Now()
@@ -99,10 +104,10 @@ func (e *Engine) sessionEvent(r *running, ev control.Event) {
 		}
 	case control.Changed:
 		e.net.netmap = ev.Netmap
-		if login := e.state.Login(); login.Node != ev.Netmap.Self.ID || login.User != ev.Netmap.Self.User.Login || login.ServerKey.IsZero() {
-			login.Node, login.User, login.ServerKey = ev.Netmap.Self.ID, ev.Netmap.Self.User.Login, e.net.client.Server()
-			e.save()
-		}
+		login := *e.state.Login()
+		login.Node, login.User, login.Network = ev.Netmap.Self.ID, ev.Netmap.Self.User.Login, ev.Netmap.Network.Name
+		login.ServerKey = e.net.client.Server()
+		e.amend(login)
 		if !e.unsaved {
 			e.unsaved = true
 			e.saveTime.Reset(saveAfter)
@@ -116,12 +121,42 @@ func (e *Engine) forget() {
 	if login == nil {
 		return
 	}
-	login.Node = 0
+	next := *login
+	if e.net.ended = core.Removed; next.Pending {
+		e.net.ended = core.Denied
+	}
+	next.Node, next.Pending = 0, false
+	e.dropNetmap()
+	e.amend(next)
+}
+
+// setPending takes note of whether an admin has to approve this machine. One that waits has no part in the network: of
+// an earlier membership nothing is left.
+func (e *Engine) setPending(is bool) {
+	login := *e.state.Login()
+	if is && !login.Pending {
+		e.dropNetmap()
+	}
+	login.Pending = is
+	e.amend(login)
+}
+
+func (e *Engine) dropNetmap() {
 	e.net.netmap, e.unsaved = nil, false
-	if err := e.cfg.Store.DropNetmap(login.ID); err != nil {
+	if err := e.cfg.Store.DropNetmap(e.net.login); err != nil {
 		e.log.Warn("could not drop the saved netmap", "err", err)
 	}
-	e.save()
+}
+
+// amend saves what is new of the current login, if anything is.
+func (e *Engine) amend(next store.Login) {
+	was := e.state.Login()
+	same := was.Node == next.Node && was.User == next.User && was.Network == next.Network &&
+		was.ServerKey == next.ServerKey && was.Pending == next.Pending
+	if !same {
+		e.state.Put(next)
+		e.save()
+	}
 }
 
 func (e *Engine) saveNetmap() {
@@ -157,7 +192,7 @@ func (e *Engine) published() coord.NodeUpdate {
 	reach := e.plane.Reach()
 	u := coord.NodeUpdate{
 		Disco: reach.Disco, Relay: reach.Relay, Endpoints: slices.Clone(reach.Endpoints),
-		Hostname: e.state.Prefs.Hostname, OS: runtime.GOOS, Version: e.cfg.Version,
+		Hostname: e.state.Prefs().Hostname, OS: runtime.GOOS, Version: e.cfg.Version,
 	}
 	if u.Hostname == "" {
 		u.Hostname = hostname()

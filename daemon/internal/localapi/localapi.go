@@ -30,6 +30,8 @@ type Engine interface {
 	LoginWait(ctx context.Context, r ipc.LoginWait) (*ipc.UpReply, error)
 	LoginFinish(ctx context.Context, r ipc.LoginFinish) (*ipc.UpReply, error)
 	Logout(ctx context.Context) error
+	Profiles(ctx context.Context) (*ipc.Profiles, error)
+	Switch(ctx context.Context, r ipc.SwitchRequest) (*ipc.UpReply, error)
 	Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error)
 }
 
@@ -71,6 +73,8 @@ func ready(s *ipc.Status) error {
 		return nil
 	case ipc.StateNoServer, ipc.StateNeedsLogin:
 		return &ipc.Error{Status: http.StatusConflict, Code: ipc.CodeNeedsLogin, Message: "This machine is not logged in to a network.", Fix: "warren up"}
+	case ipc.StatePending:
+		return &ipc.Error{Status: http.StatusConflict, Code: ipc.CodeNotUp, Message: "This machine waits for an admin's approval: it is not on its network yet."}
 	default:
 		return &ipc.Error{Status: http.StatusConflict, Code: ipc.CodeNotUp, Message: "This machine is not connected to its network.", Fix: "warren up"}
 	}

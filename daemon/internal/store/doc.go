@@ -1,7 +1,8 @@
 // Package store keeps what the daemon must not forget, as files in its state directory:
 //
 //	DIR/lock             held (flock) while a daemon, or warrend recover, uses the directory
-//	DIR/state.json       State: keys, preferences, port, logins. Its loss is the loss of the machine's identity
+//	DIR/state.json       State: preferences, port, logins with their keys. Its loss is the loss of the machine's identity
+//	DIR/state-N.json     state.json as version N wrote it, before a newer program changed it
 //	DIR/netmap-ID.json   the last netmap of login ID. Its loss costs one download
 //	DIR/starts.json      starts that did not prove healthy yet, see RecordStart
 //	DIR/journal          changes to the host, see package journal

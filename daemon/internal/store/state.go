@@ -1,11 +1,10 @@
 package store
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
+	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/warren-mesh/warren/coord"
@@ -13,37 +12,49 @@ import (
 	"github.com/warren-mesh/warren/ipc"
 )
 
-// schema is the version of state.json that this program writes. A reader takes every version up to its own.
-const schema = 1
-
-// maxState bounds state.json in bytes; what is longer was not written by us.
-const maxState = 1 << 20
-
 // MaxLogins bounds State.Logins.
 const MaxLogins = 64
 
 // State is what the daemon keeps over restarts. Load never gives one without keys.
 type State struct {
+	// The keys that the next new login takes: on disk before any server sees them, and never two logins' that
+	// could meet at one server.
 	Machine key.Machine
 	Node    key.Node
-	Prefs   ipc.Prefs
-	Port    uint16 // the random UDP port of the first start, kept; Prefs.Port goes before it
+
+	Up       bool   // the machine should be on the network of its current login
+	WantPort uint16 // UDP port that somebody set; 0: Port
+	Hostname string // wanted before there is a login; the first takes it
+	Port     uint16 // the random UDP port of the first start, kept
+
 	Current string // ID of the login in use; empty: none
 	Logins  []Login
 }
 
-// Login is what the machine has of one server. There may be several, one of them current.
+// Login is what the machine has of one account at one server: a profile. One of them is current.
 type Login struct {
-	ID        string           `json:"id"`     // NewLoginID; names the login's files
-	Server    string           `json:"server"` // URL, as configured
-	ServerKey key.ServerPublic `json:"serverKey,omitzero"`
-	Cert      []byte           `json:"cert,omitempty"` // SHA-256 of the TLS certificate that an invite link pinned
-	Node      coord.NodeID     `json:"node,omitempty"` // 0: not registered yet
-	User      string           `json:"user,omitempty"`
+	ID        string // NewLoginID; names the login's files
+	Name      string // as people call it; no two that are in use have one
+	Server    string // URL, as configured
+	ServerKey key.ServerPublic
+	Cert      []byte // SHA-256 of the TLS certificate that an invite link pinned
+
+	Machine key.Machine
+	Key     key.Node
+
+	Node     coord.NodeID // 0: not registered
+	User     string
+	Network  string // its name, as last heard
+	Hostname string // instead of the system's
+	Pending  bool   // registered, and an admin has not approved it yet
+
+	// Former is a login that was given up. It is no profile any more; but logging in at its server again gives the
+	// machine its name and addresses back, which hang on its keys.
+	Former bool
 
 	// AuthKey is a pre-auth key from before the first request that shows it until the server's answer is in
 	// state.json too: a machine that is killed between the two asks again, and completes.
-	AuthKey string `json:"authKey,omitempty"`
+	AuthKey string
 }
 
 // Login finds the current login, or returns nil. The pointer is into s.
@@ -56,65 +67,78 @@ func (s *State) Login() *Login {
 	return nil
 }
 
-// file is state.json.
-type file struct {
-	Version int       `json:"version"`
-	Machine string    `json:"machine"` // as Reveal writes it
-	Node    string    `json:"node"`
-	Prefs   ipc.Prefs `json:"prefs"`
-	Port    uint16    `json:"port,omitempty"`
-	Current string    `json:"current,omitempty"`
-	Logins  []Login   `json:"logins,omitempty"`
+// Prefs is what the people of this machine want, as they see it.
+func (s *State) Prefs() ipc.Prefs {
+	p := ipc.Prefs{Up: s.Up, Port: s.WantPort, Hostname: s.Hostname}
+	if l := s.Login(); l != nil {
+		p.Server, p.Hostname = l.Server, l.Hostname
+	}
+	return p
 }
 
-func encode(s *State) ([]byte, error) {
-	if s.Machine.IsZero() || s.Node.IsZero() {
-		return nil, errors.New("a state without keys is not to be saved")
-	}
-	if err := s.check(); err != nil {
-		return nil, err
-	}
-	text, err := json.MarshalIndent(file{
-		Version: schema, Machine: s.Machine.Reveal(), Node: s.Node.Reveal(),
-		Prefs: s.Prefs, Port: s.Port, Current: s.Current, Logins: s.Logins,
-	}, "", "\t")
-	if err != nil {
-		return nil, err
-	}
-	return append(text, '\n'), nil
+// NewLogin is a login at a server that the machine has none at, with the keys that wait for it. Put makes it one of s.
+func (s *State) NewLogin(server string) Login {
+	return Login{ID: NewLoginID(), Server: server, Machine: s.Machine, Key: s.Node, Hostname: s.Hostname}
 }
 
-// decode reads state.json. Its errors never repeat the text, which holds secrets.
-func decode(text []byte) (*State, error) {
-	if len(bytes.TrimSpace(text)) == 0 {
-		return nil, fmt.Errorf("it is empty")
+// Put gives s the login, new or in the place of the one of its ID; s shares no login with its copies afterwards. One
+// without a name, or back with a name that another has taken, gets a free one; new keys wait for the next.
+func (s *State) Put(l Login) {
+	if other := s.Find(l.Name); l.Name == "" || !l.Former && other != nil && other.ID != l.ID {
+		l.Name = s.freeName(l.Server)
 	}
-	var v struct{ Version int }
-	if err := json.Unmarshal(text, &v); err != nil {
-		return nil, describe(err)
+	if s.Machine == l.Machine {
+		s.Machine, s.Node, s.Hostname = key.NewMachine(), key.NewNode(), ""
 	}
-	if v.Version > schema {
-		return nil, fmt.Errorf("%w: its version is %d, this one reads up to %d", ErrNewer, v.Version, schema)
+	s.Logins = slices.Clone(s.Logins)
+	if i := slices.IndexFunc(s.Logins, func(o Login) bool { return o.ID == l.ID }); i >= 0 {
+		s.Logins[i] = l
+		return
 	}
-	if v.Version < 1 {
-		return nil, fmt.Errorf("it states no version")
+	if len(s.Logins) >= MaxLogins { // the oldest that was given up makes room
+		if i := slices.IndexFunc(s.Logins, func(o Login) bool { return o.Former && o.ID != s.Current }); i >= 0 {
+			s.Logins = slices.Delete(s.Logins, i, i+1)
+		}
 	}
-	var f file
-	if err := json.Unmarshal(text, &f); err != nil {
-		return nil, describe(err)
+	s.Logins = append(s.Logins, l)
+}
+
+// Find gives the profile that a person names by its name or its ID, or nil.
+func (s *State) Find(name string) *Login {
+	for i := range s.Logins {
+		if l := &s.Logins[i]; !l.Former && (l.Name == name || l.ID == name) {
+			return l
+		}
 	}
-	s := &State{Prefs: f.Prefs, Port: f.Port, Current: f.Current, Logins: f.Logins}
-	var err error
-	if s.Machine, err = key.ParseMachine(f.Machine); err != nil {
-		return nil, fmt.Errorf("its machine key: %w", err)
+	return nil
+}
+
+// freeName makes a profile's name of its server's.
+func (s *State) freeName(server string) string {
+	base := "login"
+	if u, err := url.Parse(server); err == nil && ValidProfile(strings.ToLower(u.Hostname())) {
+		base = strings.ToLower(u.Hostname())
 	}
-	if s.Node, err = key.ParseNode(f.Node); err != nil {
-		return nil, fmt.Errorf("its node key: %w", err)
+	name := base
+	for i := 2; s.Find(name) != nil; i++ {
+		suffix := "-" + strconv.Itoa(i)
+		name = base[:min(len(base), maxProfile-len(suffix))] + suffix
 	}
-	if s.Machine.IsZero() || s.Node.IsZero() {
-		return nil, fmt.Errorf("a key in it is zero")
+	return name
+}
+
+// maxProfile bounds a profile's name, in bytes.
+const maxProfile = 64
+
+// ValidProfile reports whether s can name a profile: up to 64 letters, digits and signs that need no quoting in a
+// shell, and nothing that an ID or an option could be.
+func ValidProfile(s string) bool {
+	for _, c := range []byte(s) {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("-_.:@", rune(c)) {
+			return false
+		}
 	}
-	return s, s.check()
+	return s != "" && s[0] != '-' && len(s) <= maxProfile && !validID(s)
 }
 
 // check holds the logins against what their readers rely on.
@@ -122,41 +146,25 @@ func (s *State) check() error {
 	if len(s.Logins) > MaxLogins {
 		return fmt.Errorf("there are %d logins, %d at the most", len(s.Logins), MaxLogins)
 	}
-	ids := make(map[string]bool, len(s.Logins))
+	ids, names := make(map[string]bool, len(s.Logins)), make(map[string]bool, len(s.Logins))
 	for _, l := range s.Logins {
-		if !validID(l.ID) {
+		switch {
+		case !validID(l.ID):
 			return fmt.Errorf("the id of a login is not one of ours")
-		}
-		if ids[l.ID] {
+		case ids[l.ID]:
 			return fmt.Errorf("two logins have the id %s", l.ID)
+		case !ValidProfile(l.Name):
+			return fmt.Errorf("the login %s has no proper name", l.ID)
+		case names[l.Name] && !l.Former:
+			return fmt.Errorf("two logins have one name")
+		case l.Machine.IsZero() || l.Key.IsZero():
+			return fmt.Errorf("a key of the login %s is zero", l.ID)
 		}
 		ids[l.ID] = true
+		names[l.Name] = names[l.Name] || !l.Former
 	}
 	if s.Current != "" && !ids[s.Current] {
 		return fmt.Errorf("the current login is none of those listed")
 	}
 	return nil
-}
-
-// describe says what is wrong with JSON text without repeating any of it.
-func describe(err error) error {
-	var syntax *json.SyntaxError
-	var kind *json.UnmarshalTypeError
-	switch {
-	case errors.Is(err, io.ErrUnexpectedEOF) || strings.Contains(err.Error(), "unexpected end"):
-		return errors.New("it ends in the middle")
-	case errors.As(err, &syntax):
-		return fmt.Errorf("it is not JSON from byte %d on", syntax.Offset)
-	case errors.As(err, &kind):
-		return fmt.Errorf("its field %q holds a JSON %s", kind.Field, kindName(kind.Value))
-	case errors.Is(err, key.ErrInvalid):
-		return err // never repeats the text
-	}
-	return errors.New("it is not what was written")
-}
-
-// kindName is the first word of UnmarshalTypeError.Value, which may go on with the value itself ("number 17").
-func kindName(value string) string {
-	name, _, _ := strings.Cut(value, " ")
-	return name
 }

@@ -114,7 +114,7 @@ func (s *Store) Load() (*State, error) {
 		s.sick = explainRead(path, err)
 		return nil, s.sick
 	}
-	st, err := decode(text)
+	st, version, err := decode(text)
 	switch {
 	case errors.Is(err, ErrNewer):
 		s.sick = fmt.Errorf("%s was %w; it was left as it is: install that version again, or move the file away to start as a new machine", path, err)
@@ -123,8 +123,28 @@ func (s *Store) Load() (*State, error) {
 		s.sick = fmt.Errorf("%s is %w (%w); it was left as it is: restore it from a backup, or move it away to start as a new machine", path, ErrDamaged, err)
 		return nil, s.sick
 	}
-	s.sick = nil
+	if version < schema {
+		err = s.migrate(text, version, st)
+	}
+	if s.sick = err; err != nil {
+		return nil, err
+	}
 	return st, nil
+}
+
+// migrate keeps an older version's state.json beside, for who goes back to it, and writes what was made of it. A kill at
+// any point leaves one of the two as state.json, and the same is made of the older one again, but for keys that no
+// server has seen.
+func (s *Store) migrate(text []byte, version int, st *State) error {
+	kept := s.Path(fmt.Sprintf("state-%d.json", version))
+	if err := replace(kept, text, s.step); err != nil {
+		return err
+	}
+	if err := s.save(st); err != nil {
+		return err
+	}
+	s.log.Info("the state was brought up to date", "from", version, "to", schema, "kept", kept)
+	return nil
 }
 
 // Save writes the state, and returns when it is on disk. It refuses while Load fails.

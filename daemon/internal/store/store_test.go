@@ -17,7 +17,6 @@ import (
 
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/key"
-	"github.com/warren-mesh/warren/ipc"
 )
 
 func TestMain(m *testing.M) {
@@ -89,15 +88,16 @@ func TestASecondDaemonIsToldInOneSentence(t *testing.T) {
 
 // genState draws states that can be saved.
 func genState(t *rapid.T) *State {
-	st := &State{Machine: key.NewMachine(), Node: key.NewNode(), Port: rapid.Uint16().Draw(t, "port")}
-	st.Prefs = ipc.Prefs{
-		Server: rapid.String().Draw(t, "server"), Up: rapid.Bool().Draw(t, "up"),
-		Hostname: rapid.String().Draw(t, "hostname"), Port: rapid.Uint16().Draw(t, "wished port"),
+	st := &State{
+		Machine: key.NewMachine(), Node: key.NewNode(), Port: rapid.Uint16().Draw(t, "port"),
+		Up: rapid.Bool().Draw(t, "up"), Hostname: rapid.String().Draw(t, "hostname"), WantPort: rapid.Uint16().Draw(t, "wished port"),
 	}
-	for range rapid.IntRange(0, 4).Draw(t, "logins") {
+	for i := range rapid.IntRange(0, 4).Draw(t, "logins") {
 		l := Login{
-			ID: NewLoginID(), Server: rapid.String().Draw(t, "url"), AuthKey: rapid.String().Draw(t, "auth key"),
+			ID: NewLoginID(), Name: fmt.Sprint("n", i), Server: rapid.String().Draw(t, "url"), AuthKey: rapid.String().Draw(t, "auth key"),
 			Node: coord.NodeID(rapid.Int64().Draw(t, "node")), User: rapid.String().Draw(t, "user"),
+			Machine: key.NewMachine(), Key: key.NewNode(), Network: rapid.String().Draw(t, "network"),
+			Hostname: rapid.String().Draw(t, "its hostname"), Pending: rapid.Bool().Draw(t, "pending"), Former: rapid.Bool().Draw(t, "former"),
 		}
 		if rapid.Bool().Draw(t, "pinned") {
 			l.ServerKey, l.Cert = key.NewServer().Public(), []byte{1, 2, 3}
@@ -124,6 +124,11 @@ func TestWhatIsSavedIsLoaded(t *testing.T) {
 		if got.Machine.Reveal() != st.Machine.Reveal() || got.Node.Reveal() != st.Node.Reveal() {
 			t.Fatal("the keys changed")
 		}
+		for i, l := range got.Logins {
+			if was := st.Logins[i]; l.Machine.Reveal() != was.Machine.Reveal() || l.Key.Reveal() != was.Key.Reveal() {
+				t.Fatal("a login's keys changed")
+			}
+		}
 		if !reflect.DeepEqual(got, st) {
 			t.Fatalf("saved %+v, loaded %+v", st, got)
 		}
@@ -137,18 +142,19 @@ func TestADamagedStateIsLeftAsItIs(t *testing.T) {
 	}
 	text := string(whole)
 	cases := map[string]string{
-		"empty":        "",
-		"spaces":       " \n",
-		"garbage":      "\x00\xff\x00\xff",
-		"no object":    `[1,2]`,
-		"no version":   strings.Replace(text, `"version": 1`, `"version": 0`, 1),
-		"no keys":      `{"version":1}`,
-		"a bad key":    strings.Replace(text, "node-private:", "node-private:zz", 1),
-		"zero keys":    fmt.Sprintf(`{"version":1,"machine":"machine-private:%064d","node":"node-private:%064d"}`, 0, 0),
-		"a wrong type": strings.Replace(text, `"port": 4711`, `"port": "x"`, 1),
-		"a bad login":  strings.Replace(text, `"port": 4711`, `"logins":[{"id":"../../etc"}]`, 1),
-		"no such one":  strings.Replace(text, `"port": 4711`, `"current":"0011223344556677"`, 1),
-		"too long":     text + strings.Repeat(" ", maxState),
+		"empty":                "",
+		"spaces":               " \n",
+		"garbage":              "\x00\xff\x00\xff",
+		"no object":            `[1,2]`,
+		"no version":           strings.Replace(text, `"version": 2`, `"version": 0`, 1),
+		"no keys":              `{"version":1}`,
+		"a bad key":            strings.Replace(text, "node-private:", "node-private:zz", 1),
+		"zero keys":            fmt.Sprintf(`{"version":1,"machine":"machine-private:%064d","node":"node-private:%064d"}`, 0, 0),
+		"a wrong type":         strings.Replace(text, `"port": 4711`, `"port": "x"`, 1),
+		"a login without keys": strings.Replace(text, `"port": 4711`, `"logins":[{"id":"0011223344556677","name":"a","server":"x"}]`, 1),
+		"a bad login":          strings.Replace(text, `"port": 4711`, `"logins":[{"id":"../../etc"}]`, 1),
+		"no such one":          strings.Replace(text, `"port": 4711`, `"current":"0011223344556677"`, 1),
+		"too long":             text + strings.Repeat(" ", maxState),
 	}
 	for n := 1; n < len(text)-2; n += 7 {
 		cases[fmt.Sprintf("cut at %d", n)] = text[:n]
@@ -156,7 +162,7 @@ func TestADamagedStateIsLeftAsItIs(t *testing.T) {
 	for name, bad := range cases {
 		refused(t, name, bad, ErrDamaged)
 	}
-	refused(t, "newer", strings.Replace(text, `"version": 1`, `"version": 2, "port": {}`, 1), ErrNewer)
+	refused(t, "newer", strings.Replace(text, `"version": 2`, `"version": 3, "port": {}`, 1), ErrNewer)
 }
 
 // hexDigits matches the middle of a key.
@@ -296,12 +302,12 @@ func TestEachRefusalSaysWhatToDo(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	text, _ := encode(&State{Machine: key.NewMachine(), Node: key.NewNode(), Logins: []Login{{ID: NewLoginID()}}})
+	text, _ := encode(&State{Machine: key.NewMachine(), Node: key.NewNode(), Logins: []Login{{ID: NewLoginID(), Name: "n", Machine: key.NewMachine(), Key: key.NewNode()}}})
 	f.Add(text)
 	f.Add([]byte(`{"version":1}`))
 	f.Add([]byte(`{"version":99}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		st, err := decode(text)
+		st, _, err := decode(text)
 		if err != nil {
 			return
 		}
@@ -309,7 +315,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			t.Fatalf("what was read cannot be written: %v", err)
 		}
-		if back, err := decode(again); err != nil || back.Node.Reveal() != st.Node.Reveal() || len(back.Logins) != len(st.Logins) {
+		if back, _, err := decode(again); err != nil || back.Node.Reveal() != st.Node.Reveal() || len(back.Logins) != len(st.Logins) {
 			t.Fatalf("it read back as %+v, %v", back, err)
 		}
 	})
