@@ -15,10 +15,10 @@ import (
 )
 
 // complete ends a login: the machine is the user's.
-func (s *Server) complete(ctx context.Context, l *login, user int64) error {
+func (s *Server) complete(ctx context.Context, by caller, l *login, user int64) error {
 	a := l.admission
 	a.user = user
-	if err := s.admit(ctx, a); err != nil {
+	if err := s.admit(ctx, by, a); err != nil {
 		s.logins.finish(l, loginFailed)
 		return err
 	}
@@ -28,6 +28,10 @@ func (s *Server) complete(ctx context.Context, l *login, user int64) error {
 
 // AddUser makes an account. The empty role is a member's.
 func (s *Server) AddUser(ctx context.Context, login, password, role string) error {
+	return s.addUser(ctx, operator, login, password, role)
+}
+
+func (s *Server) addUser(ctx context.Context, by caller, login, password, role string) error {
 	if err := account.CheckNew(login, password, s.network.Name); err != nil {
 		return err
 	}
@@ -43,8 +47,11 @@ func (s *Server) AddUser(ctx context.Context, login, password, role string) erro
 		return err
 	}
 	err = s.store.Write(ctx, func(tx store.Tx) error {
-		_, err := tx.AddUser(store.User{Login: login, Password: hash, Role: r, Created: s.now()})
-		return err
+		id, err := tx.AddUser(store.User{Login: login, Password: hash, Role: r, Created: s.now()})
+		if err != nil {
+			return err
+		}
+		return s.record(tx, by, actUserAdd, login, facts{"id": id, "role": r})
 	})
 	if errors.Is(err, store.ErrTaken) {
 		return fmt.Errorf("there is a user %s already: %w", login, err)
@@ -54,6 +61,10 @@ func (s *Server) AddUser(ctx context.Context, login, password, role string) erro
 
 // SetPassword replaces a user's password and ends the user's browser sessions.
 func (s *Server) SetPassword(ctx context.Context, login, password string) error {
+	return s.setPassword(ctx, operator, login, password)
+}
+
+func (s *Server) setPassword(ctx context.Context, by caller, login, password string) error {
 	if err := account.CheckNew(login, password, s.network.Name); err != nil {
 		return err
 	}
@@ -66,7 +77,10 @@ func (s *Server) SetPassword(ctx context.Context, login, password string) error 
 		if err != nil {
 			return err
 		}
-		return tx.SetPassword(u.ID, hash)
+		if err := tx.SetPassword(u.ID, hash); err != nil {
+			return err
+		}
+		return s.record(tx, by, actUserPassword, login, facts{"id": u.ID})
 	})
 }
 
@@ -93,6 +107,10 @@ const maxKeyLife = 365 * 24 * time.Hour
 
 // CreateKey makes a pre-auth key. Its text is in no other place than the answer.
 func (s *Server) CreateKey(ctx context.Context, o KeyOptions) (secret string, id int64, err error) {
+	return s.createKey(ctx, operator, o)
+}
+
+func (s *Server) createKey(ctx context.Context, by caller, o KeyOptions) (secret string, id int64, err error) {
 	if o.Expires == 0 {
 		o.Expires = time.Hour
 	}
@@ -120,11 +138,16 @@ func (s *Server) CreateKey(ctx context.Context, o KeyOptions) (secret string, id
 			k.User = u.ID
 		}
 		var err error
-		id, err = tx.AddAuthKey(k)
-		return err
+		if id, err = tx.AddAuthKey(k); err != nil {
+			return err
+		}
+		return s.record(tx, by, actKeyAdd, keyName(id), facts{"id": id, "user": o.User, "tags": tags, "reusable": o.Reusable, "ephemeral": o.Ephemeral, "approval": o.Approval, "expires": k.Expires})
 	})
 	return secret, id, err
 }
+
+// keyName is what the log calls a pre-auth key.
+func keyName(id int64) string { return fmt.Sprint("key ", id) }
 
 // cleanTags orders tags, each once. A tag is named as a machine is.
 func cleanTags(tags []string) ([]string, error) {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -97,7 +98,7 @@ func (s *Server) adminRoutes() []adminRoute {
 		{post, "/users/password", account.Change, body(func(r *http.Request, q UserRequest) error { return s.SetPassword(r.Context(), q.Login, q.Password) })},
 		{del, "/users/{login}", account.Change, func(r *http.Request) (any, error) { return nil, s.RemoveUser(r.Context(), r.PathValue("login")) }},
 		{get, "/keys", account.See, func(r *http.Request) (any, error) { return s.Keys(r.Context()) }},
-		{post, "/keys", account.Change, s.createKey},
+		{post, "/keys", account.Change, s.newKey},
 		{del, "/keys/{id}", account.Change, func(r *http.Request) (any, error) { return nil, s.RevokeKey(r.Context(), r.PathValue("id")) }},
 		{get, "/machines", account.See, func(*http.Request) (any, error) { return s.Machines(), nil }},
 		{del, "/machines/{name}", account.Change, func(r *http.Request) (any, error) { return nil, s.RemoveMachine(r.Context(), r.PathValue("name")) }},
@@ -163,7 +164,7 @@ func body[T any](do func(*http.Request, T) error) func(*http.Request) (any, erro
 	}
 }
 
-func (s *Server) createKey(r *http.Request) (any, error) {
+func (s *Server) newKey(r *http.Request) (any, error) {
 	var o KeyOptions
 	if err := readJSON(nil, r, &o); err != nil {
 		return nil, err
@@ -264,11 +265,20 @@ func (s *Server) Keys(ctx context.Context) ([]KeyInfo, error) {
 
 // RevokeKey makes a pre-auth key useless. Machines that it has let in stay.
 func (s *Server) RevokeKey(ctx context.Context, id string) error {
+	return s.revokeKey(ctx, operator, id)
+}
+
+func (s *Server) revokeKey(ctx context.Context, by caller, id string) error {
 	n, err := strconv.ParseInt(id, 10, 64)
 	if err != nil {
 		return fmt.Errorf("%w key: give its number from 'key list'", coord.ErrInvalid)
 	}
-	err = s.store.Write(ctx, func(tx store.Tx) error { return tx.RevokeAuthKey(n) })
+	err = s.store.Write(ctx, func(tx store.Tx) error {
+		if err := tx.RevokeAuthKey(n); err != nil {
+			return err
+		}
+		return s.record(tx, by, actKeyRevoke, keyName(n), facts{"id": n})
+	})
 	if errors.Is(err, store.ErrNotFound) {
 		return fmt.Errorf("there is no key %d: %w", n, err)
 	}
@@ -277,6 +287,14 @@ func (s *Server) RevokeKey(ctx context.Context, id string) error {
 
 // PutRelay adds a relay, or replaces the one of that name.
 func (s *Server) PutRelay(ctx context.Context, l coord.Relay) error {
+	return s.putRelay(ctx, operator, l)
+}
+
+func sameRelay(a, b coord.Relay) bool {
+	return a.ID == b.ID && a.Name == b.Name && a.Key == b.Key && a.UDP == b.UDP && a.URL == b.URL && bytes.Equal(a.Cert, b.Cert)
+}
+
+func (s *Server) putRelay(ctx context.Context, by caller, l coord.Relay) error {
 	switch {
 	case !coord.ValidName(l.Name):
 		return fmt.Errorf("%w relay name %q: use lower-case letters, digits and inner hyphens", coord.ErrInvalid, l.Name)
@@ -292,8 +310,18 @@ func (s *Server) PutRelay(ctx context.Context, l coord.Relay) error {
 		return fmt.Errorf("%w relay: the certificate's SHA-256 has 64 hexadecimal digits", coord.ErrInvalid)
 	}
 	return s.changeRelays(ctx, func(tx store.Tx) error {
-		_, err := tx.PutRelay(l)
-		return err
+		all, err := tx.Relays()
+		if err != nil {
+			return err
+		}
+		id, err := tx.PutRelay(l)
+		if err != nil {
+			return err
+		}
+		if l.ID = id; slices.ContainsFunc(all, func(was coord.Relay) bool { return sameRelay(was, l) }) {
+			return nil // the embedded one says it at each start
+		}
+		return s.record(tx, by, actRelaySet, l.Name, facts{"id": id, "udp": l.UDP, "url": l.URL, "key": l.Key.String()})
 	})
 }
 
@@ -318,12 +346,19 @@ func validRelayURL(text string) bool {
 
 // RemoveRelay takes a relay out of the network.
 func (s *Server) RemoveRelay(ctx context.Context, name string) error {
+	return s.removeRelay(ctx, operator, name)
+}
+
+func (s *Server) removeRelay(ctx context.Context, by caller, name string) error {
 	return s.changeRelays(ctx, func(tx store.Tx) error {
 		err := tx.RemoveRelay(name)
 		if errors.Is(err, store.ErrNotFound) {
 			return fmt.Errorf("there is no relay %q: %w", name, err)
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return s.record(tx, by, actRelayRemove, name, nil)
 	})
 }
 

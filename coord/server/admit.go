@@ -44,7 +44,7 @@ type locks [64]sync.Mutex
 func (l *locks) of(m key.MachinePublic) *sync.Mutex { return &l[m[0]%64] }
 
 // admit makes the machine a node, on disk and for the others.
-func (s *Server) admit(ctx context.Context, a admission) error {
+func (s *Server) admit(ctx context.Context, by caller, a admission) error {
 	lock := s.locks.of(a.machine)
 	lock.Lock()
 	defer lock.Unlock()
@@ -53,7 +53,7 @@ func (s *Server) admit(ctx context.Context, a admission) error {
 	var user store.User
 	var removed coord.NodeID
 	err := s.store.Write(ctx, func(tx store.Tx) (err error) {
-		node, removed, err = s.enter(tx, now, a)
+		node, removed, err = s.enter(tx, now, by, a)
 		if err != nil || node.User == 0 {
 			return err
 		}
@@ -69,12 +69,11 @@ func (s *Server) admit(ctx context.Context, a admission) error {
 	s.hub.apply(s.put(node, user))
 	s.sessions.admitted(now, a.machine)
 	s.count.registrations.Inc()
-	s.log.Info("machine admitted", "id", node.ID, "name", node.Name, "user", user.Login, "authKey", node.AuthKey, "pending", node.Pending)
 	return nil
 }
 
 // enter is the transaction: the key used, the address taken, the machine written, or none of it.
-func (s *Server) enter(tx store.Tx, now time.Time, a admission) (n store.Node, removed coord.NodeID, err error) {
+func (s *Server) enter(tx store.Tx, now time.Time, by caller, a admission) (n store.Node, removed coord.NodeID, err error) {
 	n, err = tx.NodeByMachine(a.machine)
 	known := err == nil
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -86,9 +85,10 @@ func (s *Server) enter(tx store.Tx, now time.Time, a admission) (n store.Node, r
 		return n, 0, err
 	}
 	if k.Approval = c.Approval; a.authKey != "" {
-		if k, err = s.useKey(tx, now, a, n); err != nil {
+		if k, err = s.useKey(tx, now, by, a, n); err != nil {
 			return n, 0, err
 		}
+		by.user = k.User
 	}
 	switch owner, err := tx.NodeByKey(a.node); {
 	case err == nil && owner.Machine != a.machine:
@@ -99,6 +99,9 @@ func (s *Server) enter(tx store.Tx, now time.Time, a admission) (n store.Node, r
 	if known && n.User != k.User { // another person's now: nothing of what it was goes over
 		removed, known = n.ID, false
 		if err := tx.RemoveNode(n.ID, now); err != nil {
+			return n, 0, err
+		}
+		if err := s.record(tx, by, actMachineRemove, n.Name, facts{"id": n.ID, "why": "another account's now"}); err != nil {
 			return n, 0, err
 		}
 	}
@@ -115,17 +118,32 @@ func (s *Server) enter(tx store.Tx, now time.Time, a admission) (n store.Node, r
 	if n.User != 0 && len(n.Tags) == 0 && !n.Lasting {
 		n.Expires = c.keyEnd(now)
 	}
+	what := actMachineLogin
 	if known {
-		return n, 0, tx.SetNode(n)
+		err = tx.SetNode(n)
+	} else {
+		if what = actMachineAdd; n.Pending {
+			what = actMachineWait
+		}
+		n.Said = coord.NodeUpdate{OS: a.os, Version: a.version}
+		n.ID, err = tx.AddNode(n)
 	}
-	n.Said = coord.NodeUpdate{OS: a.os, Version: a.version}
-	n.ID, err = tx.AddNode(n)
-	return n, removed, err
+	if err != nil {
+		return n, 0, err
+	}
+	details := facts{"id": n.ID, "os": n.OS, "version": n.Version, "machine": shortKey(a.machine)}
+	if k.ID != 0 {
+		details["key"] = k.ID
+	}
+	if len(n.Tags) > 0 {
+		details["tags"] = n.Tags
+	}
+	return n, removed, s.record(tx, by, what, n.Name, details)
 }
 
 // useKey consumes the pre-auth key. A machine that is in by this very key has not heard the answer: it is let in
 // again, at no cost.
-func (s *Server) useKey(tx store.Tx, now time.Time, a admission, n store.Node) (store.AuthKey, error) {
+func (s *Server) useKey(tx store.Tx, now time.Time, by caller, a admission, n store.Node) (store.AuthKey, error) {
 	k, err := tx.AuthKeyByHash(sha256.Sum256([]byte(a.authKey)))
 	switch {
 	case errors.Is(err, store.ErrNotFound):
@@ -137,8 +155,11 @@ func (s *Server) useKey(tx store.Tx, now time.Time, a admission, n store.Node) (
 	}
 	ok, err := tx.UseAuthKey(k.ID, a.machine, now)
 	switch {
-	case err != nil || ok:
+	case err != nil:
 		return k, err
+	case ok:
+		by.user = k.User
+		return k, s.record(tx, by, actKeyUse, keyName(k.ID), facts{"id": k.ID, "machine": shortKey(a.machine), "host": a.host})
 	case k.Revoked:
 		return k, errKeyRevoked
 	case !k.Expires.IsZero() && !k.Expires.After(now):
@@ -215,7 +236,7 @@ func (s *Server) nodeOf(n store.Node, u store.User) coord.Node {
 }
 
 // rename gives a member the name that it says its host has now.
-func (s *Server) rename(ctx context.Context, m key.MachinePublic, base string) error {
+func (s *Server) rename(ctx context.Context, from netip.Addr, m key.MachinePublic, base string) error {
 	lock := s.locks.of(m)
 	lock.Lock()
 	defer lock.Unlock()
@@ -229,6 +250,7 @@ func (s *Server) rename(ctx context.Context, m key.MachinePublic, base string) e
 		if same = node.Base == base; same {
 			return nil // somebody gave it another name than its host's
 		}
+		was := node.Name
 		if err = name(tx, &node, base); err != nil {
 			return err
 		}
@@ -237,14 +259,21 @@ func (s *Server) rename(ctx context.Context, m key.MachinePublic, base string) e
 				return err
 			}
 		}
-		return tx.SetNode(node)
+		if err := tx.SetNode(node); err != nil {
+			return err
+		}
+		return s.record(tx, ofMachine(node, from), actMachineRename, was, facts{"id": node.ID, "from": was, "to": node.Name})
 	})
 	if err != nil || same {
 		return err
 	}
-	s.log.Info("machine renamed", "id", node.ID, "name", node.Name)
 	s.hub.apply(s.put(node, user))
 	return nil
+}
+
+// ofMachine is a machine that changes something of its own.
+func ofMachine(n store.Node, from netip.Addr) caller {
+	return caller{user: n.User, via: viaMachine, address: from.String()}
 }
 
 // namedAfter reports whether the name is the base, or the base and a number.
@@ -258,7 +287,7 @@ func namedAfter(name, base string) bool {
 }
 
 // rekey gives a member another node key.
-func (s *Server) rekey(ctx context.Context, m key.MachinePublic, k key.NodePublic) error {
+func (s *Server) rekey(ctx context.Context, from netip.Addr, m key.MachinePublic, k key.NodePublic) error {
 	lock := s.locks.of(m)
 	lock.Lock()
 	defer lock.Unlock()
@@ -277,7 +306,10 @@ func (s *Server) rekey(ctx context.Context, m key.MachinePublic, k key.NodePubli
 				return err
 			}
 		}
-		return tx.SetNode(node)
+		if err := tx.SetNode(node); err != nil {
+			return err
+		}
+		return s.record(tx, ofMachine(node, from), actMachineWireKey, node.Name, facts{"id": node.ID})
 	})
 	if err != nil {
 		return err
@@ -288,7 +320,7 @@ func (s *Server) rekey(ctx context.Context, m key.MachinePublic, k key.NodePubli
 
 // leave ends a machine's membership. It keeps its place for when its owner logs in again; but for one that was never
 // let in, or was not to stay.
-func (s *Server) leave(ctx context.Context, m key.MachinePublic) error {
+func (s *Server) leave(ctx context.Context, from netip.Addr, m key.MachinePublic) error {
 	lock := s.locks.of(m)
 	lock.Lock()
 	defer lock.Unlock()
@@ -303,10 +335,16 @@ func (s *Server) leave(ctx context.Context, m key.MachinePublic) error {
 		}
 		id = n.ID
 		if n.Ephemeral || n.Pending {
-			return tx.RemoveNode(id, s.now())
+			if err := tx.RemoveNode(id, s.now()); err != nil {
+				return err
+			}
+			return s.record(tx, ofMachine(n, from), actMachineRemove, n.Name, facts{"id": n.ID, "why": "it logged out"})
 		}
 		n.Key, n.AuthKey = key.NodePublic{}, 0
-		return tx.SetNode(n)
+		if err := tx.SetNode(n); err != nil {
+			return err
+		}
+		return s.record(tx, ofMachine(n, from), actMachineLogout, n.Name, facts{"id": n.ID})
 	})
 	if err == nil && id != 0 {
 		s.hub.apply(state.Gone{ID: id})

@@ -12,10 +12,15 @@ import (
 type caller struct {
 	user int64 // 0: nobody's account
 	role account.Role
+
+	// For the log of who did what.
+	login   string
+	via     string
+	address string
 }
 
 // operator is whoever can open the admin socket: the host's administrator, above all accounts.
-var operator = caller{role: account.Owner}
+var operator = caller{role: account.Owner, via: viaHost}
 
 // authorize is what every page and every call of the admin API passes, with the right that its route states. own is
 // whether the thing that it is about is the caller's own.
@@ -83,7 +88,10 @@ func (s *Server) setRole(ctx context.Context, by caller, find finder, name strin
 		if err != nil {
 			return err
 		}
-		return tx.SetRole(u.ID, role)
+		if err := tx.SetRole(u.ID, role); err != nil {
+			return err
+		}
+		return s.record(tx, by, actUserRole, u.Login, facts{"id": u.ID, "from": u.Role, "to": role})
 	})
 }
 
@@ -115,9 +123,15 @@ func (s *Server) removeUser(ctx context.Context, by caller, find finder) error {
 			if err := tx.RemoveNode(n.ID, s.now()); err != nil {
 				return err
 			}
+			if err := s.record(tx, by, actMachineRemove, n.Name, facts{"id": n.ID, "owner": u.Login}); err != nil {
+				return err
+			}
 			gone = append(gone, state.Gone{ID: n.ID})
 		}
-		return tx.RemoveUser(u.ID)
+		if err := tx.RemoveUser(u.ID); err != nil {
+			return err
+		}
+		return s.record(tx, by, actUserRemove, u.Login, facts{"id": u.ID, "role": u.Role, "machines": len(gone)})
 	})
 	if err != nil {
 		return err

@@ -31,6 +31,7 @@ func (s *Server) showConsole(w http.ResponseWriter, status int, name, part strin
 		{textKeys, "/keys", true},
 		{textRelays, "/relays", false},
 		{textSettings, "/settings", false},
+		{textAudit, "/audit", false},
 	} {
 		if authorize(v.caller(), account.See, it.own) == nil {
 			p.Nav = append(p.Nav, navItem{Name: it.name, Path: it.path, Here: it.path == part})
@@ -41,11 +42,6 @@ func (s *Server) showConsole(w http.ResponseWriter, status int, name, part strin
 
 func (s *Server) confirm(w http.ResponseWriter, part string, v *visit, c confirmation) error {
 	return s.showConsole(w, http.StatusOK, "confirm", part, v, page{Title: c.Ask, Body: c})
-}
-
-// audit logs who did what.
-func (s *Server) audit(v *visit, what string, facts ...any) {
-	s.log.Info(what, append([]any{"by", v.user.Login}, facts...)...)
 }
 
 // cleanText keeps of what somebody typed what can be shown back: printable, and not too long.

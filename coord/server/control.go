@@ -74,14 +74,14 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request, sess *session)
 	switch {
 	case (err == nil || pending) && !req.Reauth && (req.AuthKey == "" || !pending):
 		if n.Node.Key != req.Node {
-			if err := s.rekey(r.Context(), sess.machine, req.Node); err != nil {
+			if err := s.rekey(r.Context(), s.clientAddr(r), sess.machine, req.Node); err != nil {
 				return err
 			}
 		}
 		return writeJSON(w, &coord.RegisterReply{Registered: true, Pending: pending})
 	case req.AuthKey != "":
 		a.authKey = bounded(req.AuthKey, 255)
-		if err := s.admit(r.Context(), a); err != nil {
+		if err := s.admit(r.Context(), caller{via: viaMachine, address: s.clientAddr(r).String()}, a); err != nil {
 			return err
 		}
 		return writeJSON(w, &coord.RegisterReply{Registered: true, Pending: s.pending(a.machine)})
@@ -139,7 +139,7 @@ func (s *Server) registerCode(w http.ResponseWriter, r *http.Request, sess *sess
 		if err != nil {
 			return err
 		}
-		if err := s.complete(r.Context(), l, user); err != nil {
+		if err := s.complete(r.Context(), caller{user: user, via: viaMachine, address: s.clientAddr(r).String()}, l, user); err != nil {
 			return err
 		}
 	}
@@ -202,7 +202,7 @@ func (s *Server) node(w http.ResponseWriter, r *http.Request, sess *session) err
 	}
 	u.OS, u.Version, u.Hostname = bounded(u.OS, coord.MaxVersion), bounded(u.Version, coord.MaxVersion), bounded(u.Hostname, 255)
 	if base := coord.CleanName(u.Hostname); u.Hostname != "" && !namedAfter(n.Node.Name, base) {
-		if err := s.rename(r.Context(), sess.machine, base); err != nil {
+		if err := s.rename(r.Context(), s.clientAddr(r), sess.machine, base); err != nil {
 			return err
 		}
 	}
@@ -211,7 +211,7 @@ func (s *Server) node(w http.ResponseWriter, r *http.Request, sess *session) err
 }
 
 func (s *Server) logout(w http.ResponseWriter, r *http.Request, sess *session) error {
-	if err := s.leave(r.Context(), sess.machine); err != nil {
+	if err := s.leave(r.Context(), s.clientAddr(r), sess.machine); err != nil {
 		return err
 	}
 	return writeJSON(w, struct{}{})

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -41,6 +42,9 @@ func (s *Server) invitationRows(tx store.Tx) (rows []invitationRow, err error) {
 	return rows, nil
 }
 
+// invitationName is what the log calls an invitation.
+func invitationName(id int64) string { return fmt.Sprint("invitation ", id) }
+
 // mayGive holds a role to what the caller may make of others.
 func mayGive(tx store.Tx, c caller, role account.Role) error {
 	right := account.Change
@@ -66,13 +70,15 @@ func (s *Server) invitePage(w http.ResponseWriter, r *http.Request, v *visit) er
 		if err := mayGive(tx, v.caller(), role); err != nil {
 			return err
 		}
-		_, err := tx.AddInvitation(i)
-		return err
+		id, err := tx.AddInvitation(i)
+		if err != nil {
+			return err
+		}
+		return s.record(tx, v.caller(), actInvite, invitationName(id), facts{"id": id, "role": role, "expires": i.Expires})
 	})
 	if err != nil {
 		return err
 	}
-	s.audit(v, "invitation made", "role", role)
 	return s.showConsole(w, http.StatusOK, "secret", "/users", v, page{Title: textInvited, Body: secretShown{
 		Title: textInvited, What: textInvitedWhat, Secret: s.url + pathInvite + secret, Until: i.Expires.Format("2 Jan 2006 15:04 MST"),
 		Back: "/users", BackName: textPeople,
@@ -83,11 +89,15 @@ func (s *Server) invitePage(w http.ResponseWriter, r *http.Request, v *visit) er
 type secretShown struct{ Title, What, Secret, Until, Back, BackName string }
 
 func (s *Server) revokeInvitationPage(w http.ResponseWriter, r *http.Request, v *visit) error {
-	err := s.store.Write(r.Context(), func(tx store.Tx) error { return tx.RemoveInvitation(pathNumber(r)) })
+	err := s.store.Write(r.Context(), func(tx store.Tx) error {
+		if err := tx.RemoveInvitation(pathNumber(r)); err != nil {
+			return err
+		}
+		return s.record(tx, v.caller(), actInviteRevoke, invitationName(pathNumber(r)), facts{"id": pathNumber(r)})
+	})
 	if err != nil && !errors.Is(err, store.ErrNotFound) { // it is gone: as wished
 		return err
 	}
-	s.audit(v, "invitation revoked", "id", pathNumber(r))
 	return redirect(w, r, "/users")
 }
 
@@ -135,6 +145,6 @@ func (s *Server) acceptPage(w http.ResponseWriter, r *http.Request, v *visit) er
 		} else if err != nil {
 			return err
 		}
-		return nil
+		return s.record(tx, caller{user: i.User, via: viaConsole, address: v.from}, actInviteUse, invitationName(i.ID), facts{"id": i.ID, "role": i.Role})
 	})
 }

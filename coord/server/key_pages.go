@@ -86,14 +86,13 @@ func (s *Server) createKeyPage(w http.ResponseWriter, r *http.Request, v *visit)
 		o.Expires = life
 	}
 	until := s.now().Add(o.Expires)
-	secret, id, err := s.CreateKey(r.Context(), o)
+	secret, _, err := s.createKey(r.Context(), v.caller(), o)
 	if errors.Is(err, coord.ErrInvalid) {
 		return s.showKeys(w, r, http.StatusUnprocessableEntity, v, sentence(err))
 	}
 	if err != nil {
 		return err
 	}
-	s.audit(v, "pre-auth key made", "id", id, "tags", o.Tags, "reusable", o.Reusable, "ephemeral", o.Ephemeral, "approval", o.Approval)
 	return s.showConsole(w, http.StatusOK, "secret", "/keys", v, page{Title: textKeyReady, Body: secretShown{
 		Title: textKeyReady, What: textKeyReadyWhat, Secret: secret, Until: until.UTC().Format("2 Jan 2006 15:04 MST"),
 		Back: "/keys", BackName: textKeys,
@@ -119,10 +118,9 @@ func (s *Server) keyOwner(r *http.Request) (owner int64, err error) {
 }
 
 func (s *Server) revokeKeyPage(w http.ResponseWriter, r *http.Request, v *visit) error {
-	if err := s.RevokeKey(r.Context(), r.PathValue("id")); err != nil {
+	if err := s.revokeKey(r.Context(), v.caller(), r.PathValue("id")); err != nil {
 		return err
 	}
-	s.audit(v, "pre-auth key revoked", "id", pathNumber(r))
 	return redirect(w, r, "/keys")
 }
 

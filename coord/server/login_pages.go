@@ -152,7 +152,7 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request, v *visit) error
 	case !ok:
 		return s.showConnect(w, http.StatusForbidden, v, ref, l, fmt.Sprintf(textWrongCode, left))
 	}
-	if err := s.complete(r.Context(), l, v.user.ID); err != nil {
+	if err := s.complete(r.Context(), v.caller(), l, v.user.ID); err != nil {
 		return err
 	}
 	return redirect(w, r, coord.PathLogin+id+"/done")

@@ -186,7 +186,7 @@ func (s *Server) renameMachinePage(w http.ResponseWriter, r *http.Request, v *vi
 		return err
 	}
 	name := strings.TrimSpace(r.PostForm.Get("name"))
-	err = s.renameMachine(r.Context(), m, name)
+	err = s.renameMachine(r.Context(), v.caller(), m, name)
 	var e *coord.Error
 	if errors.Is(err, errNameBad) || errors.Is(err, errNameTaken) {
 		errors.As(err, &e)
@@ -195,7 +195,6 @@ func (s *Server) renameMachinePage(w http.ResponseWriter, r *http.Request, v *vi
 	if err != nil {
 		return err
 	}
-	s.audit(v, "machine renamed", "id", m.Node.ID, "from", m.Node.Name, "to", name)
 	return redirect(w, r, "/machines/"+r.PathValue("id"))
 }
 
@@ -220,23 +219,21 @@ func (s *Server) askMachine(w http.ResponseWriter, r *http.Request, v *visit, as
 func (s *Server) expirePage(w http.ResponseWriter, r *http.Request, v *visit) error {
 	m, err := s.machineInPath(r)
 	if err == nil {
-		err = s.expireMachine(r.Context(), m)
+		err = s.expireMachine(r.Context(), v.caller(), m)
 	}
 	if err != nil {
 		return err
 	}
-	s.audit(v, "machine expired", "id", m.Node.ID, "name", m.Node.Name)
 	return redirect(w, r, "/machines/"+r.PathValue("id"))
 }
 
 func (s *Server) removePage(w http.ResponseWriter, r *http.Request, v *visit) error {
 	m, err := s.machineInPath(r)
 	if err == nil {
-		err = s.removeMachine(r.Context(), m)
+		err = s.removeMachine(r.Context(), v.caller(), m)
 	}
 	if err != nil {
 		return err
 	}
-	s.audit(v, "machine removed", "id", m.Node.ID, "name", m.Node.Name)
 	return redirect(w, r, "/")
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 
@@ -58,15 +59,15 @@ func (s *Server) RemoveMachine(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	return s.removeMachine(ctx, m)
+	return s.removeMachine(ctx, operator, m)
 }
 
-func (s *Server) removeMachine(ctx context.Context, m state.Member) error {
-	return s.dropMachine(ctx, m, func(store.Node) error { return nil })
+func (s *Server) removeMachine(ctx context.Context, by caller, m state.Member) error {
+	return s.dropMachine(ctx, by, actMachineRemove, m, nil, func(store.Node) error { return nil })
 }
 
-// dropMachine forgets a machine, unless allow refuses.
-func (s *Server) dropMachine(ctx context.Context, m state.Member, allow func(store.Node) error) error {
+// dropMachine forgets a machine, unless allow refuses. The log calls it what, with more details.
+func (s *Server) dropMachine(ctx context.Context, by caller, what action, m state.Member, more facts, allow func(store.Node) error) error {
 	lock := s.locks.of(m.Machine)
 	lock.Lock()
 	defer lock.Unlock()
@@ -78,7 +79,12 @@ func (s *Server) dropMachine(ctx context.Context, m state.Member, allow func(sto
 		if err != nil {
 			return err
 		}
-		return tx.RemoveNode(n.ID, s.now())
+		if err := tx.RemoveNode(n.ID, s.now()); err != nil {
+			return err
+		}
+		details := facts{"id": n.ID, "owner": m.Node.User.Login}
+		maps.Copy(details, more)
+		return s.record(tx, by, what, n.Name, details)
 	})
 	if err == nil {
 		s.hub.apply(state.Gone{ID: m.Node.ID})
@@ -92,14 +98,14 @@ func (s *Server) ExpireMachine(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	return s.expireMachine(ctx, m)
+	return s.expireMachine(ctx, operator, m)
 }
 
-func (s *Server) expireMachine(ctx context.Context, m state.Member) error {
+func (s *Server) expireMachine(ctx context.Context, by caller, m state.Member) error {
 	now := s.now()
-	err := s.changeMachine(ctx, m, func(_ store.Tx, n *store.Node) error {
+	err := s.changeMachine(ctx, m, func(tx store.Tx, n *store.Node) error {
 		n.Expires = now
-		return nil
+		return s.record(tx, by, actMachineExpire, n.Name, facts{"id": n.ID, "owner": m.Node.User.Login})
 	})
 	if err == nil {
 		s.hub.expel(m.Node.ID)
@@ -113,10 +119,10 @@ func (s *Server) RenameMachine(ctx context.Context, name, next string) error {
 	if err != nil {
 		return err
 	}
-	return s.renameMachine(ctx, m, next)
+	return s.renameMachine(ctx, operator, m, next)
 }
 
-func (s *Server) renameMachine(ctx context.Context, m state.Member, next string) error {
+func (s *Server) renameMachine(ctx context.Context, by caller, m state.Member, next string) error {
 	if !coord.ValidName(next) {
 		return errNameBad
 	}
@@ -130,8 +136,9 @@ func (s *Server) renameMachine(ctx context.Context, m state.Member, next string)
 			}
 			return err
 		}
+		was := n.Name
 		n.Name = next // and not Base: the name stays when its host is called the same as before
-		return nil
+		return s.record(tx, by, actMachineRename, was, facts{"id": n.ID, "from": was, "to": next})
 	})
 }
 

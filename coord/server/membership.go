@@ -32,16 +32,16 @@ func (s *Server) ApproveMachine(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	return s.approveMachine(ctx, m)
+	return s.approveMachine(ctx, operator, m)
 }
 
-func (s *Server) approveMachine(ctx context.Context, m state.Member) error {
-	return s.changeMachine(ctx, m, func(_ store.Tx, n *store.Node) error {
+func (s *Server) approveMachine(ctx context.Context, by caller, m state.Member) error {
+	return s.changeMachine(ctx, m, func(tx store.Tx, n *store.Node) error {
 		if !n.Pending {
 			return errNotPending
 		}
 		n.Pending = false
-		return nil
+		return s.record(tx, by, actMachineApprove, n.Name, facts{"id": n.ID, "owner": m.Node.User.Login})
 	})
 }
 
@@ -51,11 +51,11 @@ func (s *Server) DenyMachine(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	return s.denyMachine(ctx, m)
+	return s.denyMachine(ctx, operator, m)
 }
 
-func (s *Server) denyMachine(ctx context.Context, m state.Member) error {
-	return s.dropMachine(ctx, m, func(n store.Node) error {
+func (s *Server) denyMachine(ctx context.Context, by caller, m state.Member) error {
+	return s.dropMachine(ctx, by, actMachineDeny, m, nil, func(n store.Node) error {
 		if !n.Pending { // of two admins the other was quicker, and said yes
 			return errNotPending
 		}
@@ -69,10 +69,10 @@ func (s *Server) ExtendMachine(ctx context.Context, name string, forever bool) e
 	if err != nil {
 		return err
 	}
-	return s.extendMachine(ctx, m, forever)
+	return s.extendMachine(ctx, operator, m, forever)
 }
 
-func (s *Server) extendMachine(ctx context.Context, m state.Member, forever bool) error {
+func (s *Server) extendMachine(ctx context.Context, by caller, m state.Member, forever bool) error {
 	return s.changeMachine(ctx, m, func(tx store.Tx, n *store.Node) error {
 		if n.User == 0 || len(n.Tags) > 0 {
 			return errKeepsKey
@@ -84,7 +84,11 @@ func (s *Server) extendMachine(ctx context.Context, m state.Member, forever bool
 		if n.Lasting, n.Expires = forever, c.keyEnd(s.now()); forever {
 			n.Expires = time.Time{}
 		}
-		return nil
+		details := facts{"id": n.ID, "owner": m.Node.User.Login, "forever": forever}
+		if !n.Expires.IsZero() {
+			details["expires"] = n.Expires
+		}
+		return s.record(tx, by, actMachineExtend, n.Name, details)
 	})
 }
 
@@ -108,9 +112,8 @@ func (s *Server) removeStale(ctx context.Context) {
 		if !s.ranOut(m) {
 			continue
 		}
-		switch err := s.dropMachine(ctx, m, func(store.Node) error { return s.stillOut(m) }); {
+		switch err := s.dropMachine(ctx, caller{via: viaServer}, actMachineRemove, m, facts{"why": "ephemeral, and offline"}, func(store.Node) error { return s.stillOut(m) }); {
 		case err == nil:
-			s.log.Info("ephemeral machine removed", "id", m.Node.ID, "name", m.Node.Name)
 		case ctx.Err() == nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, errBack):
 			s.log.Warn("cannot remove an ephemeral machine yet", "id", m.Node.ID, "err", err)
 		}
@@ -143,12 +146,11 @@ func (s *Server) stillOut(m state.Member) error {
 func (s *Server) approvePage(w http.ResponseWriter, r *http.Request, v *visit) error {
 	m, err := s.machineInPath(r)
 	if err == nil {
-		err = s.approveMachine(r.Context(), m)
+		err = s.approveMachine(r.Context(), v.caller(), m)
 	}
 	if err != nil {
 		return err
 	}
-	s.audit(v, "machine approved", "id", m.Node.ID, "name", m.Node.Name)
 	return redirect(w, r, "/")
 }
 
@@ -165,12 +167,11 @@ func (s *Server) askDeny(w http.ResponseWriter, r *http.Request, v *visit) error
 func (s *Server) denyPage(w http.ResponseWriter, r *http.Request, v *visit) error {
 	m, err := s.machineInPath(r)
 	if err == nil {
-		err = s.denyMachine(r.Context(), m)
+		err = s.denyMachine(r.Context(), v.caller(), m)
 	}
 	if err != nil {
 		return err
 	}
-	s.audit(v, "machine refused", "id", m.Node.ID, "name", m.Node.Name)
 	return redirect(w, r, "/")
 }
 
@@ -179,12 +180,11 @@ func (s *Server) extendPage(w http.ResponseWriter, r *http.Request, v *visit) er
 	forever := r.PostForm.Get("do") == "forever"
 	m, err := s.machineInPath(r)
 	if err == nil {
-		err = s.extendMachine(r.Context(), m, forever)
+		err = s.extendMachine(r.Context(), v.caller(), m, forever)
 	}
 	if err != nil {
 		return err
 	}
-	s.audit(v, "machine extended", "id", m.Node.ID, "name", m.Node.Name, "forever", forever)
 	return redirect(w, r, "/machines/"+r.PathValue("id"))
 }
 

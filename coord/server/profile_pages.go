@@ -82,11 +82,10 @@ func (s *Server) passwordPage(w http.ResponseWriter, r *http.Request, v *visit) 
 	case user.ID != v.user.ID:
 		return again(http.StatusForbidden, textWrongCurrent)
 	}
-	if err := s.SetPassword(r.Context(), v.user.Login, next); err != nil {
+	if err := s.setPassword(r.Context(), v.caller(), v.user.Login, next); err != nil {
 		return err
 	}
-	s.audit(v, "password changed")
-	if err := s.startWebSession(r, w, v, v.user.ID); err != nil {
+	if err := s.startWebSession(r, w, v, v.user.ID, "password"); err != nil {
 		return err
 	}
 	return redirect(w, r, "/profile")
@@ -94,7 +93,12 @@ func (s *Server) passwordPage(w http.ResponseWriter, r *http.Request, v *visit) 
 
 // againPage ends the sign-in and asks for another, which may change more.
 func (s *Server) againPage(w http.ResponseWriter, r *http.Request, v *visit) error {
-	err := s.store.Write(r.Context(), func(tx store.Tx) error { return tx.RemoveWebSession(v.session) })
+	err := s.store.Write(r.Context(), func(tx store.Tx) error {
+		if err := tx.RemoveWebSession(v.session); err != nil {
+			return err
+		}
+		return s.record(tx, v.caller(), actSignOut, v.user.Login, nil)
+	})
 	if err != nil {
 		return err
 	}
@@ -111,7 +115,10 @@ func (s *Server) revokeSignInPage(w http.ResponseWriter, r *http.Request, v *vis
 		}
 		for _, ws := range all {
 			if hex.EncodeToString(ws.Hash[:]) == r.PathValue("id") {
-				return tx.RemoveWebSession(ws.Hash)
+				if err := tx.RemoveWebSession(ws.Hash); err != nil {
+					return err
+				}
+				return s.record(tx, v.caller(), actSignOut, v.user.Login, facts{"browser": browserName(ws.Agent), "from": ws.Address})
 			}
 		}
 		return store.ErrNotFound
@@ -123,7 +130,12 @@ func (s *Server) revokeSignInPage(w http.ResponseWriter, r *http.Request, v *vis
 }
 
 func (s *Server) revokeOthersPage(w http.ResponseWriter, r *http.Request, v *visit) error {
-	err := s.store.Write(r.Context(), func(tx store.Tx) error { return tx.RemoveWebSessions(v.user.ID, v.session) })
+	err := s.store.Write(r.Context(), func(tx store.Tx) error {
+		if err := tx.RemoveWebSessions(v.user.ID, v.session); err != nil {
+			return err
+		}
+		return s.record(tx, v.caller(), actSignOut, v.user.Login, facts{"all_others": true})
+	})
 	if err != nil {
 		return err
 	}

@@ -59,6 +59,8 @@ var mayCall = map[string]struct{ own, others string }{
 	"GET /relays":            {seers, seers},
 	"GET /settings":          {seers, seers},
 	"POST /settings":         {"owner", "owner"},
+	"GET /audit":             {seers, seers},
+	"GET /audit/export":      {seers, seers},
 
 	"GET /profile":                       {everybody, everybody},
 	"POST /profile/password":             {everybody, everybody},

@@ -104,6 +104,8 @@ func (s *Server) routes() []route {
 		{method: get, path: "/relays", access: signedIn, right: account.See, page: s.relaysPage},
 		{method: get, path: "/settings", access: signedIn, right: account.See, page: s.settingsPage},
 		{method: post, path: "/settings", access: signedIn, right: account.Govern, page: s.changeSettingsPage},
+		{method: get, path: "/audit", access: signedIn, right: account.See, page: s.auditPage},
+		{method: get, path: "/audit/export", access: signedIn, right: account.See, page: s.auditExport},
 
 		{method: get, path: "/profile", access: signedIn, right: account.Self, own: true, page: s.profilePage},
 		{method: post, path: "/profile/password", access: signedIn, limited: true, right: account.Self, own: true, page: s.passwordPage},
@@ -173,6 +175,9 @@ func (s *Server) serve(rt route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
 			if p := recover(); p != nil {
+				if p == http.ErrAbortHandler { //nolint:errorlint // it is the one
+					panic(p) // an answer that is cut off on purpose
+				}
 				s.log.Error("a handler failed", "route", rt.path, "panic", p)
 				s.fail(w, r, rt.path, errInternal)
 			}

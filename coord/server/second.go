@@ -93,10 +93,9 @@ func (s *Server) proved(w http.ResponseWriter, r *http.Request, v *visit, user s
 
 // letIn starts a session and leads on.
 func (s *Server) letIn(w http.ResponseWriter, r *http.Request, v *visit, user store.User, by, to string) error {
-	if err := s.startWebSession(r, w, v, user.ID); err != nil {
+	if err := s.startWebSession(r, w, v, user.ID, by); err != nil {
 		return err
 	}
-	s.log.Info("signed in", "login", user.Login, "by", by, "from", s.clientAddr(r))
 	return redirect(w, r, to)
 }
 
@@ -182,7 +181,7 @@ func (s *Server) checkCode(r *http.Request, t *ticket[halfway], code string) (us
 	})
 	if errors.Is(err, store.ErrNotFound) {
 		s.count.logins.WithLabelValues("wrong").Inc()
-		s.log.Info("second step refused", "user", t.What.User, "from", from.Key)
+		s.recordRefusal(r, user, facts{"step": "second"})
 		return store.User{}, "", 0, nil
 	}
 	if err != nil {
@@ -286,12 +285,14 @@ func (s *Server) setSecondPage(w http.ResponseWriter, r *http.Request, v *visit)
 		if err := tx.RemoveWebSessions(v.user.ID, v.session); err != nil { // they came in by one step
 			return err
 		}
-		return tx.SetRecoveryCodes(v.user.ID, s.recoveryHashes(v.user.ID, codes))
+		if err := tx.SetRecoveryCodes(v.user.ID, s.recoveryHashes(v.user.ID, codes)); err != nil {
+			return err
+		}
+		return s.record(tx, v.caller(), actSecondSet, v.user.Login, nil)
 	})
 	if err != nil {
 		return err
 	}
-	s.audit(v, "second step set up")
 	return s.showCodes(w, v, codes)
 }
 
@@ -317,7 +318,10 @@ func (s *Server) newCodesPage(w http.ResponseWriter, r *http.Request, v *visit) 
 		if _, err := tx.SecondFactor(v.user.ID); err != nil {
 			return err
 		}
-		return tx.SetRecoveryCodes(v.user.ID, s.recoveryHashes(v.user.ID, codes))
+		if err := tx.SetRecoveryCodes(v.user.ID, s.recoveryHashes(v.user.ID, codes)); err != nil {
+			return err
+		}
+		return s.record(tx, v.caller(), actSecondCodes, v.user.Login, nil)
 	})
 	if errors.Is(err, store.ErrNotFound) {
 		return redirect(w, r, "/profile")
@@ -325,7 +329,6 @@ func (s *Server) newCodesPage(w http.ResponseWriter, r *http.Request, v *visit) 
 	if err != nil {
 		return err
 	}
-	s.audit(v, "recovery codes made")
 	return s.showCodes(w, v, codes)
 }
 
@@ -339,11 +342,15 @@ func (s *Server) removeSecondPage(w http.ResponseWriter, r *http.Request, v *vis
 	if !s.fresh(v) {
 		return redirect(w, r, "/profile")
 	}
-	err := s.store.Write(r.Context(), func(tx store.Tx) error { return tx.RemoveSecondFactor(v.user.ID) })
+	err := s.store.Write(r.Context(), func(tx store.Tx) error {
+		if err := tx.RemoveSecondFactor(v.user.ID); err != nil {
+			return err
+		}
+		return s.record(tx, v.caller(), actSecondRemove, v.user.Login, nil)
+	})
 	if err != nil && !errors.Is(err, store.ErrNotFound) { // it is gone: as wished
 		return err
 	}
-	s.audit(v, "second step turned off")
 	return redirect(w, r, "/profile")
 }
 
@@ -367,7 +374,7 @@ func (s *Server) resetSecond(ctx context.Context, by caller, find finder) error 
 		if err := tx.RemoveSecondFactor(u.ID); err != nil && !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
-		return nil
+		return s.record(tx, by, actSecondReset, u.Login, facts{"id": u.ID})
 	})
 }
 
@@ -386,6 +393,5 @@ func (s *Server) resetSecondPage(w http.ResponseWriter, r *http.Request, v *visi
 	if err := s.resetSecond(r.Context(), v.caller(), byNumber(pathNumber(r))); err != nil {
 		return err
 	}
-	s.audit(v, "second step reset", "user", pathNumber(r))
 	return redirect(w, r, "/users/"+r.PathValue("id"))
 }

@@ -86,6 +86,7 @@ type Server struct {
 	slots     chan struct{} // of machines' requests
 	pageSlots chan struct{} // of people's, whose passwords take long
 	locks     locks
+	trail     *trail
 	relays    sync.Mutex // serializes changes of the relay list
 
 	stopping chan struct{} // closed when streams and waits should end
@@ -106,7 +107,7 @@ func Open(ctx context.Context, dir string, o Options) (_ *Server, err error) {
 	}
 	s := &Server{
 		dir: dir, opts: o, identity: identity, log: o.Log, now: o.Now, heartbeat: coord.Heartbeat, started: o.Now(),
-		sessions: newSessions(), logins: newLogins(), hasher: account.NewHasher(), guesses: account.NewThrottle(),
+		trail: newTrail(), sessions: newSessions(), logins: newLogins(), hasher: account.NewHasher(), guesses: account.NewThrottle(),
 		count: newCounters(), slots: make(chan struct{}, maxConcurrent), pageSlots: make(chan struct{}, maxConcurrent), stopping: make(chan struct{}),
 	}
 	_, _ = rand.Read(s.formKey[:])
@@ -308,20 +309,27 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	return errors.Join(err, <-hubErr)
 }
 
-// tidy forgets old browser sessions and invitations, once an hour.
+// tidy forgets old browser sessions, invitations and lines of the log, once an hour, and when the log has grown much.
 func (s *Server) tidy(ctx context.Context) {
 	every := time.NewTicker(time.Hour)
 	defer every.Stop()
 	for {
 		now := s.now()
 		err := s.store.Write(ctx, func(tx store.Tx) error {
-			return errors.Join(tx.PurgeWebSessions(now.Add(-webLife), now.Add(-webIdle)), tx.PurgeInvitations(now.Add(-inviteKept)))
+			if err := tx.PurgeWebSessions(now.Add(-webLife), now.Add(-webIdle)); err != nil {
+				return err
+			}
+			if err := tx.PurgeInvitations(now.Add(-inviteKept)); err != nil {
+				return err
+			}
+			return s.pruneAudit(tx, now)
 		})
 		if err != nil && ctx.Err() == nil {
 			s.log.Warn("cannot tidy up", "err", err)
 		}
 		select {
 		case <-every.C:
+		case <-s.trail.prune:
 		case <-ctx.Done():
 			return
 		}

@@ -142,6 +142,7 @@ func (s *Server) setSettings(ctx context.Context, by caller, change func(*Settin
 		if next, err = settingsOf(tx); err != nil {
 			return err
 		}
+		was := next
 		next.Domains = slices.Clone(next.Domains)
 		change(&next)
 		if err := next.Validate(); err != nil {
@@ -151,9 +152,30 @@ func (s *Server) setSettings(ctx context.Context, by caller, change func(*Settin
 		if err != nil {
 			return err
 		}
-		return tx.SetMeta(metaSettings, string(text))
+		if err := tx.SetMeta(metaSettings, string(text)); err != nil {
+			return err
+		}
+		changed := next.changes(was)
+		if len(changed) == 0 {
+			return nil
+		}
+		return s.record(tx, by, actSettings, "settings", changed)
 	})
 	return next, err
+}
+
+// changes are the settings that differ from what was, each from and to what.
+func (c *Settings) changes(was Settings) facts {
+	all := facts{}
+	for name, pair := range map[string][2]any{
+		"signUp": {was.SignUp, c.SignUp}, "approval": {was.Approval, c.Approval}, "keyDays": {was.KeyDays, c.KeyDays}, "secondFactor": {was.SecondFactor, c.SecondFactor},
+		"domains": {strings.Join(was.Domains, " "), strings.Join(c.Domains, " ")},
+	} {
+		if pair[0] != pair[1] {
+			all[name] = facts{"from": pair[0], "to": pair[1]}
+		}
+	}
+	return all
 }
 
 // settingsView is the page of settings.
@@ -197,7 +219,6 @@ func (s *Server) changeSettingsPage(w http.ResponseWriter, r *http.Request, v *v
 	if err != nil {
 		return err
 	}
-	s.audit(v, "settings changed", "signUp", c.SignUp, "domains", c.Domains, "approval", c.Approval, "keyDays", c.KeyDays, "secondFactor", c.SecondFactor)
 	return redirect(w, r, "/settings")
 }
 

@@ -43,7 +43,10 @@ func (s *Server) SetupLink(ctx context.Context) (link string, err error) {
 			return err
 		}
 		link = s.url + pathSetup + secret
-		return tx.SetMeta(metaSetup, string(text))
+		if err := tx.SetMeta(metaSetup, string(text)); err != nil {
+			return err
+		}
+		return s.record(tx, operator, actSetupLink, "", nil)
 	})
 	return link, err
 }
@@ -96,6 +99,6 @@ func (s *Server) setUp(w http.ResponseWriter, r *http.Request, v *visit) error {
 		if owners, err := tx.Owners(); err != nil || owners > 0 {
 			return errors.Join(errSetupOver, err)
 		}
-		return nil
+		return s.record(tx, caller{via: viaConsole, address: v.from}, actSetupUse, "", nil)
 	})
 }

@@ -106,8 +106,10 @@ func (s *Server) newAccount(w http.ResponseWriter, r *http.Request, v *visit, n 
 		if err := admit(tx); err != nil {
 			return err
 		}
-		id, err = tx.AddUser(store.User{Login: login, Password: hash, Role: role, Created: s.now()})
-		return err
+		if id, err = tx.AddUser(store.User{Login: login, Password: hash, Role: role, Created: s.now()}); err != nil {
+			return err
+		}
+		return s.record(tx, caller{user: id, login: login, via: viaConsole, address: v.from}, actUserAdd, login, facts{"id": id, "role": role})
 	})
 	if errors.Is(err, store.ErrTaken) {
 		return again(textNameTaken)
@@ -115,8 +117,7 @@ func (s *Server) newAccount(w http.ResponseWriter, r *http.Request, v *visit, n 
 	if err != nil {
 		return err
 	}
-	s.log.Info("account made", "login", login, "role", role)
-	if err := s.startWebSession(r, w, v, id); err != nil {
+	if err := s.startWebSession(r, w, v, id, "making the account"); err != nil {
 		return err
 	}
 	return redirect(w, r, n.login.path())

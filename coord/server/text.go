@@ -123,6 +123,7 @@ const (
 	textResetSecondWhat = "Their app’s codes and recovery codes are void, and all their browsers are signed out. Their password alone signs them in until they set it up again."
 	textResetSecond     = "Reset"
 	textSettings        = "Settings"
+	textAudit           = "Audit"
 	textProfile         = "Your account"
 	textWrongCurrent    = "That is not your password now."
 	textSomeBrowser     = "A browser"
@@ -146,6 +147,22 @@ const (
 
 func sayWaitSignUp(d time.Duration) string {
 	return fmt.Sprintf("Many accounts were made from your network: wait %s, then try again", max(d, time.Second).Round(time.Second))
+}
+
+// auditKinds are what the audit log's lines are about: the first part of an action.
+var auditKinds = map[string]string{
+	"signin": "Sign-ins", "user": "Accounts", "invitation": "Invitations", "setup": "Set-up", "key": "Pre-auth keys",
+	"machine": "Machines", "relay": "Relays", "settings": "Settings", "second": "Second steps",
+}
+
+// auditNobody is who did something that no account did.
+var auditNobody = map[string]string{
+	viaHost: "the host’s administrator", viaMachine: "a machine", viaServer: "the server", viaConsole: "somebody, not signed in", viaAPI: "somebody",
+}
+
+// auditVia is by which way somebody did something.
+var auditVia = map[string]string{
+	viaConsole: "in the console", viaAPI: "by the API", viaHost: "at the host", viaMachine: "at the machine", viaServer: "by the clock",
 }
 
 func sayWait(d time.Duration) string {

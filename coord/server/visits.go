@@ -32,13 +32,16 @@ type visit struct {
 	owes    bool      // a second step, before anything else
 	form    string
 	newForm bool // the browser does not have the form cookie yet
+	from    string
 }
 
-func (v *visit) caller() caller { return caller{user: v.user.ID, role: v.user.Role} }
+func (v *visit) caller() caller {
+	return caller{user: v.user.ID, role: v.user.Role, login: v.user.Login, via: viaConsole, address: v.from}
+}
 
 // visit finds out who a browser is.
 func (s *Server) visit(r *http.Request) (*visit, error) {
-	v := &visit{}
+	v := &visit{from: s.clientAddr(r).String()}
 	if c, err := r.Cookie(cookieForm); err == nil && len(c.Value) == len(rand.Text()) {
 		v.form = c.Value
 	} else {
@@ -193,7 +196,7 @@ func (s *Server) checkPassword(r *http.Request, login, password string) (user st
 	}
 	if !ok {
 		s.count.logins.WithLabelValues("wrong").Inc()
-		s.log.Info("sign-in refused", "login", bounded(login, account.MaxLogin), "from", from.Key)
+		s.recordRefusal(r, user, facts{"step": "password"})
 		return store.User{}, 0, nil
 	}
 	s.guesses.Right(pair.Key)
@@ -213,15 +216,23 @@ func (s *Server) guesser(r *http.Request) account.Bound {
 	return account.Bound{Key: account.AddressKey(s.clientAddr(r)), Free: freeGuessesAddress}
 }
 
-// startWebSession signs the browser in under a new secret; what it had before is void.
-func (s *Server) startWebSession(r *http.Request, w http.ResponseWriter, v *visit, user int64) error {
+// startWebSession signs the browser in under a new secret, by that step; what it had before is void.
+func (s *Server) startWebSession(r *http.Request, w http.ResponseWriter, v *visit, user int64, step string) error {
 	secret, now := rand.Text(), s.now()
 	agent, from := cleanText(r.UserAgent(), maxAgent), s.clientAddr(r).String()
 	err := s.store.Write(r.Context(), func(tx store.Tx) error {
 		if err := tx.RemoveWebSession(v.session); err != nil {
 			return err
 		}
-		return tx.AddWebSession(store.WebSession{Hash: sha256.Sum256([]byte(secret)), User: user, Created: now, Seen: now, Agent: agent, Address: from})
+		if err := tx.AddWebSession(store.WebSession{Hash: sha256.Sum256([]byte(secret)), User: user, Created: now, Seen: now, Agent: agent, Address: from}); err != nil {
+			return err
+		}
+		u, err := tx.User(user)
+		if err != nil {
+			return err
+		}
+		by := caller{user: u.ID, login: u.Login, via: viaConsole, address: from}
+		return s.record(tx, by, actSignIn, u.Login, facts{"browser": browserName(agent), "by": step})
 	})
 	if err != nil {
 		return err
@@ -236,7 +247,12 @@ func (s *Server) signOut(w http.ResponseWriter, r *http.Request, v *visit) error
 	if err != nil {
 		return err
 	}
-	err = s.store.Write(r.Context(), func(tx store.Tx) error { return tx.RemoveWebSession(v.session) })
+	err = s.store.Write(r.Context(), func(tx store.Tx) error {
+		if err := tx.RemoveWebSession(v.session); err != nil {
+			return err
+		}
+		return s.record(tx, v.caller(), actSignOut, v.user.Login, nil)
+	})
 	if err != nil {
 		return err
 	}

@@ -64,6 +64,9 @@ func fill(t *testing.T, s Store) {
 		if err := someSignIns(tx, user); err != nil {
 			return err
 		}
+		if _, err := tx.AddAudit(Audit{Time: start, User: user, Login: "anna", Via: "console", Action: "key.create", Subject: "1", Details: "{}"}); err != nil {
+			return err
+		}
 		return tx.SetMeta("network", "{}")
 	})
 }
@@ -85,8 +88,9 @@ func contents(t *testing.T, s Store) (all []any) {
 		identities, err11 := tx.Identities(users[0].ID)
 		second, err12 := tx.SecondFactor(users[0].ID)
 		left, err13 := tx.RecoveryCodes(users[0].ID)
-		all = []any{users, nodes, keys, relays, session, network, free, invitations, passkeys, providers, identities, second, left}
-		for _, err := range []error{err1, err2, err3, err4, err5, err6, err7, err8, err9, err10, err11, err12, err13} {
+		audit, err14 := tx.AuditLines(AuditQuery{Limit: 10})
+		all = []any{users, nodes, keys, relays, session, network, free, invitations, passkeys, providers, identities, second, left, audit}
+		for _, err := range []error{err1, err2, err3, err4, err5, err6, err7, err8, err9, err10, err11, err12, err13, err14} {
 			if err != nil {
 				return err
 			}

@@ -28,7 +28,7 @@ func conform(t *testing.T, open func() Store) {
 	for name, run := range map[string]func(*testing.T, Store){
 		"hostile text": testHostileText,
 		"nodes":        testNodes, "keys": testKeys, "users": testUsers, "owners": testOwners,
-		"invitations": testInvitations, "sessions": testWebSessions, "sign-ins": testSignIns, "relays": testRelays, "a failed write": testFailedWrite,
+		"invitations": testInvitations, "sessions": testWebSessions, "sign-ins": testSignIns, "relays": testRelays, "a failed write": testFailedWrite, "audit": testAudit,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := open()

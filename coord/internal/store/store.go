@@ -1,5 +1,5 @@
 // Package store keeps what a coordination server must not forget: accounts, machines, pre-auth keys, relays, browser
-// sessions. SQL appears nowhere else.
+// sessions, and who did what. SQL appears nowhere else.
 //
 // A Write is one transaction, and on disk when it returns. Writes that come at the same time share one flush of the
 // disk. Secrets are here only as SHA-256 (of at least 128 random bits) or argon2id (of passwords), or under a key that
@@ -123,6 +123,7 @@ type Tx interface {
 	SetMeta(name, value string) error
 	Accounts
 	SignIns
+	Audits
 
 	Users() ([]User, error)
 	UserByLogin(login string) (User, error)
