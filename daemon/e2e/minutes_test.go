@@ -25,7 +25,7 @@ func TestANetworkIsThereAfterOneCommandAndOneLink(t *testing.T) {
 	n := lab.New(t)
 	programs := mesh.Build(t)
 	began := time.Now()
-	m := mesh.Serve(t, n, programs)
+	m := mesh.Serve(t, n, n.Internet().Host("coord"), programs)
 	alice, bob := m.Behind(lab.EasyNAT, "alice"), m.Behind(lab.EasyNAT, "bob")
 
 	p := newPerson(t, alice)

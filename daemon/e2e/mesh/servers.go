@@ -32,12 +32,12 @@ func Start(t lab.TB, n *lab.Net, programs Programs) *Mesh {
 	return m
 }
 
-// Serve starts warren-coord in the lab's internet as somebody does who just types it: nothing is set up before, there is
-// no other relay, and its port is 443. It waits until it is ready.
-func Serve(t lab.TB, n *lab.Net, programs Programs, flags ...string) *Mesh {
+// Serve starts warren-coord on a machine as somebody does who just types it: nothing is set up before, there is no other
+// relay, and its port is 443. It waits until it is ready.
+func Serve(t lab.TB, n *lab.Net, machine *lab.Machine, programs Programs, flags ...string) *Mesh {
 	t.Helper()
 	m := &Mesh{Net: n, t: t, programs: programs}
-	c := &Coord{Machine: n.Internet().Host("coord"), m: m}
+	c := &Coord{Machine: machine, m: m}
 	m.Coord = c
 	c.URL = fmt.Sprintf("https://%s", c.Addr())
 	state := "STATE_DIRECTORY=" + filepath.Join(c.Dir(), "state") // as systemd gives it
