@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/warren-mesh/warren/coord"
@@ -33,7 +34,8 @@ type hub struct {
 	now      func() time.Time
 	count    *counters
 
-	wake chan struct{}
+	wake    chan struct{}
+	waiting atomic.Int64 // since when something is untold, in Unix nanoseconds; 0: nothing is
 
 	mu      sync.Mutex
 	st      *state.State
@@ -74,10 +76,20 @@ func (h *hub) apply(evs ...state.Event) {
 }
 
 func (h *hub) kick() {
+	h.waiting.CompareAndSwap(0, time.Now().UnixNano())
 	select {
 	case h.wake <- struct{}{}:
 	default:
 	}
+}
+
+// behind is how long something is untold already.
+func (h *hub) behind() time.Duration {
+	since := h.waiting.Load()
+	if since == 0 {
+		return 0
+	}
+	return time.Since(time.Unix(0, since))
 }
 
 // one applies an event and does what belongs to it: the hub's lock is held.
@@ -238,6 +250,7 @@ func (h *hub) renew(s *stream) {
 func (h *hub) flush() (deadline time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.waiting.Store(0) // who has something more to tell gets the lock after
 	now := h.now()
 	for _, id := range h.st.Step(now) {
 		h.cut(id, "expired")
@@ -274,9 +287,7 @@ func (h *hub) run(ctx context.Context) error {
 			defer cancel()
 			return h.save(last)
 		case <-soft.C:
-			if err := h.save(ctx); err != nil {
-				h.count.storeErrors.Inc()
-			}
+			_ = h.save(ctx) // what it could not write it tries again; the failure is counted
 			continue
 		case <-h.wake:
 			// Where telling takes long, gathering takes as long: telling never eats more than half of the time.

@@ -37,6 +37,7 @@ type route struct {
 	right        account.Right // what a signed-in caller needs
 	own          bool          // what it is about is the caller's own, or it shows everybody theirs
 	of           ownerOf       // or whose it is, by the path
+	waits        bool          // it answers when something happens: how long that takes says nothing
 	limited      bool          // its body comes first, then no more than maxConcurrent are worked on at a time
 	public       func(http.ResponseWriter, *http.Request) error
 	machine      func(http.ResponseWriter, *http.Request, *session) error
@@ -50,15 +51,16 @@ func (s *Server) routes() []route {
 		{method: post, path: coord.PathHello, limited: true, public: s.hello},
 		{method: post, path: coord.PathSession, limited: true, public: s.session},
 		{method: post, path: coord.PathRegister, access: machine, limited: true, machine: s.register},
-		{method: get, path: coord.PathRegisterWait, access: machine, machine: s.registerWait},
+		{method: get, path: coord.PathRegisterWait, access: machine, waits: true, machine: s.registerWait},
 		{method: post, path: coord.PathRegisterCode, access: machine, limited: true, machine: s.registerCode},
 		{method: post, path: coord.PathRegisterStop, access: machine, limited: true, machine: s.registerStop},
 		{method: post, path: coord.PathNode, access: machine, machine: s.node},
-		{method: get, path: coord.PathNetmap, access: machine, machine: s.netmap},
-		{method: get, path: coord.PathApproval, access: machine, machine: s.approval},
+		{method: get, path: coord.PathNetmap, access: machine, waits: true, machine: s.netmap},
+		{method: get, path: coord.PathApproval, access: machine, waits: true, machine: s.approval},
 		{method: post, path: coord.PathLogout, access: machine, machine: s.logout},
 
 		{method: get, path: "/healthz", public: s.healthz},
+		{method: get, path: "/readyz", public: s.readyz},
 		{method: get, path: "/static/{name}", public: s.static},
 		{method: get, path: coord.PathJoin, access: visitor, page: s.join},
 		{method: get, path: "/signin", access: visitor, page: s.signInPage},
@@ -182,6 +184,10 @@ func (s *Server) serve(rt route) http.Handler {
 				s.fail(w, r, rt.path, errInternal)
 			}
 		}()
+		if !rt.waits {
+			began := time.Now()
+			defer func() { s.count.latency.WithLabelValues(rt.path).Observe(time.Since(began).Seconds()) }()
+		}
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(coord.MaxLoginWait + writeTimeout))
 		if err := s.call(rt, w, r); err != nil {
 			s.fail(w, r, rt.path, err)
@@ -328,10 +334,4 @@ func (s *Server) isProxy(a netip.Addr) bool {
 func isTooLong(err error) bool {
 	var e *http.MaxBytesError
 	return errors.As(err, &e)
-}
-
-func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) error {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = w.Write([]byte("ok\n"))
-	return nil
 }

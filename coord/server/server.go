@@ -76,6 +76,7 @@ type Server struct {
 	formKey   [32]byte // of the forms' tokens
 	vault     *vault
 	started   time.Time
+	ready     readiness
 
 	hub       *hub
 	sessions  *sessions
@@ -126,7 +127,7 @@ func Open(ctx context.Context, dir string, o Options) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.store = db
+	s.store = measured{db, s.count}
 	if err := errors.Join(s.load(ctx), s.moved(ctx)); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -136,6 +137,8 @@ func Open(ctx context.Context, dir string, o Options) (_ *Server, err error) {
 		}
 	}
 	s.count.watch(s.hub)
+	s.count.watchDisk(dir, o.Database == "")
+	s.count.watchReady(s.unready)
 	return s, nil
 }
 
