@@ -5,8 +5,7 @@
 //	story.go     what happens, step by step
 //	crossing.go  the part with the fault: direct, relay, direct, under a ping that goes on
 //	pinger.go    that ping, and what it lost
-//	player.go    a browser's part in a login, played; page.go is what it sees
-//	person.go    the same part left to a person: the lab's pages, forwarded to this machine's loopback
+//	person.go    the browser's part in a login (package browser) left to a person: the lab's pages, forwarded to this machine's loopback
 //	visit.go     `demo alice COMMAND…`: a command on a machine of the demo that runs
 //	stay.go      on a terminal: what to try until Ctrl-C
 //	picture.go   the network, drawn

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/warren-mesh/warren/daemon/e2e/browser"
 	"github.com/warren-mesh/warren/daemon/e2e/lab"
 	"github.com/warren-mesh/warren/daemon/e2e/mesh"
 	"github.com/warren-mesh/warren/ipc"
@@ -96,7 +97,7 @@ func (d *demo) join(ctx context.Context) {
 // joinByPlayer runs warren up on bob, and what a person would do in a browser there.
 func (d *demo) joinByPlayer(ctx context.Context) {
 	up, page := d.startLogin(ctx)
-	seen, err := newPlayer(d.bob.DialContext).login(ctx, page, account, d.password)
+	seen, err := browser.New(d.bob.DialContext).Login(ctx, page, account, d.password)
 	if err != nil {
 		d.fail(ctx, "the login page: %v", err)
 	}

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/warren-mesh/warren/daemon/e2e/browser"
 	"github.com/warren-mesh/warren/daemon/e2e/lab"
 	"github.com/warren-mesh/warren/daemon/internal/tunnel"
 	"github.com/warren-mesh/warren/ipc"
@@ -134,7 +136,37 @@ func (n *Node) MustWarren(args ...string) string {
 // Up joins the network with the pre-auth key in the file.
 func (n *Node) Up(keyFile string) {
 	n.m.t.Helper()
-	n.MustWarren("up", n.m.Coord.Invite, "--auth-key", "file:"+keyFile, "--hostname", n.Name())
+	n.UpAt(n.m.Coord, keyFile)
+}
+
+// UpAt is Up at another server.
+func (n *Node) UpAt(c *Coord, keyFile string) {
+	n.m.t.Helper()
+	n.MustWarren("up", c.Invite, "--auth-key", "file:"+keyFile, "--hostname", n.Name())
+}
+
+// Login runs up or login, with a person at a browser on the same machine, and returns when it has ended.
+func (n *Node) Login(user, password string, command ...string) {
+	n.m.t.Helper()
+	p := n.Start(n.Args(append(command, "--no-browser")...)...)
+	page := ""
+	lab.Eventually(n.m.t, startLimit, func() error {
+		for word := range strings.FieldsSeq(p.Output()) {
+			if strings.Contains(word, "/login/") && strings.Contains(word, "port=") {
+				page = word
+				return nil
+			}
+		}
+		return fmt.Errorf("%v shows no address to open:\n%s", command, p.Output())
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+	defer cancel()
+	if _, err := browser.New(n.DialContext).Login(ctx, page, user, password); err != nil {
+		n.m.t.Fatalf("the login's pages: %v", err)
+	}
+	if err := p.Wait(startLimit); err != nil {
+		n.m.t.Fatalf("%v: %v\n%s", command, err, p.Output())
+	}
 }
 
 func (n *Node) status() (*ipc.Status, error) {

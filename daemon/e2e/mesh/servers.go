@@ -27,7 +27,7 @@ type Mesh struct {
 func Start(t lab.TB, n *lab.Net, programs Programs) *Mesh {
 	t.Helper()
 	m := &Mesh{Net: n, t: t, programs: programs}
-	m.Coord = m.startCoord(n.Internet().Host("coord"))
+	m.Coord = m.startCoord(n.Internet().Host("coord"), "demo", "--no-relay")
 	m.Relay = m.startRelay(n.Internet().Host("relay"))
 	return m
 }
@@ -54,14 +54,21 @@ type Coord struct {
 	URL    string
 	Invite string // the link that names the server and pins its identity
 
-	m    *Mesh
-	keys int
+	m     *Mesh
+	keys  int
+	flags []string // of serve
 }
 
-func (m *Mesh) startCoord(machine *lab.Machine) *Coord {
+// AddCoord starts a coordination server of another network, with a relay of its own.
+func (m *Mesh) AddCoord(name, network string) *Coord {
 	m.t.Helper()
-	c := &Coord{Machine: machine, m: m, URL: fmt.Sprintf("https://%s:8443", machine.Addr())}
-	out := c.Run("init", "--url", c.URL, "--network", "demo")
+	return m.startCoord(m.Net.Internet().Host(name), network)
+}
+
+func (m *Mesh) startCoord(machine *lab.Machine, network string, flags ...string) *Coord {
+	m.t.Helper()
+	c := &Coord{Machine: machine, m: m, flags: flags, URL: fmt.Sprintf("https://%s:8443", machine.Addr())}
+	out := c.Run("init", "--url", c.URL, "--network", network)
 	for _, word := range strings.Fields(out) {
 		if strings.HasPrefix(word, c.URL) && strings.Contains(word, "#") {
 			c.Invite = word
@@ -77,7 +84,7 @@ func (m *Mesh) startCoord(machine *lab.Machine) *Coord {
 // Start starts the server, at first or again, and waits until it answers.
 func (c *Coord) Start() {
 	c.m.t.Helper()
-	c.Proc = c.Machine.Start(c.args("serve", "--listen", ":8443", "--no-relay")...)
+	c.Proc = c.Machine.Start(c.args(append([]string{"serve", "--listen", ":8443"}, c.flags...)...)...)
 	lab.Eventually(c.m.t, startLimit, func() error {
 		if !c.Proc.Running() {
 			c.m.t.Fatalf("warren-coord ended")

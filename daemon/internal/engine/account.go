@@ -22,7 +22,14 @@ func (e *Engine) LoginWait(ctx context.Context, r ipc.LoginWait) (*ipc.UpReply, 
 	wait, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	defer context.AfterFunc(p.over, func() { stop(context.Cause(p.over)) })()
-	switch err := p.attempt.client.WaitLogin(wait, r.ID); {
+	err = p.attempt.client.WaitLogin(wait, r.ID)
+	if err != nil && wait.Err() == nil {
+		// The server ends a login as soon as the machine begins another. Who begins it knows better why this one is over.
+		if release, err := e.exclusive(ctx); err == nil {
+			release()
+		}
+	}
+	switch {
 	case p.over.Err() != nil && !errors.Is(context.Cause(p.over), errCommitted):
 		return nil, context.Cause(p.over)
 	case ctx.Err() != nil: // nobody would see it succeed

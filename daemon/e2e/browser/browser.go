@@ -1,4 +1,6 @@
-package main
+// Package browser plays a person with a browser on a machine of a lab, for tests and the demo that log in at the
+// coordination server's real pages.
+package browser
 
 import (
 	"context"
@@ -22,20 +24,21 @@ const (
 	maxPage  = 1 << 20 // bytes of a page
 )
 
-// player plays a person with a browser on a machine of the lab, as far as a login's page needs one: it follows
+// Browser plays a person with a browser on a machine of the lab, as far as a login's page needs one: it follows
 // redirects, keeps cookies, fills in forms and says where its requests come from.
-type player struct {
+type Browser struct {
 	http *http.Client
 	url  *url.URL // of the page that it sees
 	page *html.Node
 }
 
-func newPlayer(dial func(ctx context.Context, network, address string) (net.Conn, error)) *player {
+// New gives one that connects as dial does, for a machine of the lab: its DialContext.
+func New(dial func(ctx context.Context, network, address string) (net.Conn, error)) *Browser {
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		panic(err) // it has no way to fail
 	}
-	return &player{http: &http.Client{
+	return &Browser{http: &http.Client{
 		Jar:     jar,
 		Timeout: 30 * time.Second,
 		Transport: &http.Transport{
@@ -48,8 +51,8 @@ func newPlayer(dial func(ctx context.Context, network, address string) (net.Conn
 	}}
 }
 
-// login goes through a login's page as the user, and returns the pages that it saw.
-func (p *player) login(ctx context.Context, page, user, password string) (seen []string, err error) {
+// Login goes through a login's page as the user, and returns the pages that it saw.
+func (p *Browser) Login(ctx context.Context, page, user, password string) (seen []string, err error) {
 	defer p.http.CloseIdleConnections()
 	if err := p.open(ctx, page); err != nil {
 		return nil, err
@@ -79,7 +82,7 @@ func (p *player) login(ctx context.Context, page, user, password string) (seen [
 }
 
 // open goes to an address as if it had been typed.
-func (p *player) open(ctx context.Context, address string) error {
+func (p *Browser) open(ctx context.Context, address string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return err
@@ -88,7 +91,7 @@ func (p *player) open(ctx context.Context, address string) error {
 }
 
 // submit sends a form by its first button. fill gives the text of its fields that are empty.
-func (p *player) submit(ctx context.Context, form *html.Node, fill func(*html.Node) string) error {
+func (p *Browser) submit(ctx context.Context, form *html.Node, fill func(*html.Node) string) error {
 	target, err := p.url.Parse(attr(form, "action"))
 	if err != nil {
 		return err
@@ -110,7 +113,7 @@ func (p *player) submit(ctx context.Context, form *html.Node, fill func(*html.No
 
 // visit sends a request, follows its redirects and reads the page at their end. from is what a browser says in
 // Sec-Fetch-Site; it never gets closer on the way (https://www.w3.org/TR/fetch-metadata/).
-func (p *player) visit(req *http.Request, from string) error {
+func (p *Browser) visit(req *http.Request, from string) error {
 	for range maxHops {
 		req.Header.Set("Accept", "text/html,application/xhtml+xml")
 		req.Header.Set("Sec-Fetch-Site", from)
@@ -139,7 +142,7 @@ func (p *player) visit(req *http.Request, from string) error {
 	return fmt.Errorf("%s redirects without end", req.URL.Host)
 }
 
-func (p *player) read(res *http.Response) error {
+func (p *Browser) read(res *http.Response) error {
 	defer func() { _ = res.Body.Close() }()
 	page, err := html.Parse(io.LimitReader(res.Body, maxPage))
 	if err != nil {

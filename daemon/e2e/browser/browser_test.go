@@ -1,4 +1,4 @@
-package main
+package browser
 
 import (
 	"fmt"
@@ -50,21 +50,21 @@ func pages(t *testing.T, connect string) (server, loopback *httptest.Server) {
 	return server, loopback
 }
 
-func TestThePlayerGoesThroughALogin(t *testing.T) {
+func TestTheBrowserGoesThroughALogin(t *testing.T) {
 	server, _ := pages(t, `<button name=answer value=yes>Connect</button><button name=answer value=no>Cancel</button>`)
-	seen, err := newPlayer(new(net.Dialer).DialContext).login(t.Context(), server.URL+"/login/1", "demo", "secret")
+	seen, err := New(new(net.Dialer).DialContext).Login(t.Context(), server.URL+"/login/1", "demo", "secret")
 	if want := []string{"Sign in", "Connect?", "Connected"}; err != nil || !slices.Equal(seen, want) {
 		t.Errorf("saw %q, %v", seen, err)
 	}
 }
 
-func TestThePlayerSaysWhereItIsStuck(t *testing.T) {
+func TestTheBrowserSaysWhereItIsStuck(t *testing.T) {
 	server, _ := pages(t, `This machine is <b>not yours</b>.`)
 	for password, want := range map[string]string{
 		"wrong":  "POST /in: 403 Forbidden\nwrong",
 		"secret": "/login/1 has nothing to sign in with and nothing to connect with:\nConnect? This machine is not yours .",
 	} {
-		_, err := newPlayer(new(net.Dialer).DialContext).login(t.Context(), server.URL+"/login/1", "demo", password)
+		_, err := New(new(net.Dialer).DialContext).Login(t.Context(), server.URL+"/login/1", "demo", password)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("with password %q: %v; want %q", password, err, want)
 		}

@@ -1,4 +1,4 @@
-package main
+package browser
 
 import (
 	"net/url"
@@ -7,10 +7,10 @@ import (
 	"golang.org/x/net/html"
 )
 
-// What a player sees on a page.
+// What a browser sees on a page.
 
 // form finds the first form that is as wanted.
-func (p *player) form(wanted func(form *html.Node) bool) *html.Node {
+func (p *Browser) form(wanted func(form *html.Node) bool) *html.Node {
 	for n := range p.page.Descendants() {
 		if isElement(n, "form") && wanted(n) {
 			return n
