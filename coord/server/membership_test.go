@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/chromedp"
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/internal/account"
 	"github.com/warren-mesh/warren/coord/internal/state"
@@ -283,4 +284,45 @@ func TestALoginThatItsMachineGaveUpLetsNobodyIn(t *testing.T) {
 	if m := r.Machines(); len(m) != 0 {
 		t.Errorf("machines %+v", m)
 	}
+}
+
+func TestApprovalInTheConsole(t *testing.T) {
+	r := serve(t)
+	r.user("anna", "correct horse")
+	r.userAs("mia", "correct horse", account.Member)
+	r.device().join("nas", r.authKey(KeyOptions{Tags: []string{"home"}, Ephemeral: true}))
+	for _, host := range []string{"mias-laptop", "mias-telephone-with-a-long-name"} {
+		r.device().join(host, r.authKey(KeyOptions{User: "mia", Approval: true}))
+	}
+	b := newBrowser(t)
+	b.do("front page", chromedp.Navigate(r.URL()+"/"))
+	b.signInAs("mia")
+	b.sees("Waiting for an admin’s approval")
+	b.lacks("Approve")
+	b.picture("approval-member")
+	b.signOut()
+	b.signInAs("anna")
+	b.sees("Waiting for your approval")
+	b.picture("approval")
+	b.do("its page", chromedp.Click(`a[href="/machines/2"]`))
+	b.sees("Nobody sees this machine")
+	b.picture("approval-machine")
+	b.do("back, and approve", chromedp.Click(".crumb a"), chromedp.Click(`form[action="/machines/2/approve"] button`), chromedp.WaitNotPresent(`form[action="/machines/2/approve"]`))
+	b.sees("2 in all")
+	b.do("deny", chromedp.Click(`a[href="/machines/3/deny"]`))
+	b.sees("Refuse mias-telephone-with-a-long-name?")
+	b.do("yes", chromedp.Click("main form button"))
+	b.sees("2 in all")
+	b.lacks("Waiting for")
+	b.do("never expire", chromedp.Click(`a[href="/machines/2"]`), chromedp.Click(`button[value="forever"]`))
+	b.sees("Let it expire again")
+	b.picture("machine-lasting")
+	b.do("expire again", chromedp.Click(`button[value="extend"]`))
+	b.sees("Never expire")
+	b.do("a key", chromedp.Click(`nav a[href="/keys"]`), chromedp.Click(`input[name="ephemeral"]`), chromedp.Click(`input[name="approval"]`))
+	b.picture("key-options")
+	b.do("make it", chromedp.Click(".fields button"))
+	b.sees("Your pre-auth key is ready")
+	b.do("the list", chromedp.Click(".button.wide"))
+	b.sees("for one machine, ephemeral, after approval")
 }
