@@ -58,6 +58,16 @@ var modules = []allowance{
 		why: "sealing is done with typed keys only, password hashing by accounts only",
 	},
 
+	{
+		module: "github.com/miekg/dns", in: []string{"daemon/internal/dns", "daemon/e2e"},
+		why: "reads and writes DNS messages with every record type that is in use, which net/dns/dnsmessage does not; " +
+			"its first major version: that one is complete and stays maintained, the second still changes with each release",
+	},
+	{
+		module: "github.com/godbus/dbus/v5", in: []string{"daemon/internal/dns"},
+		why: "the host's resolvers (systemd-resolved, NetworkManager) are told over D-Bus; without cgo",
+	},
+
 	// Storage.
 	{
 		module: "database/sql", in: []string{"coord/internal/store"},

@@ -67,6 +67,7 @@ var (
 	pure       = []string{
 		"coord/internal/state", "coord/internal/policy",
 		"daemon/internal/core", "daemon/internal/peerpath", "daemon/internal/disco", "daemon/internal/netcheck",
+		"daemon/internal/dns/zone", "daemon/internal/dns/hostmode",
 		"app/internal/view",
 	}
 	// clock are the functions of package time that read or wait for the clock.
