@@ -15,7 +15,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -74,7 +73,6 @@ type Resolver struct {
 	flights  singleflight.Group
 	flying   chan struct{} // holds a token for each question to upstreams
 	queries  atomic.Uint64
-	wg       sync.WaitGroup
 }
 
 // New makes a Resolver that knows nothing yet.
@@ -231,17 +229,17 @@ func (r *Resolver) Lookup(ctx context.Context, name string, t uint16) Answer {
 	return r.Answer(ctx, q)
 }
 
-// addrsOf gives the addresses in an answer.
-func addrsOf(m *dns.Msg) (addrs []netip.Addr) {
-	for _, rr := range m.Answer {
+// Addrs gives the addresses in an answer.
+func (a Answer) Addrs() (addrs []netip.Addr) {
+	for _, rr := range a.Msg.Answer {
 		switch rr := rr.(type) {
 		case *dns.A:
-			if a, ok := netip.AddrFromSlice(rr.A.To4()); ok {
-				addrs = append(addrs, a)
+			if addr, ok := netip.AddrFromSlice(rr.A.To4()); ok {
+				addrs = append(addrs, addr)
 			}
 		case *dns.AAAA:
-			if a, ok := netip.AddrFromSlice(rr.AAAA); ok {
-				addrs = append(addrs, a)
+			if addr, ok := netip.AddrFromSlice(rr.AAAA); ok {
+				addrs = append(addrs, addr)
 			}
 		}
 	}

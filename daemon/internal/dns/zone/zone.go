@@ -192,6 +192,9 @@ func (z *Zone) Lookup(name string, t Type) (Answer, bool) {
 	if a, ok := z.lookupReverse(name, t); ok {
 		return a, true
 	}
+	if domain, ok := z.withSearchDomain(name); ok {
+		return Answer{Domain: domain}, true
+	}
 	domain := name
 	if within(name, z.suffix) {
 		domain = z.suffix
@@ -224,6 +227,19 @@ func (z *Zone) Lookup(name string, t Type) (Answer, bool) {
 		name = next
 	}
 	return Answer{Domain: domain, Exists: true}, true // a loop has no answer
+}
+
+// withSearchDomain reports whether a name is one of the network's with another domain behind it: so the C library asks
+// for one that it was told is not there, with each search domain of the host, and so it would leave this machine.
+func (z *Zone) withSearchDomain(name string) (domain string, ok bool) {
+	if !strings.Contains(z.suffix, ".") { // a word, that others use too
+		return "", false
+	}
+	i := strings.Index("."+name, "."+z.suffix+".")
+	if i < 0 {
+		return "", false
+	}
+	return name[i:], true
 }
 
 // find gives the records of a name, and whether it exists.

@@ -82,7 +82,8 @@ func TestNamesAreAnsweredFromTheTable(t *testing.T) {
 		{"a.b.nobody.warren.internal", A, "no such name in warren.internal"},
 		{"warren.internal", A, "nothing of that type in warren.internal"},
 		{"nobody", A, "not mine"},
-		{"warren.internal.example.com", A, "not mine"},
+		{"nobody.warren.internal.lan.example", A, "no such name in warren.internal.lan.example"},
+		{"nobody.xwarren.internal.lan.example", A, "not mine"},
 		{"xwarren.internal", A, "not mine"},
 		{"", A, "not mine"},
 

@@ -1,0 +1,75 @@
+package dns
+
+import (
+	"context"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// busTime is how long a service on the bus has for an answer: warrend recover is to be done within 2 s.
+const busTime = 1500 * time.Millisecond
+
+// The names on the system bus that matter.
+const (
+	busResolved = "org.freedesktop.resolve1"
+	busNM       = "org.freedesktop.NetworkManager"
+)
+
+// connectBus connects to the system bus. A host without one is fine: the error says so.
+func connectBus(ctx context.Context) (*dbus.Conn, error) {
+	conn, err := dbus.SystemBusPrivate(dbus.WithContext(context.WithoutCancel(ctx)))
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.Auth(nil); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	if err := conn.Hello(); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// call calls a method of a service that runs: none is started for us.
+func call(ctx context.Context, conn *dbus.Conn, dest string, path dbus.ObjectPath, method string, args ...any) *dbus.Call {
+	ctx, cancel := context.WithTimeout(ctx, busTime)
+	defer cancel()
+	return conn.Object(dest, path).CallWithContext(ctx, method, dbus.FlagNoAutoStart, args...)
+}
+
+// property reads a property into out.
+func property(ctx context.Context, conn *dbus.Conn, dest string, path dbus.ObjectPath, iface, name string, out any) error {
+	var v dbus.Variant
+	if err := call(ctx, conn, dest, path, "org.freedesktop.DBus.Properties.Get", iface, name).Store(&v); err != nil {
+		return err
+	}
+	return v.Store(out)
+}
+
+// owned reports whether a name has an owner.
+func owned(ctx context.Context, conn *dbus.Conn, name string) bool {
+	var has bool
+	err := call(ctx, conn, "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus.NameHasOwner", name).Store(&has)
+	return err == nil && has
+}
+
+// subscribe asks for the signals that say that something about names changed.
+func subscribe(conn *dbus.Conn) error {
+	for _, options := range [][]dbus.MatchOption{
+		{dbus.WithMatchInterface("org.freedesktop.DBus"), dbus.WithMatchMember("NameOwnerChanged"), dbus.WithMatchArg(0, busResolved)},
+		{dbus.WithMatchInterface("org.freedesktop.DBus"), dbus.WithMatchMember("NameOwnerChanged"), dbus.WithMatchArg(0, busNM)},
+		{dbus.WithMatchSender(busResolved), dbus.WithMatchInterface("org.freedesktop.DBus.Properties")},
+		{dbus.WithMatchSender(busNM), dbus.WithMatchInterface("org.freedesktop.DBus.Properties"), dbus.WithMatchObjectPath(nmDNS)},
+		{dbus.WithMatchSender(busNM), dbus.WithMatchInterface("org.freedesktop.DBus.Properties"), dbus.WithMatchObjectPath(nmPath)},
+		{dbus.WithMatchSender(busNM), dbus.WithMatchInterface("org.freedesktop.DBus.Properties"), dbus.WithMatchPathNamespace(nmPath + "/IP4Config")},
+		{dbus.WithMatchSender(busNM), dbus.WithMatchInterface("org.freedesktop.DBus.Properties"), dbus.WithMatchPathNamespace(nmPath + "/IP6Config")},
+	} {
+		if err := conn.AddMatchSignal(options...); err != nil {
+			return err
+		}
+	}
+	return nil
+}

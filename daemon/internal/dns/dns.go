@@ -1,0 +1,237 @@
+package dns
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/daemon/internal/dns/hostmode"
+	"github.com/warren-mesh/warren/daemon/internal/dns/resolver"
+	"github.com/warren-mesh/warren/daemon/internal/dns/zone"
+	"github.com/warren-mesh/warren/daemon/internal/journal"
+	"github.com/warren-mesh/warren/ipc"
+)
+
+// Times of the loop.
+const (
+	settle  = 100 * time.Millisecond // what comes at once is looked at once
+	lookAll = time.Minute            // for what no event tells of
+	soon    = 2 * time.Second        // after a failure
+)
+
+// The files that decide.
+const (
+	confPath     = "/etc/resolv.conf"
+	nsswitchPath = "/etc/nsswitch.conf"
+	port         = 53
+)
+
+// Config is what a DNS is made of.
+type Config struct {
+	Interface string
+	Journal   *journal.Journal
+	Log       *slog.Logger // nil: none
+
+	// Changed is called from the loop after Status may say something new. It must not call the DNS.
+	Changed func()
+}
+
+// Wish is how names are to be resolved.
+type Wish struct {
+	Servers []netip.Addr // where the resolver listens: addresses of our interface
+	Suffix  string       // of the machines' names
+	Zone    *zone.Zone
+	DNS     coord.DNS
+	Accept  bool // the host is to ask us; else only the resolver runs
+}
+
+// DNS keeps names resolvable as wished. Its methods may be called from several goroutines.
+type DNS struct {
+	cfg      Config
+	log      *slog.Logger
+	resolver *resolver.Resolver
+	wishes   chan wished
+	status   atomic.Pointer[Status]
+	step     func()           // tests die before the next change
+	now      func() time.Time // tests turn it
+	cancel   context.CancelFunc
+	wg       sync.WaitGroup
+
+	// Owned by the loop.
+	wish    *Wish
+	servers map[netip.Addr]*resolver.Server
+	bus     *dbus.Conn
+	signals chan *dbus.Signal
+	files   *files
+	host    chosen
+	contest hostmode.Contest
+	lost    bool                         // others won the contest
+	own     []netip.AddrPort             // the host's own nameservers, as last seen
+	first   *resolver.Resolver           // finds the hosts of nameservers that are named by URL
+	https   map[string]resolver.Upstream // in use, by URL
+	routes  []resolver.Route             // in use
+}
+
+// chosen is the way to the host's programs that is in use. The zero value is none.
+type chosen struct {
+	mode  hostmode.Mode
+	also  bool
+	hosts []host // the first one knows the other nameservers
+	plan  hostmode.Plan
+	set   bool // plan was set, and must be so now
+}
+
+type wished struct {
+	wish Wish
+	done chan *Status
+}
+
+// Status is what is so now. It is never changed.
+type Status struct {
+	DNS      ipc.DNS
+	Problems []ipc.Problem
+}
+
+// Open starts the loop. It changes nothing before the first Apply.
+func Open(cfg Config) (*DNS, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Changed == nil {
+		cfg.Changed = func() {}
+	}
+	fs, err := watchFiles()
+	if err != nil {
+		return nil, err
+	}
+	d := &DNS{
+		cfg: cfg, log: cfg.Log, resolver: resolver.New(cfg.Log), first: resolver.New(cfg.Log), wishes: make(chan wished), step: func() {}, now: time.Now,
+		servers: make(map[netip.Addr]*resolver.Server), files: fs, signals: make(chan *dbus.Signal, 64),
+	}
+	d.status.Store(&Status{DNS: ipc.DNS{Mode: string(hostmode.Off), Reason: reasonStart}})
+	ctx, cancel := context.WithCancel(context.Background())
+	d.cancel = cancel
+	d.wg.Go(func() { d.run(ctx) })
+	return d, nil
+}
+
+// Apply makes names be resolved as wished. What the host does not let it do is a problem.
+func (d *DNS) Apply(ctx context.Context, w Wish) ([]ipc.Problem, error) {
+	asked := wished{w, make(chan *Status, 1)}
+	select {
+	case d.wishes <- asked:
+		return (<-asked.done).Problems, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// Status tells how names are resolved now.
+func (d *DNS) Status() *Status { return d.status.Load() }
+
+// Resolver answers as the host's programs are answered.
+func (d *DNS) Resolver() *resolver.Resolver { return d.resolver }
+
+// Close gives the host its own DNS back, and stops.
+func (d *DNS) Close() {
+	d.cancel()
+	d.wg.Wait()
+}
+
+// run is the loop.
+func (d *DNS) run(ctx context.Context) {
+	defer d.end(context.WithoutCancel(ctx))
+	all := time.NewTicker(lookAll)
+	defer all.Stop()
+	later := time.NewTimer(time.Hour)
+	defer later.Stop()
+	armed := false // later is set: what comes meanwhile must not put it off
+	look := func(after time.Duration) {
+		if !armed {
+			later.Reset(after)
+			armed = true
+		}
+	}
+	for {
+		var answer chan *Status
+		select {
+		case <-ctx.Done():
+			return
+		case w := <-d.wishes:
+			d.take(ctx, w.wish)
+			answer = w.done
+		case <-d.files.events:
+			look(settle)
+			continue
+		case _, open := <-d.signals:
+			if !open { // with the bus; reconcile sees that
+				d.signals = nil
+			}
+			look(settle)
+			continue
+		case <-later.C:
+			armed = false
+		case <-all.C:
+		}
+		if d.wish == nil {
+			continue
+		}
+		if again := d.reconcile(ctx); again {
+			look(soon)
+		}
+		if answer != nil {
+			answer <- d.status.Load()
+		}
+	}
+}
+
+// take takes a wish in: what it says of names is so at once, whatever the host does.
+func (d *DNS) take(ctx context.Context, w Wish) {
+	renamed := d.wish == nil || d.wish.Zone != w.Zone
+	d.wish = &w
+	d.answer()
+	if renamed {
+		for _, h := range d.host.hosts {
+			if r, ok := h.(*resolved); ok {
+				r.flush(ctx)
+			}
+		}
+	}
+}
+
+// end takes everything back.
+func (d *DNS) end(ctx context.Context) {
+	if err := d.release(ctx); err != nil {
+		d.log.Error("the host's DNS could not be put back; warrend recover tries again", "err", err)
+	}
+	for _, s := range d.servers {
+		s.Close()
+	}
+	for _, u := range d.https {
+		_ = u.(io.Closer).Close()
+	}
+	d.resolver.Set(resolver.Settings{})
+	if d.bus != nil {
+		_ = d.bus.Close()
+	}
+	d.files.close()
+}
+
+// release takes the host's programs away from us.
+func (d *DNS) release(ctx context.Context) error {
+	var failed error
+	for _, h := range d.host.hosts {
+		if err := h.unset(ctx); err != nil {
+			failed = err
+		}
+	}
+	d.host = chosen{mode: hostmode.Off}
+	return failed
+}

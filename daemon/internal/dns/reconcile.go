@@ -1,0 +1,248 @@
+package dns
+
+import (
+	"context"
+	"io"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/daemon/internal/dns/hostmode"
+	"github.com/warren-mesh/warren/daemon/internal/dns/resolver"
+	"github.com/warren-mesh/warren/daemon/internal/dns/zone"
+	"github.com/warren-mesh/warren/ipc"
+)
+
+// reconcile looks at the facts and sets what is not as it should be. It reports whether to look again soon.
+func (d *DNS) reconcile(ctx context.Context) (again bool) {
+	problems := d.listen()
+	choice := hostmode.Detect(d.look(ctx))
+	var listening []netip.Addr
+	for _, a := range d.wish.Servers {
+		if d.servers[a] != nil {
+			listening = append(listening, a)
+		}
+	}
+	switch {
+	case !d.wish.Accept:
+		choice = hostmode.Choice{Mode: hostmode.Off, Reason: reasonPrefs}
+	case len(listening) == 0:
+		choice = hostmode.Choice{Mode: hostmode.Off, Reason: reasonDeaf}
+	}
+	plan := hostmode.NewPlan(listening, d.wish.Suffix, &d.wish.DNS, d.domains())
+	if err := d.adopt(ctx, choice, plan); err != nil {
+		problems, again = append(problems, hostProblem(err)), true
+		d.log.Warn("the host's DNS could not be changed", "mode", choice.Mode, "err", err)
+	}
+	if d.lost {
+		problems = append(problems, contested(choice.Mode))
+	}
+	if choice.Advice != "" {
+		problems = append(problems, ipc.Problem{Code: ipc.ProblemDNSAdvice, Text: sentence(choice.Reason), Fix: choice.Advice})
+	}
+	d.own = d.others(ctx)
+	d.answer()
+	d.publish(choice, plan, problems)
+	return again || len(listening) < len(d.wish.Servers)
+}
+
+// adopt makes the host ask us, in the mode that was chosen.
+func (d *DNS) adopt(ctx context.Context, c hostmode.Choice, p hostmode.Plan) error {
+	if c.Mode != d.host.mode || c.Also != d.host.also {
+		moved := d.host.set && c.Mode != hostmode.Off // something else took the file over
+		if err := d.release(ctx); err != nil {
+			d.log.Warn("the host's DNS could not be put back wholly", "err", err)
+		}
+		d.host = chosen{mode: c.Mode, also: c.Also, hosts: d.ways(c)}
+		if moved {
+			d.lost = !d.contest.Lost(d.now())
+		}
+	}
+	if !p.Equal(d.host.plan) {
+		d.host.plan, d.host.set = p, false // another wish is no contest
+		d.lost = false
+	}
+	for _, h := range d.host.hosts {
+		ok, err := h.isSet(ctx, p)
+		if err != nil {
+			return err
+		}
+		if ok && d.host.set {
+			if nm, is := h.(*networkManager); is {
+				if err := nm.refresh(ctx, p); err != nil {
+					return err
+				}
+			}
+			continue
+		}
+		if d.host.set && !d.lost {
+			d.lost = !d.contest.Lost(d.now())
+			d.log.Info("another program changed the host's DNS", "mode", c.Mode, "set again", !d.lost)
+		}
+		if d.lost && !d.contest.Over(d.now()) {
+			if err := h.unset(ctx); err != nil { // what is left of ours must not stand beside theirs
+				return err
+			}
+			continue
+		}
+		d.lost = false
+		if err := h.set(ctx, p); err != nil {
+			return err
+		}
+	}
+	d.host.set = len(d.host.hosts) > 0 && !d.lost
+	return nil
+}
+
+// ways makes the hosts of a choice.
+func (d *DNS) ways(c hostmode.Choice) (hs []host) {
+	rec := func() records { return newRecords(d.cfg.Journal, d.step) }
+	switch c.Mode {
+	case hostmode.Resolved:
+		hs = append(hs, &resolved{rec(), d.bus, d.cfg.Interface})
+	case hostmode.NetworkManager:
+		hs = append(hs, &networkManager{records: rec(), bus: d.bus, link: d.cfg.Interface})
+	case hostmode.Resolvconf:
+		_, flavour := resolvconfCommand()
+		hs = append(hs, &resolvconf{rec(), flavour})
+	case hostmode.File:
+		hs = append(hs, &file{rec(), confPath})
+	}
+	if c.Also {
+		hs = append(hs, &resolved{rec(), d.bus, d.cfg.Interface})
+	}
+	return hs
+}
+
+// listen opens the resolver's addresses, and closes those that are not wished any more.
+func (d *DNS) listen() (problems []ipc.Problem) {
+	for a, s := range d.servers {
+		if !slices.Contains(d.wish.Servers, a) {
+			s.Close()
+			delete(d.servers, a)
+		}
+	}
+	for _, a := range d.wish.Servers {
+		if d.servers[a] == nil {
+			s, err := d.resolver.Listen(netip.AddrPortFrom(a, port))
+			if err != nil {
+				d.log.Warn("no DNS on this address", "addr", a, "err", err)
+				problems = append(problems, portTaken(a, err))
+				continue
+			}
+			d.servers[a] = s
+		}
+		if err := d.servers[a].TCPError(); err != nil {
+			problems = append(problems, tcpTaken(a))
+		}
+	}
+	return problems
+}
+
+// domains lists those that the zone speaks for.
+func (d *DNS) domains() []string {
+	if d.wish.Zone == nil {
+		return nil
+	}
+	return d.wish.Zone.Domains()
+}
+
+// answer makes the resolver answer as wished: who is asked for what. The host's own nameservers stand for the root unless
+// the network names others; and they find the hosts of those that are named by URL.
+func (d *DNS) answer() {
+	s := resolver.Settings{Zone: d.wish.Zone}
+	https := make(map[string]resolver.Upstream)
+	for _, sp := range d.wish.DNS.Split {
+		s.Routes = append(s.Routes, resolver.Route{Domain: sp.Domain, Upstreams: d.upstreams(sp.Nameservers, https)})
+	}
+	own := resolver.Route{}
+	for _, a := range d.own {
+		own.Upstreams = append(own.Upstreams, resolver.Plain(a))
+	}
+	root := own
+	if servers := d.wish.DNS.Nameservers; len(servers) > 0 {
+		root.Upstreams = d.upstreams(servers, https)
+	}
+	s.Routes = append(s.Routes, root)
+	d.first.Set(resolver.Settings{Zone: d.wish.Zone, Routes: []resolver.Route{own}})
+	d.resolver.Set(s)
+	for name, u := range d.https {
+		if https[name] == nil {
+			_ = u.(io.Closer).Close()
+		}
+	}
+	d.https, d.routes = https, s.Routes
+}
+
+// others are the host's own nameservers; never us.
+func (d *DNS) others(ctx context.Context) []netip.AddrPort {
+	var hs []netip.AddrPort
+	if len(d.host.hosts) > 0 {
+		hs = d.host.hosts[0].others(ctx)
+	} else if text, _, err := readConf(confPath); err == nil {
+		hs = port53(hostmode.Theirs(text).Servers)
+	}
+	return slices.DeleteFunc(hs, func(a netip.AddrPort) bool { return slices.Contains(d.wish.Servers, a.Addr()) })
+}
+
+// upstreams makes those of nameservers as the network names them. Bounds were held when the netmap came.
+func (d *DNS) upstreams(servers []string, https map[string]resolver.Upstream) (ups []resolver.Upstream) {
+	for _, s := range servers {
+		addr, u, err := coord.ParseNameserver(s)
+		switch {
+		case err != nil || slices.Contains(d.wish.Servers, addr.Addr()):
+		case u == nil:
+			ups = append(ups, resolver.Plain(addr))
+		default:
+			if https[s] = d.https[s]; https[s] == nil {
+				https[s] = resolver.HTTPS(u, nil, d.find)
+			}
+			ups = append(ups, https[s])
+		}
+	}
+	return ups
+}
+
+// find looks a nameserver's own host up: in the network, or with the host's own nameservers.
+func (d *DNS) find(ctx context.Context, host string) (addrs []netip.Addr, err error) {
+	for _, t := range []zone.Type{zone.A, zone.AAAA} {
+		a := d.first.Lookup(ctx, host, uint16(t))
+		addrs = append(addrs, a.Addrs()...)
+		if a.Cause != nil {
+			err = a.Cause
+		}
+	}
+	if len(addrs) > 0 {
+		return addrs, nil
+	}
+	return nil, err
+}
+
+// publish makes the status.
+func (d *DNS) publish(c hostmode.Choice, p hostmode.Plan, problems []ipc.Problem) {
+	s := ipc.DNS{
+		Accept: d.wish.Accept, Mode: string(c.Mode), Reason: c.Reason, Advice: c.Advice, Resolver: p.Servers, Suffix: d.wish.Suffix,
+		Search: p.Search, All: p.All, Contested: d.contest.Count(),
+	}
+	if c.Also {
+		s.Mode += "+resolved"
+	}
+	for _, domain := range p.Routing {
+		if !strings.HasSuffix(domain, ".arpa") {
+			s.Domains = append(s.Domains, domain)
+		}
+	}
+	if d.wish.Zone != nil {
+		s.Names = d.wish.Zone.Len()
+	}
+	for _, rt := range d.routes {
+		up := ipc.DNSUpstream{Domain: rt.Domain, Host: rt.Domain == "" && len(d.wish.DNS.Nameservers) == 0, Servers: []string{}}
+		for _, u := range rt.Upstreams {
+			up.Servers = append(up.Servers, u.String())
+		}
+		s.Upstreams = append(s.Upstreams, up)
+	}
+	d.status.Store(&Status{DNS: s, Problems: problems})
+	d.cfg.Changed()
+}

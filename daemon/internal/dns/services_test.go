@@ -1,0 +1,345 @@
+package dns
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/godbus/dbus/v5"
+
+	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/daemon/internal/dns/hostmode"
+	"github.com/warren-mesh/warren/ipc"
+)
+
+// startResolved runs the real systemd-resolved, with a public nameserver of its own.
+func startResolved(t testing.TB) (stop func()) {
+	t.Helper()
+	dir := unpacked(t, "systemd-resolved", "lib/systemd/systemd-resolved")
+	sh(t, "grep -q ^systemd-resolve: /etc/passwd || echo systemd-resolve:x:994:994::/:/usr/sbin/nologin >>/etc/passwd")
+	sh(t, "grep -q ^systemd-resolve: /etc/group || echo systemd-resolve:x:994: >>/etc/group")
+	sh(t, "mkdir -p /etc/systemd /run/systemd/resolve && chown 994:994 /run/systemd/resolve")
+	write(t, "/etc/systemd/resolved.conf", "[Resolve]\nDNS=192.0.2.53\nLLMNR=no\nMulticastDNS=no\nDNSSEC=no\nCache=yes\n")
+	stop = start(t, nil, filepath.Join(dir, "lib/systemd/systemd-resolved"))
+	waitOwned(t, busResolved)
+	return stop
+}
+
+// newResolvedHost is a host as systemd makes it.
+func newResolvedHost(t testing.TB) (pub *nameserver, stop func()) {
+	t.Helper()
+	newHost(t)
+	pub = serveNames(t, "192.0.2.53", "198.51.100.80")
+	startBus(t)
+	stop = startResolved(t)
+	sh(t, "ln -s ../run/systemd/resolve/stub-resolv.conf "+confPath)
+	eventually(t, "the stub's file", func() string {
+		if !strings.Contains(read(t, confPath), "127.0.0.53") {
+			return "is not there"
+		}
+		return ""
+	})
+	return pub, stop
+}
+
+func TestResolvedIsToldOfOurInterface(t *testing.T) {
+	pub, stop := newResolvedHost(t)
+	before := read(t, confPath)
+	d := openDNS(t)
+	apply(t, d, wish(coord.DNS{}))
+	if s := d.Status().DNS; s.Mode != "resolved" || !slices.Contains(s.Upstreams[0].Servers, "192.0.2.53") {
+		t.Errorf("status %+v", s)
+	}
+	wantResolved(t, found)
+	if got := resolve("nobody.warren.internal"); got != "NXDOMAIN" {
+		t.Errorf("nobody: %s", got)
+	}
+	// A changed network is followed at once, whatever systemd-resolved has in its cache.
+	w := wish(coord.DNS{Records: []coord.DNSRecord{{Name: "nobody.warren.internal", Type: "A", Value: "100.64.0.99"}}})
+	apply(t, d, w)
+	if got := resolve("nobody.warren.internal"); got != "100.64.0.99" {
+		t.Errorf("after the change: %s", got)
+	}
+	if names := pub.leaked(); names != nil {
+		t.Errorf("the public nameserver was asked for %v", names)
+	}
+
+	// A restart loses nothing.
+	stop()
+	eventually(t, "it is gone", func() string {
+		if s := d.Status().DNS; s.Mode != "off" {
+			return s.Mode
+		}
+		return ""
+	})
+	startResolved(t)
+	eventually(t, "it is told again", func() string {
+		if s := d.Status().DNS; s.Mode != "resolved" {
+			return s.Mode
+		}
+		return ""
+	})
+	wantResolved(t, map[string]string{"bob.warren.internal": "100.64.0.2"})
+
+	d.Close()
+	eventually(t, "given back", func() string {
+		if got := read(t, confPath); got != before {
+			return got
+		}
+		return ""
+	})
+	if got := resolve("bob.warren.internal"); got != "198.51.100.80" {
+		t.Errorf("bob is still answered: %s", got)
+	}
+}
+
+// TestResolvedIsToldAgainThreeTimes lets another program revert our interface.
+func TestResolvedIsToldAgainThreeTimes(t *testing.T) {
+	newResolvedHost(t)
+	d := openDNS(t)
+	w := wish(coord.DNS{Nameservers: []string{"192.0.2.53"}, Split: []coord.DNSSplit{{Domain: "corp.example", Nameservers: []string{"192.0.2.53"}}}})
+	apply(t, d, w)
+	bus, err := connectBus(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bus.Close()
+	on, err := linkOf(link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan := hostmode.NewPlan(w.Servers, w.Suffix, &w.DNS, w.Zone.Domains())
+	look := &resolved{bus: bus, link: link}
+	revert := func() {
+		if err := call(t.Context(), bus, busResolved, resolvedPath, resolvedMgr+".RevertLink", int32(on.Index)).Err; err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range hostmode.MaxAgain {
+		revert()
+		eventually(t, "told again", func() string {
+			if ok, err := look.isSet(t.Context(), plan); err != nil || !ok {
+				return "not set"
+			}
+			return ""
+		})
+	}
+	revert()
+	eventually(t, "it is reported", func() string {
+		if ps := d.Status().Problems; len(ps) != 1 || ps[0].Code != ipc.ProblemDNSContested {
+			return "no problem"
+		}
+		return ""
+	})
+	if ok, _ := look.isSet(t.Context(), plan); ok {
+		t.Error("it is still fought for")
+	}
+}
+
+func TestRecoverAfterAKillAtEachChangeOfResolved(t *testing.T) {
+	newResolvedHost(t)
+	bus, err := connectBus(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bus.Close()
+	killAndRecover(t, func() string {
+		on, err := linkOf(link)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var path dbus.ObjectPath
+		if err := call(t.Context(), bus, busResolved, resolvedPath, resolvedMgr+".GetLink", int32(on.Index)).Store(&path); err != nil {
+			t.Fatal(err)
+		}
+		var all map[string]dbus.Variant
+		if err := call(t.Context(), bus, busResolved, path, "org.freedesktop.DBus.Properties.GetAll", resolvedLink).Store(&all); err != nil {
+			t.Fatal(err)
+		}
+		return all["DNS"].String() + all["Domains"].String() + all["DefaultRoute"].String() + all["ScopesMask"].String()
+	})
+}
+
+// newNMHost is a host whose resolv.conf the real NetworkManager writes, with a network that has a nameserver.
+func newNMHost(t testing.TB) *nameserver {
+	t.Helper()
+	newHost(t)
+	dir := unpacked(t, "network-manager", "usr/sbin/NetworkManager")
+	sh(t, "mount -o remount,bind,ro /sys") // without udev it manages interfaces only in what looks like a container
+	t.Cleanup(func() { sh(t, "mount -o remount,bind,rw /sys") })
+	sh(t, "ip link add eth7 type veth peer name far7 && ip link set far7 up")
+	t.Cleanup(func() { sh(t, "ip link del eth7") })
+	pub := serveNames(t, "192.0.2.53", "198.51.100.80")
+	sh(t, "mkdir -p /etc/NetworkManager/system-connections /run/NetworkManager /var/lib/NetworkManager")
+	sh(t, "mount -t tmpfs tmpfs /var/lib/NetworkManager")
+	t.Cleanup(func() { sh(t, "umount /var/lib/NetworkManager") })
+	write(t, "/etc/NetworkManager/NetworkManager.conf", "[main]\nplugins=keyfile\ndns=default\nrc-manager=symlink\nno-auto-default=*\n[device]\nmatch-device=interface-name:far7\nmanaged=0\n")
+	lan := "/etc/NetworkManager/system-connections/lan.nmconnection"
+	write(t, lan, "[connection]\nid=lan\ntype=ethernet\ninterface-name=eth7\n[ipv4]\nmethod=manual\naddress1=203.0.113.7/24\ndns=192.0.2.53;\ndns-search=lan.example;\n[ipv6]\nmethod=disabled\n")
+	if err := os.Chmod(lan, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sh(t, "ln -s ../run/NetworkManager/resolv.conf "+confPath)
+	startBus(t)
+	var libs []string
+	for _, p := range []string{"libnm0", "libndp0", "libjansson4", "libcurl3-gnutls", "libpsl5"} {
+		libs = append(libs, unpacked(t, p, "usr/lib/x86_64-linux-gnu"))
+	}
+	path := "LD_LIBRARY_PATH=" + strings.Join(libs, "/usr/lib/x86_64-linux-gnu:") + "/usr/lib/x86_64-linux-gnu"
+	start(t, []string{path}, filepath.Join(dir, "usr/sbin/NetworkManager"), "--no-daemon")
+	waitOwned(t, busNM)
+	eventually(t, "its resolv.conf", func() string {
+		if got := read(t, confPath); got != nmConf {
+			return "is " + got
+		}
+		return ""
+	})
+	return pub
+}
+
+const nmConf = "# Generated by NetworkManager\nsearch lan.example\nnameserver 192.0.2.53\n"
+
+func TestNetworkManagerIsToldOfOurInterface(t *testing.T) {
+	pub := newNMHost(t)
+	before := sh(t, "ip addr show "+link+"; ip route; ip -6 route")
+	d := openDNS(t)
+	apply(t, d, wish(coord.DNS{}))
+	if s := d.Status().DNS; s.Mode != "network-manager" || !slices.Equal(s.Upstreams[0].Servers, []string{"192.0.2.53"}) {
+		t.Errorf("status %+v", s)
+	}
+	wantResolved(t, found)
+	if got := sh(t, "ip addr show "+link+"; ip route; ip -6 route"); got != before {
+		t.Errorf("the interface was\n%s\nand is\n%s", before, got)
+	}
+	if names := pub.leaked(); names != nil {
+		t.Errorf("the public nameserver was asked for %v", names)
+	}
+	// The network changes: its new nameserver and search domain are followed, and are what comes back.
+	serveNames(t, "192.0.2.54", "198.51.100.81")
+	sh(t, "sed -i 's/dns=.*/dns=192.0.2.54;/; s/dns-search=.*/dns-search=new.example;/' /etc/NetworkManager/system-connections/lan.nmconnection")
+	bus, err := connectBus(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bus.Close()
+	var device dbus.ObjectPath
+	if err := errors.Join(
+		call(t.Context(), bus, busNM, nmPath+"/Settings", busNM+".Settings.ReloadConnections").Err,
+		call(t.Context(), bus, busNM, nmPath, busNM+".GetDeviceByIpIface", "eth7").Store(&device),
+		call(t.Context(), bus, busNM, device, nmDevice+".Reapply", map[string]map[string]dbus.Variant{}, uint64(0), uint32(0)).Err,
+	); err != nil {
+		t.Fatal(err)
+	}
+	wantResolved(t, map[string]string{"bob": "100.64.0.2", "new.example.com": "198.51.100.81"})
+	eventually(t, "the search domains", func() string {
+		if got := read(t, confPath); !strings.Contains(got, "search warren.internal new.example\n") {
+			return "is " + got
+		}
+		return ""
+	})
+	// Without NetworkManager, ours is taken out of what it keeps on disk.
+	kept := read(t, nmIntern)
+	if got := stripIntern(kept, serversOf(hostmode.Plan{Servers: wish(coord.DNS{}).Servers})); !strings.Contains(kept, "global-dns") || strings.Contains(got, "global-dns") {
+		t.Errorf("it keeps\n%s\nof which this was left:\n%s", kept, got)
+	}
+	if stripIntern(kept, []string{"192.0.2.99"}) != kept {
+		t.Error("what is another's was taken out")
+	}
+	nmConf := strings.NewReplacer("lan.example", "new.example", "192.0.2.53", "192.0.2.54").Replace(nmConf)
+	d.Close()
+	eventually(t, "given back", func() string {
+		if got := read(t, confPath); got != nmConf {
+			return "is " + got
+		}
+		return ""
+	})
+	if got := sh(t, "ip addr show "+link+"; ip route; ip -6 route"); got != before {
+		t.Errorf("afterwards the interface was\n%s\nand is\n%s", before, got)
+	}
+}
+
+func TestRecoverAfterAKillAtEachChangeOfNetworkManager(t *testing.T) {
+	newNMHost(t)
+	killAndRecover(t, func() string {
+		got := ""
+		eventually(t, "its resolv.conf", func() string { // it writes a moment later
+			if got = read(t, confPath); got != nmConf {
+				return "is " + got
+			}
+			return ""
+		})
+		return got
+	})
+}
+
+// newResolvconfHost is a host with the real resolvconf of either kind, which has been told of a network.
+func newResolvconfHost(t testing.TB, flavour string) *nameserver {
+	t.Helper()
+	newHost(t)
+	name := map[string]string{"debian": "resolvconf", "openresolv": "openresolv"}[flavour]
+	dir := unpacked(t, name, "sbin/resolvconf")
+	for _, place := range []struct{ from, to string }{{"sbin", "/usr/sbin"}, {"lib/resolvconf", "/usr/lib/resolvconf"}} {
+		// Over what is there, for this test only.
+		if place.to == "/usr/lib/resolvconf" {
+			sh(t, "mkdir -p "+place.to)
+			sh(t, "mount --bind "+filepath.Join(dir, place.from)+" "+place.to)
+			t.Cleanup(func() { sh(t, "umount "+place.to) })
+			continue
+		}
+		work := t.TempDir()
+		sh(t, "mount -t tmpfs tmpfs "+work+" && mkdir "+work+"/up "+work+"/work")
+		sh(t, "mount -t overlay overlay -o lowerdir=/usr/sbin,upperdir="+work+"/up,workdir="+work+"/work /usr/sbin")
+		t.Cleanup(func() { sh(t, "umount /usr/sbin && umount "+work) })
+		sh(t, "cp "+filepath.Join(dir, place.from, "resolvconf")+" /usr/sbin/resolvconf")
+	}
+	sh(t, "cp -r "+filepath.Join(dir, "etc")+"/. /etc/")
+	sh(t, "mkdir -p /run/resolvconf/interface")
+	if flavour == "debian" {
+		sh(t, "ln -s ../run/resolvconf/resolv.conf "+confPath)
+		sh(t, "resolvconf --enable-updates")
+	}
+	pub := serveNames(t, "192.0.2.53", "198.51.100.80")
+	sh(t, "printf 'nameserver 192.0.2.53\nsearch lan.example\n' | resolvconf -a eth7.dhcp")
+	return pub
+}
+
+func TestResolvconfIsTold(t *testing.T) {
+	for _, flavour := range []string{"debian", "openresolv"} {
+		t.Run(flavour, func(t *testing.T) {
+			pub := newResolvconfHost(t, flavour)
+			before := read(t, confPath)
+			if !strings.Contains(before, "192.0.2.53") {
+				t.Fatalf("resolvconf does not work here:\n%s", before)
+			}
+			d := openDNS(t)
+			apply(t, d, wish(coord.DNS{}))
+			if s := d.Status().DNS; s.Mode != "resolvconf" || !strings.Contains(s.Reason, flavour) || !slices.Equal(s.Upstreams[0].Servers, []string{"192.0.2.53"}) {
+				t.Errorf("status %+v", s)
+			}
+			wantResolved(t, found)
+			if names := pub.leaked(); names != nil {
+				t.Errorf("the public nameserver was asked for %v", names)
+			}
+			// The network changes: its new nameserver is followed, and is what comes back.
+			serveNames(t, "192.0.2.54", "198.51.100.81")
+			sh(t, "printf 'nameserver 192.0.2.54\nsearch lan.example\n' | resolvconf -a eth7.dhcp")
+			wantResolved(t, map[string]string{"bob": "100.64.0.2", "new.example.com": "198.51.100.81"})
+			d.Close()
+			if got, want := read(t, confPath), strings.Replace(before, "192.0.2.53", "192.0.2.54", 1); got != want {
+				t.Errorf("given back:\n%s\nwant:\n%s", got, want)
+			}
+		})
+	}
+}
+
+func TestRecoverAfterAKillAtEachChangeOfResolvconf(t *testing.T) {
+	for _, flavour := range []string{"debian", "openresolv"} {
+		t.Run(flavour, func(t *testing.T) {
+			newResolvconfHost(t, flavour)
+			killAndRecover(t, func() string { return read(t, confPath) })
+		})
+	}
+}
