@@ -13,9 +13,16 @@ const (
 
 	// What an address that has not answered yet may get, in any ledgerSpan. A peer that names a third party's
 	// addresses as its own has us send it no more than this.
-	ledgerSpan  = 30 * time.Second
-	perAddress  = 5
-	perPeer     = maxCandidates * perAddress
+	ledgerSpan = 30 * time.Second
+	perAddress = 5
+	perPeer    = maxCandidates * perAddress
+
+	// How they are spread, so that no spell of a hunt is without any: one every spread, which leaves one of the five
+	// for what happens in between. The first two are spreadFirst apart: by then the peer's first has come, if it can,
+	// and was answered with another one at once.
+	spread      = ledgerSpan / (perAddress - 1)
+	spreadFirst = 500 * time.Millisecond
+
 	trustFor    = 10 * time.Minute // how long an answer shows that the address is the peer's
 	probeForget = 5 * time.Second  // after this, the answer to a probe tells nothing any more
 
@@ -45,7 +52,7 @@ type candidate struct {
 	latency   time.Duration
 	best      time.Duration // the least latency on this network
 	streak    int           // probes answered in a row
-	confirm   time.Time     // when to probe again for a longer streak; zero: not
+	confirm   time.Time     // when to probe again for a longer streak, or since a message came from there; zero: not
 
 	losses   int // how often it was lost while in use
 	lastLoss time.Time
@@ -172,18 +179,82 @@ type entry struct {
 	at   time.Time
 }
 
+// cause is why an address that has not answered is to be probed.
+type cause uint8
+
+const (
+	causeTime  cause = iota // the last time is long ago
+	causeEvent              // something happened: a hunt began
+	causeHeard              // a message came from there, so that the path works at least one way
+)
+
 // take reports whether one more probe may be sent to the address, and notes it.
-func (l *ledger) take(now time.Time, addr netip.AddrPort) bool {
+func (l *ledger) take(now time.Time, addr netip.AddrPort, why cause) bool {
 	l.entries = slices.DeleteFunc(l.entries, func(e entry) bool { return now.Sub(e.at) >= ledgerSpan })
-	n := 0
-	for _, e := range l.entries {
-		if e.addr == addr {
-			n++
-		}
-	}
-	if n >= perAddress || len(l.entries) >= perPeer {
+	if len(l.entries) >= perPeer || !l.allows(now, addr, why) {
 		return false
 	}
 	l.entries = append(l.entries, entry{addr, now})
 	return true
+}
+
+// allows reports whether the address has something left. A probe that is sent because something happened must leave
+// enough for one every spread from now on: no more than two in one spread, three in two, and so on.
+func (l *ledger) allows(now time.Time, addr netip.AddrPort, why cause) bool {
+	var within [perAddress]int // [k]: the probes of the last k spreads
+	last := time.Time{}
+	for _, e := range l.entries {
+		if e.addr != addr {
+			continue
+		}
+		last = e.at
+		for k := range within {
+			if now.Sub(e.at) < time.Duration(k)*spread {
+				within[k]++
+			}
+		}
+	}
+	if within[perAddress-1] >= perAddress {
+		return false
+	}
+	switch why {
+	case causeTime:
+		return last.IsZero() || now.Sub(last) >= spread
+	case causeEvent:
+		for k := 1; k < perAddress; k++ {
+			if within[k] > k {
+				return false
+			}
+		}
+		return last.IsZero() || now.Sub(last) >= spreadFirst
+	}
+	return true
+}
+
+// next says when the cause, of time or of something heard, suffices again.
+func (l *ledger) next(now time.Time, addr netip.AddrPort, why cause) time.Time {
+	next, n := now, 0
+	for _, e := range slices.Backward(l.entries) {
+		if e.addr != addr {
+			continue
+		}
+		n++
+		if n == 1 && why == causeTime {
+			next = later(next, e.at.Add(spread))
+		}
+		if n == perAddress {
+			next = later(next, e.at.Add(ledgerSpan))
+		}
+	}
+	if len(l.entries) >= perPeer {
+		next = later(next, l.entries[0].at.Add(ledgerSpan))
+	}
+	return next
+}
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }

@@ -10,10 +10,14 @@
 // An address proves nothing before a probe of ours to it was answered from it. Relay at once, direct as soon as proven.
 // Going over both ways is harmless: WireGuard drops what it has seen (whitepaper, section 5.4.6).
 //
-// Hunting is probing all candidates at growing intervals, begun by a CallMe through the relay, so that both sides
-// open their NATs at once (RFC 5128, section 3.3). A peer could name addresses of third parties as its own: therefore an
-// address that has not answered yet gets five probes in any 30 s, all of a peer's together eighty, whatever happens.
-// One that has answered belongs to the peer, and is tried every second for a minute after it fell silent, while there is traffic.
+// Hunting is probing all candidates, begun by a CallMe through the relay, so that both sides open their NATs at once
+// (RFC 5128, section 3.3). A peer could name addresses of third parties as its own: therefore an address that has not
+// answered yet gets five probes in any 30 s, all of a peer's together eighty, whatever happens. They are spread: one every
+// 7.5 s, so that a path that opens unnoticed is found by then, and one for what happens in between; what is left, when a
+// message came from there. One that has answered belongs to the peer, and is tried every second for a minute after
+// the hunt last began anew, while there is traffic.
+//
+// A machine without traffic hunts when it is called, and when its own network changes not long after that.
 //
 // Without traffic nothing is sent and Deadline is zero. The first packets after that go over the last proven
 // path and the relay, since nobody knows whether the former still exists.

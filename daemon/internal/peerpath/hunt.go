@@ -6,18 +6,18 @@ import (
 	"time"
 )
 
-// quick are the times between the first tries of a hunt. After them it tries every second for huntEager, for those
-// addresses that have answered before, and then ever less often, down to huntSlowest.
-var quick = [...]time.Duration{100 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond, time.Second}
+// quick are the first tries of a hunt, from its beginning. After them it tries every second for huntEager those
+// addresses that have answered before, and then as often as those that have not: every spread.
+var quick = [...]time.Duration{0, 100 * time.Millisecond, 300 * time.Millisecond, 700 * time.Millisecond, 1700 * time.Millisecond}
 
 const (
-	huntEvery   = time.Second
-	huntEager   = time.Minute
-	huntSlowest = 30 * time.Second
-	huntAgain   = time.Second // the least time between two starts
+	huntEvery = time.Second
+	huntEager = time.Minute
+	huntAgain = time.Second // the least time between two starts
 
 	freshFor     = 200 * time.Millisecond // an answer as new as this does away with the doubt that a CallMe raises
 	callMeEvery  = time.Second            // the least time between two CallMes of ours
+	callMeAgain  = 30 * time.Second       // between those of one hunt: the peer may have missed one, or have no traffic of its own
 	callMeAnswer = 5 * time.Second        // and for one that answers the peer's: longer than any way, so that none answers an answer
 )
 
@@ -25,21 +25,35 @@ const (
 type hunt struct {
 	wanted bool      // there is traffic and no proven path
 	began  time.Time // the last quick phase
-	tries  int       // in it
+	ours   bool      // something happened here then; otherwise the peer called
 	next   time.Time // zero: not hunting
 	called time.Time // our last CallMe
 	callAt time.Time // when the next is due; zero: none is
+	asked  time.Time // the peer's last CallMe
 }
 
-// startHunt begins a quick phase. call says whether the peer is to be told.
+// startHunt begins a quick phase. call says whether the peer is to be told: something happened here.
 func (m *Machine) startHunt(now time.Time, call bool) {
 	m.hunt.wanted = !m.sent.IsZero()
 	if call {
 		m.callMe(now)
 	}
-	if m.hunt.next.IsZero() || now.Sub(m.hunt.began) >= huntAgain {
-		m.hunt.began, m.hunt.tries, m.hunt.next = now, 0, now
+	if m.hunt.next.IsZero() || now.Sub(m.hunt.began) >= huntAgain || (call && !m.hunt.ours) {
+		m.hunt.began, m.hunt.ours, m.hunt.next = now, call, now
 	}
+}
+
+// stopHunt ends all that needs traffic.
+func (m *Machine) stopHunt() {
+	m.hunt.wanted, m.hunt.next, m.hunt.callAt = false, time.Time{}, time.Time{}
+	for _, c := range m.cands.list {
+		c.confirm = time.Time{}
+	}
+}
+
+// huntMatters reports whether anybody looks for a path: this machine, or the peer, which calls as often as that.
+func (m *Machine) huntMatters(now time.Time) bool {
+	return !m.sent.IsZero() || (!m.hunt.asked.IsZero() && now.Sub(m.hunt.asked) < callMeAgain+callMeAnswer)
 }
 
 // callMe asks the peer to hunt as well: now, or as soon as the last time is callMeEvery ago.
@@ -63,13 +77,15 @@ func (m *Machine) calling(now time.Time) {
 	}
 }
 
-// called takes the peer's CallMe into account. It probes us now, so we probe it now. It gets our endpoints too, since
+// called takes the peer's CallMe into account. It probes us now, so we probe it, where no probe of ours has opened our
+// NAT for it lately: what the ledger allows is better kept for an answer to its probe. It gets our endpoints too, since
 // those that it knows may be old. And it may have moved: a path that did not answer just now is in doubt.
 func (m *Machine) called(now time.Time, addrs []netip.AddrPort) {
+	m.hunt.asked = now
 	m.name(now, addrs, fromCallMe)
 	m.handshake.hurry(now)
 	if m.hunt.called.IsZero() || now.Sub(m.hunt.called) >= callMeAnswer {
-		m.hunt.callAt = now
+		m.callMe(now)
 	}
 	if c := m.current; c != nil && !m.doubt && now.Sub(c.lastPong) >= freshFor {
 		m.startDoubt(now, ReasonCalled)
@@ -89,7 +105,7 @@ func (m *Machine) name(now time.Time, addrs []netip.AddrPort, o origin) {
 	fresh := m.cands.replace(now, ok, o, m.current)
 	if m.hunt.wanted {
 		for _, c := range fresh {
-			m.try(now, c)
+			m.try(now, c, causeEvent)
 		}
 	}
 }
@@ -103,11 +119,13 @@ func (m *Machine) heard(now time.Time, addr netip.AddrPort) {
 	c := m.cands.name(now, addr, fromHeard, m.current)
 	switch {
 	case c == nil, c == m.current && !m.doubt:
-	case now.Sub(c.lastPong) < probeForget, now.Sub(c.lastProbe) < confirmEvery:
+	case now.Sub(c.lastPong) < probeForget:
 	case m.sent.IsZero() && c.lastPong.Before(c.lastProbe) && now.Sub(c.lastProbe) < ledgerSpan:
 		// Two idle machines whose answers get lost must not keep each other awake.
-	default:
-		m.try(now, c)
+	case now.Sub(c.lastProbe) < confirmEvery: // it may be answered yet, unless it came before the peer's, to a closed NAT
+		c.confirm = earliest(c.confirm, c.lastProbe.Add(confirmEvery))
+	case !m.try(now, c, causeHeard) && m.hunt.wanted:
+		c.confirm = m.ledger.next(now, c.addr, causeHeard)
 	}
 }
 
@@ -116,57 +134,69 @@ func (m *Machine) hunting(now time.Time) {
 	for _, c := range m.cands.list {
 		if !c.confirm.IsZero() && !now.Before(c.confirm) {
 			c.confirm = time.Time{}
-			m.probe(now, c)
+			m.try(now, c, causeHeard)
 		}
 	}
 	h := &m.hunt
 	if h.next.IsZero() || now.Before(h.next) {
 		return
 	}
-	settled := m.current != nil && !m.doubt
+	starting, settled := h.next.Sub(h.began) <= quick[len(quick)-1], m.current != nil && !m.doubt
 	if settled || m.sent.IsZero() {
 		h.wanted = false
-		if h.tries > len(quick) {
+		if !starting {
 			h.next = time.Time{}
 			return
 		}
 	}
-	for _, c := range m.cands.list {
-		if c == m.current || (settled && m.current.local && !c.local) || now.Sub(c.lastProbe) < confirmEvery/2 {
-			continue
-		}
-		m.try(now, c)
-	}
-	h.tries++
-	if h.wanted && now.Sub(h.called) >= ledgerSpan { // by now both sides may probe everything again
-		m.callMe(now)
+	why := causeTime
+	if starting && h.ours && (now.Equal(h.began) || h.callAt.IsZero()) { // again only once the peer knows
+		why = causeEvent
 	}
 	h.next = now.Add(h.gap(now))
+	for _, c := range m.cands.list {
+		if (c == m.current && (settled || !m.sent.IsZero())) || (settled && m.current.local && !c.local) {
+			continue
+		}
+		if now.Sub(c.lastProbe) >= confirmEvery/2 {
+			m.try(now, c, why)
+		}
+		if h.wanted && !c.trusted(now) {
+			h.next = earliest(h.next, later(m.ledger.next(now, c.addr, causeTime), now.Add(confirmEvery/2)))
+		}
+	}
+	if h.wanted && now.Sub(h.called) >= callMeAgain {
+		m.callMe(now)
+	}
 }
 
 // gap is the time to the next try.
 func (h *hunt) gap(now time.Time) time.Duration {
-	if h.tries <= len(quick) {
-		return quick[h.tries-1]
-	}
 	since := now.Sub(h.began)
+	for _, q := range quick {
+		if since < q {
+			return q - since
+		}
+	}
 	if since < huntEager {
 		return huntEvery
 	}
-	return min(since/8, huntSlowest)
+	return spread
 }
 
 // try probes a candidate, if it may be probed.
-func (m *Machine) try(now time.Time, c *candidate) {
-	if c.trusted(now) || m.ledger.take(now, c.addr) {
-		m.send(now, c)
+func (m *Machine) try(now time.Time, c *candidate, why cause) bool {
+	if !c.trusted(now) && !m.ledger.take(now, c.addr, why) {
+		return false
 	}
+	m.send(now, c)
+	return true
 }
 
 // probe probes a candidate that has been in use. After a change of the network it must answer first, as any other.
 func (m *Machine) probe(now time.Time, c *candidate) {
 	c.lastProbe = now // also where it may not be probed: it is the time of the next attempt that counts
-	m.try(now, c)
+	m.try(now, c, causeEvent)
 }
 
 func (m *Machine) send(now time.Time, c *candidate) {

@@ -115,7 +115,7 @@ func (m *Machine) apply(now time.Time, ev Event) {
 	case NetworkChanged:
 		m.distrust(now, ReasonNetwork)
 	case EndpointsChanged:
-		if m.hunt.wanted {
+		if m.hunt.wanted || (m.sent.IsZero() && m.huntMatters(now)) {
 			m.callMe(now)
 		}
 	case Restarted:
@@ -161,7 +161,7 @@ func (m *Machine) distrust(now time.Time, why Reason) {
 	if m.current != nil {
 		m.startDoubt(now, why)
 	}
-	if !m.sent.IsZero() {
+	if m.huntMatters(now) {
 		m.startHunt(now, true)
 	}
 }
@@ -216,7 +216,8 @@ func (m *Machine) watch(now time.Time) {
 		return
 	}
 	if now.Sub(m.sent) >= idleAfter {
-		m.sent, m.hunt = time.Time{}, hunt{began: m.hunt.began, called: m.hunt.called}
+		m.sent = time.Time{}
+		m.stopHunt()
 		if m.current != nil && !m.doubt {
 			m.startDoubt(now, ReasonIdle)
 		}

@@ -32,6 +32,14 @@ var stories = []struct {
 		s.logf("-- unblocked")
 		s.talk(100*time.Millisecond, 3*time.Second)
 	}},
+	{"a_path_that_opens_during_a_long_hunt_is_found_within_seconds", func(s *sim) {
+		s.direct, s.relay, s.block = time.Millisecond, time.Millisecond, true
+		s.meet()
+		s.talk(100*time.Millisecond, 22104*time.Millisecond)
+		s.block = false
+		s.logf("-- unblocked")
+		s.talk(100*time.Millisecond, 2*time.Second)
+	}},
 	{"the_local_network_comes_first", func(s *sim) {
 		s.b.home, s.b.lan, s.b.nat = 1, netip.MustParseAddrPort("192.168.1.3:1000"), s.a.nat
 		s.meet()

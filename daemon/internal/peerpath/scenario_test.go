@@ -29,7 +29,11 @@ func scenario(t *rapid.T) {
 	s.meet()
 	faults := rapid.IntRange(0, 6).Draw(t, "faults")
 	for i := range faults + 1 {
-		s.talk(100*time.Millisecond, time.Duration(rapid.IntRange(3000, 9000).Draw(t, "talk"))*time.Millisecond)
+		talk := rapid.IntRange(3000, 9000).Draw(t, "talk")
+		if rapid.IntRange(0, 4).Draw(t, "longer") == 4 {
+			talk += rapid.IntRange(0, 60_000).Draw(t, "by")
+		}
+		s.talk(100*time.Millisecond, time.Duration(talk)*time.Millisecond)
 		s.checkCarries(t)
 		s.checkDirect(t)
 		if i < faults {
@@ -37,6 +41,9 @@ func scenario(t *rapid.T) {
 		}
 	}
 	s.checkBounds(t, faults)
+	if s.oneWay {
+		s.pass(keepaliveTimeout) // the last traffic is B's keepalive
+	}
 	s.pass(boundIdle)
 	for _, h := range []*simHost{s.a, s.b} {
 		if d := h.m.Deadline(); !d.IsZero() {
@@ -58,6 +65,7 @@ func drawSim(t *rapid.T) *sim {
 	if rapid.Bool().Draw(t, "lossy") {
 		s.loss = rapid.Float64Range(0, 0.25).Draw(t, "loss")
 	}
+	s.oneWay = rapid.IntRange(0, 3).Draw(t, "one way") == 3
 	switch rapid.IntRange(0, 3).Draw(t, "where") {
 	case 1: // B has a public address
 		s.b.nat, s.b.lan = nil, netip.MustParseAddrPort("198.51.100.2:1000")
@@ -67,6 +75,7 @@ func drawSim(t *rapid.T) *sim {
 		s.block = true
 	}
 	s.restarted()
+	s.open(false)
 	return s
 }
 
@@ -76,6 +85,48 @@ func (s *sim) restarted() {
 	s.checked = len(s.a.sentAt)
 }
 
+// possible reports whether a direct path exists.
+func (s *sim) possible() bool { return !s.block || s.a.home == s.b.home }
+
+// open notes that a direct path is to be found from now on, and by when. The machines know, unless it is silent.
+func (s *sim) open(silent bool) {
+	if s.opened = (time.Time{}); !s.possible() {
+		return
+	}
+	s.opened = s.now
+	s.within = boundDirect
+	for _, h := range []*simHost{s.a, s.b} {
+		h.look()
+		if addr := h.works(); !h.owned(addr) && !h.fresh(addr) && (silent || !h.spare(addr)) {
+			s.within = spread + 4*(s.direct+s.jitter) // a probe, the other's that it brings about, and their answers
+		}
+	}
+}
+
+// spent counts the probes that an address got within a time before now, while it was not known to be the other's.
+func (h *simHost) spent(addr netip.AddrPort, within time.Duration) (n int) {
+	for _, p := range h.probes {
+		if p.to == addr && !p.owned && h.s.now.Sub(p.at) < within {
+			n++
+		}
+	}
+	return n
+}
+
+// fresh reports whether the address has got nothing lately.
+func (h *simHost) fresh(addr netip.AddrPort) bool { return h.spent(addr, ledgerSpan) == 0 }
+
+// spare reports whether the address may get a probe now, and another one when a message comes from there, without
+// using up what it is to get later: five probes in 30 s, and after each at least one every spread.
+func (h *simHost) spare(addr netip.AddrPort) bool {
+	for k := 1; k < perAddress-1; k++ {
+		if h.spent(addr, time.Duration(k)*spread) > k {
+			return false
+		}
+	}
+	return h.spent(addr, ledgerSpan) <= perAddress-2 && h.spent(addr, spreadFirst) == 0
+}
+
 // fault changes the world.
 func (s *sim) fault(t *rapid.T) {
 	what := rapid.SampledFrom([]string{"block", "unblock", "relay down", "relay up", "move", "restart", "idle", "nothing"}).Draw(t, "fault")
@@ -83,32 +134,57 @@ func (s *sim) fault(t *rapid.T) {
 	s.restarted()
 	switch what {
 	case "block", "unblock":
-		s.block = what == "block"
+		if was := s.possible(); was != s.setBlock(what == "block") {
+			s.open(true)
+		}
 	case "relay down", "relay up":
-		s.setRelay(what == "relay up")
+		if up := what == "relay up"; up != s.a.relayOn {
+			s.open(false)
+			s.setRelay(up)
+		}
 	case "move":
 		if s.b.nat == nil || s.b.home == s.a.home {
 			return
 		}
-		s.moves++
-		s.b.lan = netip.MustParseAddrPort(fmt.Sprintf("192.168.%d.2:1000", 10+s.moves))
-		s.b.nat = &simNAT{
-			public: netip.MustParseAddrPort(fmt.Sprintf("203.0.113.%d:1000", 10+s.moves)),
-			life:   s.b.nat.life, sent: map[netip.AddrPort]time.Time{},
-		}
-		s.b.step(NetworkChanged{})
+		s.block = rapid.IntRange(0, 2).Draw(t, "into a network that blocks") == 2
+		s.move()
 	case "restart":
 		m := New(nil)
 		s.b.m, s.b.path, s.b.deadline, s.b.alarm = m, Path{}, time.Time{}, 0
 		s.b.probes = nil // a new process has a new ledger
+		clear(s.b.answered)
+		s.open(false)
 		s.b.step(Relay{ID: 1, Up: s.b.relayOn})
 		s.b.step(Candidates{Addrs: s.a.endpoints()})
 		s.a.step(Restarted{})
 		s.a.step(Candidates{Addrs: s.b.endpoints()})
 	case "idle":
-		s.pass(time.Duration(rapid.IntRange(1, 90).Draw(t, "idle s")) * time.Second)
+		idle := time.Duration(rapid.IntRange(1, 90).Draw(t, "idle s")) * time.Second
+		if rapid.Bool().Draw(t, "long") {
+			idle += trustFor
+		}
+		s.pass(idle)
 		s.restarted()
+		s.open(idle < idleAfter) // a short one goes unnoticed
 	}
+}
+
+// setBlock lets direct datagrams between homes pass or not, and reports whether there is a direct path then.
+func (s *sim) setBlock(block bool) bool {
+	s.block = block
+	return s.possible()
+}
+
+// move has B come to another network.
+func (s *sim) move() {
+	s.moves++
+	s.b.lan = netip.MustParseAddrPort(fmt.Sprintf("192.168.%d.2:1000", 10+s.moves))
+	s.b.nat = &simNAT{
+		public: netip.MustParseAddrPort(fmt.Sprintf("203.0.113.%d:1000", 10+s.moves)),
+		life:   s.b.nat.life, sent: map[netip.AddrPort]time.Time{},
+	}
+	s.open(false)
+	s.b.step(NetworkChanged{})
 }
 
 // checkCarries: while the relay is up, packets arrive but for a bounded time after a fault.
@@ -128,33 +204,20 @@ func (s *sim) checkCarries(t *rapid.T) {
 	}
 }
 
-// checkDirect: where nothing is lost and a direct path is possible, it is used in the end.
+// checkDirect: where nothing is lost and a direct path is possible, it is found soon, and used from then on.
 func (s *sim) checkDirect(t *rapid.T) {
-	possible := !s.block || s.a.home == s.b.home
-	if !possible || s.loss > 0 || !s.a.relayOn || s.now.Sub(s.fresh) < boundDirect {
+	if s.opened.IsZero() || s.loss > 0 || !s.a.relayOn {
 		return
 	}
-	for _, h := range []*simHost{s.a, s.b} {
-		if !h.path.Direct.IsValid() && h.m.ledgerFree(s.now) {
-			t.Fatalf("%s uses %s %v after the last change", h.name, h.path, s.now.Sub(s.fresh))
+	for _, h := range s.talkers() {
+		since := h.direct
+		if since.IsZero() {
+			since = s.now
+		}
+		if late := since.Sub(s.opened); late > s.within {
+			t.Fatalf("%s uses %s: no direct path for %v, and the bound is %v", h.name, h.path, late, s.within)
 		}
 	}
-}
-
-// ledgerFree reports whether every candidate may be probed.
-func (m *Machine) ledgerFree(now time.Time) bool {
-	for _, c := range m.cands.list {
-		n := 0
-		for _, e := range m.ledger.entries {
-			if e.addr == c.addr && now.Sub(e.at) < ledgerSpan {
-				n++
-			}
-		}
-		if n >= perAddress-1 && !c.trusted(now) {
-			return false
-		}
-	}
-	return true
 }
 
 // checkBounds: nobody is scanned, and paths do not take turns.
@@ -163,12 +226,12 @@ func (s *sim) checkBounds(t *rapid.T, faults int) {
 		for i, p := range h.probes {
 			n := 0
 			for _, q := range h.probes[i:] {
-				if q.to == p.to && q.at.Sub(p.at) < ledgerSpan {
+				if q.to == p.to && !p.owned && !q.owned && q.at.Sub(p.at) < ledgerSpan {
 					n++
 				}
 			}
-			if n > perAddress && !h.answered[p.to] {
-				t.Fatalf("%s sent %d probes to %s within 30 s, which never answered", h.name, n, p.to)
+			if n > perAddress {
+				t.Fatalf("%s sent %d probes within 30 s to %s, which had not answered", h.name, n, p.to)
 			}
 		}
 		talked := s.now.Sub(simStart)
@@ -179,6 +242,98 @@ func (s *sim) checkBounds(t *rapid.T, faults int) {
 			t.Fatalf("%s called %d times in %v", h.name, h.callMes, talked)
 		}
 	}
+}
+
+func TestAPathThatOpensUnnoticedIsFoundWithinASpread(t *testing.T) {
+	for after := time.Duration(0); after < 70*time.Second; after += 970 * time.Millisecond {
+		s := newSim(1)
+		s.block = true
+		s.meet()
+		s.talk(500*time.Millisecond, after)
+		s.block = false
+		opened := s.now
+		s.talk(500*time.Millisecond, spread+time.Second)
+		for _, h := range []*simHost{s.a, s.b} {
+			if h.direct.IsZero() || h.direct.Sub(opened) > spread+4*s.direct {
+				t.Errorf("it opened after %v, and %s did not find it, or after %v", after, h.name, h.direct.Sub(opened))
+			}
+		}
+	}
+}
+
+func TestAPeerThatLeavesANetworkThatBlocksIsReachedAtOnce(t *testing.T) {
+	for after := ledgerSpan + time.Second; after < 100*time.Second; after += 490 * time.Millisecond {
+		s := newSim(1)
+		s.block = true
+		s.meet()
+		s.talk(500*time.Millisecond, after)
+		s.block = false
+		s.move()
+		moved := s.now.Add(callMeEvery + spreadFirst)
+		s.talk(500*time.Millisecond, spread+time.Second)
+		if s.a.direct.IsZero() || s.a.direct.After(moved) {
+			t.Errorf("it moved after %v: A reaches it after %v", after, s.a.direct.Sub(s.opened))
+		}
+		// It must open its new NAT, and then prove A's address: the second probe is at the latest when the first of five ends.
+		addr := s.b.works()
+		var last []time.Time
+		for _, p := range s.b.probes {
+			if p.to == addr && !p.owned && p.at.Before(s.b.direct) {
+				last = append(last, p.at)
+			}
+		}
+		due := later(moved, last[len(last)-perAddress-1].Add(ledgerSpan+4*s.direct))
+		if s.b.direct.IsZero() || s.b.direct.After(due) || s.b.direct.Sub(s.opened) > spread+4*s.direct {
+			t.Errorf("it moved after %v: it reaches A after %v", after, s.b.direct.Sub(s.opened))
+		}
+	}
+}
+
+func TestAPeerThatMovesWithoutTrafficOfItsOwnIsFoundAgain(t *testing.T) {
+	for after := time.Second; after < 10*time.Second; after += 250 * time.Millisecond {
+		for _, block := range []bool{false, true} {
+			s := newSim(1)
+			s.oneWay, s.block = true, block
+			s.meet()
+			s.talk(100*time.Millisecond, after)
+			s.block = false
+			s.move()
+			s.talk(100*time.Millisecond, boundDirect)
+			if !block && (s.a.direct.IsZero() || s.a.direct.Before(s.opened)) {
+				t.Errorf("it moved after %v: A uses %s", after, s.a.path)
+			}
+			if s.b.callMes == 0 || s.b.m.hunt.called.Before(s.opened) {
+				t.Errorf("it moved after %v, and told nobody where to (blocked before: %v)", after, block)
+			}
+		}
+	}
+}
+
+func TestTheLedgerSaysWhenTheNextProbeMayBe(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var l ledger
+		now := simStart
+		addr := netip.MustParseAddrPort("198.51.100.1:1")
+		for range rapid.IntRange(0, 20).Draw(t, "probes") {
+			now = now.Add(time.Duration(rapid.IntRange(0, 20_000).Draw(t, "ms")) * time.Millisecond)
+			to := addr
+			if rapid.Bool().Draw(t, "to another") {
+				to = netip.MustParseAddrPort("198.51.100.2:2")
+			}
+			l.take(now, to, rapid.SampledFrom([]cause{causeTime, causeEvent, causeHeard}).Draw(t, "cause"))
+		}
+		why := rapid.SampledFrom([]cause{causeTime, causeHeard}).Draw(t, "why")
+		next := l.next(now, addr, why)
+		if wait := next.Sub(now); wait > ledgerSpan {
+			t.Fatalf("the next is in %v", wait)
+		}
+		if next.After(now) && l.take(next.Add(-time.Nanosecond), addr, why) {
+			t.Fatalf("it may be before %v as well", next.Sub(now))
+		}
+		if !l.take(next, addr, why) {
+			t.Fatalf("it may not be in %v", next.Sub(now))
+		}
+	})
 }
 
 func TestStepWithoutNewsDoesNothing(t *testing.T) {
@@ -212,7 +367,7 @@ func TestAMaliciousPeerCannotAimOurProbes(t *testing.T) {
 			}
 			for _, act := range m.Step(now, ev) {
 				if p, ok := act.(Probe); ok {
-					sent = append(sent, simProbe{p.To, now})
+					sent = append(sent, simProbe{to: p.To, at: now})
 				}
 			}
 			if len(m.cands.list) > maxCandidates || len(m.ledger.entries) > perPeer {

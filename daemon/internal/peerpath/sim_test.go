@@ -24,9 +24,12 @@ type sim struct {
 	direct time.Duration // delay one way
 	relay  time.Duration
 	block  bool // no direct datagram passes between homes
+	oneWay bool // only A has something to say; B sends WireGuard's keepalives
 
-	fresh   time.Time // the last fault
-	checked int       // packets before this one were sent before it
+	fresh   time.Time     // the last fault
+	checked int           // packets before this one were sent before it
+	opened  time.Time     // when a direct path became possible, or was last to be looked for anew; zero: there is none
+	within  time.Duration // of opened, it is to be used
 	moves   int
 }
 
@@ -60,16 +63,20 @@ type simHost struct {
 
 	sentAt    []time.Time // each data packet, by number
 	arrived   []time.Time // each data packet of the other, by number; zero: never
-	handshake int         // initiations that arrived
+	lastSent  time.Time
+	owes      bool // a keepalive is due
+	handshake int  // initiations that arrived
 	probes    []simProbe
-	answered  map[netip.AddrPort]bool // addresses that ever answered
+	answered  map[netip.AddrPort]time.Time // when each address last answered
+	direct    time.Time                    // since when the direct path is the one that works; zero: it is not
 	callMes   int
 	lastAct   time.Time
 }
 
 type simProbe struct {
-	to netip.AddrPort
-	at time.Time
+	to    netip.AddrPort
+	at    time.Time
+	owned bool // the address had answered lately
 }
 
 // simNAT maps a port to itself whatever the destination and lets in only whom was sent to within its lifetime:
@@ -82,7 +89,7 @@ type simNAT struct {
 
 func newSimHost(s *sim, name string, home int) *simHost {
 	h := &simHost{
-		s: s, name: name, m: New(nil), home: home, relayOn: true, answered: map[netip.AddrPort]bool{},
+		s: s, name: name, m: New(nil), home: home, relayOn: true, answered: map[netip.AddrPort]time.Time{},
 		lan: netip.MustParseAddrPort(fmt.Sprintf("192.168.%d.2:1000", home)),
 	}
 	h.nat = &simNAT{
@@ -98,6 +105,30 @@ func (h *simHost) endpoints() []netip.AddrPort {
 		return []netip.AddrPort{h.lan}
 	}
 	return []netip.AddrPort{h.lan, h.nat.public}
+}
+
+// works gives the only address at which the host reaches the other directly.
+func (h *simHost) works() netip.AddrPort {
+	if h.home == h.peer.home || h.peer.nat == nil {
+		return h.peer.lan
+	}
+	return h.peer.nat.public
+}
+
+// look notes since when the direct path that works is used.
+func (h *simHost) look() {
+	switch uses := h.path.Direct == h.works(); {
+	case !uses:
+		h.direct = time.Time{}
+	case h.direct.IsZero():
+		h.direct = h.s.now
+	}
+}
+
+// owned reports whether the address has shown lately that it is the other's.
+func (h *simHost) owned(addr netip.AddrPort) bool {
+	at, ok := h.answered[addr]
+	return ok && h.s.now.Sub(at) < trustFor
 }
 
 // meet tells both of each other.
@@ -144,10 +175,10 @@ func (h *simHost) do(act Action) {
 	h.s.logf("%s %s", h.name, describe(act))
 	switch act := act.(type) {
 	case Probe:
-		h.probes = append(h.probes, simProbe{act.To, h.s.now})
+		h.probes = append(h.probes, simProbe{act.To, h.s.now, h.owned(act.To)})
 		h.datagram(act.To, func(to *simHost, from netip.AddrPort) {
 			to.datagram(from, func(to *simHost, from netip.AddrPort) {
-				to.answered[from] = true
+				to.answered[from] = to.s.now
 				to.step(Pong{Number: act.Number, From: from})
 			})
 			to.step(Heard{Addr: from})
@@ -158,6 +189,7 @@ func (h *simHost) do(act Action) {
 		h.relayed(func(to *simHost) { to.step(CallMe{Addrs: addrs}) })
 	case UsePath:
 		h.path = act.Path
+		h.look()
 	case ResendHandshake:
 		h.sendHandshake()
 	}
@@ -195,7 +227,31 @@ func (h *simHost) data() {
 		if to.arrived[n].IsZero() {
 			to.arrived[n] = to.s.now
 		}
+		to.owe()
 	})
+	h.sent()
+}
+
+// keepaliveTimeout is WireGuard's KeepaliveTimeout: who received something and has nothing to say, says that.
+const keepaliveTimeout = 10 * time.Second
+
+// owe has a keepalive sent, unless something else is before. Where both talk there is no need, but at the end.
+func (h *simHost) owe() {
+	if h.owes || !h.s.oneWay {
+		return
+	}
+	h.owes = true
+	last := h.lastSent
+	h.s.at(h.s.now.Add(keepaliveTimeout), func(uint64) {
+		if h.owes && h.lastSent == last {
+			h.send(func(*simHost) {})
+			h.sent()
+		}
+	})
+}
+
+func (h *simHost) sent() {
+	h.owes, h.lastSent = false, h.s.now
 	h.step(Sent{})
 }
 
@@ -213,19 +269,28 @@ func (h *simHost) sendHandshake() {
 	})
 }
 
-// talk has both send a packet every interval, until the time is over.
+// talk has both send a packet every interval, or only A, until the time is over.
 func (s *sim) talk(every, during time.Duration) {
 	end := s.now.Add(during)
 	var tick func(uint64)
 	tick = func(uint64) {
-		s.a.data()
-		s.b.data()
+		for _, h := range s.talkers() {
+			h.data()
+		}
 		if s.now.Add(every).Before(end) {
 			s.at(s.now.Add(every), tick)
 		}
 	}
 	tick(0)
 	s.run(end)
+}
+
+// talkers are those who have traffic, and so want a direct path.
+func (s *sim) talkers() []*simHost {
+	if s.oneWay {
+		return []*simHost{s.a}
+	}
+	return []*simHost{s.a, s.b}
 }
 
 func (h *simHost) relayed(arrive func(*simHost)) {
