@@ -12,6 +12,8 @@ FUZZTIME ?= 30s
 BENCH    ?= .
 # How often `make soak` repeats the end-to-end tests.
 SOAK     ?= 10
+# How often `make kills` kills the coordination server.
+KILLS    ?= 200
 
 # Each program that exists. A main package states `var version = "dev"` and, if it
 # shows it, `var date string`; the build stamps both from git: the nearest tag (or the
@@ -73,6 +75,10 @@ bench: build ## Run every benchmark (those of daemon/e2e need root)
 .PHONY: soak
 soak: deps ## Run the end-to-end tests SOAK (10) times over, stopping at the first failure
 	$(GO) test -race -count=$(SOAK) -failfast -p 1 -timeout 12h ./daemon/e2e/...
+
+.PHONY: kills
+kills: deps ## Kill the coordination server KILLS (200) times under load, and look for what it had acknowledged
+	WARREN_KILLS=$(KILLS) $(GO) test -count=1 -v -timeout 2h -run '^TestNothingAcknowledgedIsLostByAKill$$' ./coord/warren-coord
 
 ##@ See it
 .PHONY: demo

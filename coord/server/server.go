@@ -90,6 +90,7 @@ type Server struct {
 	trail     *trail
 	relays    sync.Mutex // serializes changes of the relay list
 
+	serving  chan struct{} // closed when it can be called
 	stopping chan struct{} // closed when streams and waits should end
 	stop     sync.Once
 }
@@ -109,7 +110,7 @@ func Open(ctx context.Context, dir string, o Options) (_ *Server, err error) {
 	s := &Server{
 		dir: dir, opts: o, identity: identity, log: o.Log, now: o.Now, heartbeat: coord.Heartbeat, started: o.Now(),
 		trail: newTrail(), sessions: newSessions(), logins: newLogins(), hasher: account.NewHasher(), guesses: account.NewThrottle(),
-		count: newCounters(), slots: make(chan struct{}, maxConcurrent), pageSlots: make(chan struct{}, maxConcurrent), stopping: make(chan struct{}),
+		count: newCounters(), slots: make(chan struct{}, maxConcurrent), pageSlots: make(chan struct{}, maxConcurrent), serving: make(chan struct{}), stopping: make(chan struct{}),
 	}
 	_, _ = rand.Read(s.formKey[:])
 	if s.vault, err = newVault(identity); err != nil {
@@ -248,6 +249,9 @@ func (s *Server) Key() key.ServerPublic { return s.identity.Public() }
 // URL is where machines reach the server.
 func (s *Server) URL() string { return s.url }
 
+// Serving is closed when the server can be called, on the admin socket too.
+func (s *Server) Serving() <-chan struct{} { return s.serving }
+
 // MovedFrom is the URL that the server had before its start, where it chose another; empty: none.
 func (s *Server) MovedFrom() string { return s.movedFrom }
 
@@ -293,6 +297,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	served := make(chan error, 1)
 	work.Go(func() { served <- srv.Serve(ln) })
 	work.Go(func() { _ = adminSrv.Serve(admin) })
+	close(s.serving) // both listeners queue who comes
 	select {
 	case <-ctx.Done():
 		s.stop.Do(func() { close(s.stopping) })

@@ -2,15 +2,18 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/warren-mesh/warren/coord/server"
 )
@@ -62,6 +65,25 @@ func TestAFullDiskRefusesWritesAndReadsGoOn(t *testing.T) {
 	if !refused {
 		t.Error("a full disk refuses nothing")
 	}
+	ready := func(want string) {
+		t.Helper()
+		web := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}}
+		var body []byte
+		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+			resp, err := web.Get("https://" + addr + "/readyz")
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, _ = io.ReadAll(resp.Body)
+			_ = resp.Body.Close()
+			if fmt.Sprintf("%d %s", resp.StatusCode, body) == want+"\n" {
+				return
+			}
+			time.Sleep(100 * time.Millisecond) // the answer is kept for a second
+		}
+		t.Errorf("it never says %q, but %q", want, body)
+	}
+	ready("503 database")
 	if out, err := tell("", "user", "list"); err != nil || !strings.Contains(out, "anna") {
 		t.Errorf("reading: %v\n%s", err, out)
 	}
@@ -74,6 +96,7 @@ func TestAFullDiskRefusesWritesAndReadsGoOn(t *testing.T) {
 	if err := errors.Join(filling.Close(), os.Remove(filling.Name())); err != nil {
 		t.Fatal(err)
 	}
+	ready("200 ok") // by itself
 	if out, err := tell("correct horse", "user", "add", "carl"); err != nil {
 		t.Error("with room again: ", out)
 	}

@@ -4,21 +4,17 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
-	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/internal/store/pgtest"
-	"github.com/warren-mesh/warren/coord/key"
 	"github.com/warren-mesh/warren/coord/server"
 )
 
@@ -125,14 +121,6 @@ func run(t *testing.T, into any, args ...string) {
 	}
 }
 
-func TestNothingAcknowledgedIsLostByAKill(t *testing.T) {
-	t.Run("SQLite", func(t *testing.T) { killAgainAndAgain(t, 6) })
-	t.Run("PostgreSQL", func(t *testing.T) {
-		t.Setenv(envDatabase, pgtest.Start(t).Database("killed"))
-		killAgainAndAgain(t, 2)
-	})
-}
-
 func TestPostgresGoesAndComesBack(t *testing.T) {
 	pg := pgtest.Start(t)
 	t.Setenv(envDatabase, pg.Database("away"))
@@ -154,80 +142,5 @@ func TestPostgresGoesAndComesBack(t *testing.T) {
 	pg.Up()
 	if out, err := create(); err != nil {
 		t.Error(out)
-	}
-}
-
-func killAgainAndAgain(t *testing.T, rounds int) {
-	t.Helper()
-	dir, addr := filepath.Join(t.TempDir(), "state"), "127.0.0.1:"+freePort(t)
-	cmd := start(t, dir, addr)
-	pin, err := server.Identity(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var k server.NewKey
-	run(t, &k, "key", "create", "--reusable", "--json", "--state", dir)
-	var mu sync.Mutex
-	acknowledged := map[key.NodePublic]bool{}
-	for round := range rounds {
-		var wg sync.WaitGroup
-		enough := make(chan struct{}, 1000)
-		stop := make(chan struct{})
-		for range 8 {
-			wg.Go(func() {
-				for {
-					select {
-					case <-stop:
-						return
-					default:
-					}
-					c, err := coord.NewClient(coord.ClientConfig{URL: addr, Pin: pin, Machine: key.NewMachine()})
-					if err != nil {
-						t.Error(err)
-						return
-					}
-					node := key.NewNode()
-					reply, err := c.Register(context.Background(), node, coord.RegisterRequest{Hostname: "m", AuthKey: k.Key})
-					c.Close()
-					if err == nil && reply.Registered {
-						mu.Lock()
-						acknowledged[node.Public()] = true
-						mu.Unlock()
-						enough <- struct{}{}
-					}
-				}
-			})
-		}
-		for range 20 + 5*round {
-			<-enough
-		}
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		close(stop)
-		wg.Wait()
-		began := time.Now()
-		cmd = start(t, dir, addr)
-		if took := time.Since(began); took > 3*time.Second {
-			t.Errorf("it took %v to serve again", took)
-		}
-		var all []server.MachineInfo
-		run(t, &all, "machine", "list", "--json", "--state", dir)
-		there := map[key.NodePublic]bool{}
-		for _, m := range all {
-			there[m.Key] = true
-		}
-		for n := range acknowledged {
-			if !there[n] {
-				t.Fatalf("after kill %d an acknowledged machine is missing", round)
-			}
-		}
-	}
-	t.Log(len(acknowledged), "acknowledged")
-	if err := cmd.Process.Signal(os.Interrupt); err != nil {
-		t.Fatal(err)
-	}
-	var exit *exec.ExitError
-	if err := cmd.Wait(); errors.As(err, &exit) {
-		t.Errorf("after an interrupt: %v", err)
 	}
 }

@@ -72,16 +72,18 @@ func ports(address string, f *serveFlags) string {
 
 // sayReady tells when the server serves, and what comes next.
 func sayReady(ctx context.Context, w io.Writer, s *server.Server, f *serveFlags) error {
+	select {
+	case <-s.Serving():
+	case <-ctx.Done():
+		return nil
+	}
 	if was := s.MovedFrom(); was != "" {
 		_, _ = fmt.Fprintf(w, textMoved, s.URL(), was)
 	}
 	if f.domain != "" {
 		sayCertificate(ctx, w, s, f)
 	}
-	if ctx.Err() != nil {
-		return nil
-	}
-	link, err := s.SetupLink(ctx)
+	link, err := s.SetupLink(context.WithoutCancel(ctx)) // also for one who stops it at once: it was ready
 	if err != nil {
 		return err
 	}
