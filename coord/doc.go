@@ -33,11 +33,13 @@
 //
 // # Numbers
 //
-// The network's changes are numbered. The number is max(last+1, Unix milliseconds), so that it also rises over a
-// server restored from a backup. A line bears its own number (seq) and the number of the line that this machine had
-// before (prev): a machine that sees a prev other than its own asks again from its own number. A line with prev 0
-// is a whole netmap. A machine that reconnects names the last number it has and gets what came after; if the server
-// no longer knows what came after, it gets a whole netmap.
+// The network's changes are numbered and kept in a log, on disk before anyone hears of them. The number is
+// max(last+1, Unix milliseconds), so that it also rises over a server restored from a backup. A line bears its own
+// number (seq) and the number of the line that this machine had before (prev): a machine that sees a prev other than
+// its own asks again from its own number. A line with prev 0 is a whole netmap; one whose seq is prev brings what has
+// no number, a ticket. A machine that reconnects, to whichever process of the server, names the last number it has and
+// gets what came after, which is nothing if nothing changed. If the log does not have that number, since it is too old
+// or the log was set back, the machine gets a whole netmap.
 //
 // # Signatures
 //

@@ -14,7 +14,6 @@ import (
 
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/internal/account"
-	"github.com/warren-mesh/warren/coord/internal/state"
 	"github.com/warren-mesh/warren/coord/internal/store"
 	"github.com/warren-mesh/warren/coord/key"
 )
@@ -309,7 +308,7 @@ func (s *Server) putRelay(ctx context.Context, by caller, l coord.Relay) error {
 	case len(l.Cert) != 0 && len(l.Cert) != 32:
 		return fmt.Errorf("%w relay: the certificate's SHA-256 has 64 hexadecimal digits", coord.ErrInvalid)
 	}
-	return s.changeRelays(ctx, func(tx store.Tx) error {
+	return s.store.Write(ctx, func(tx store.Tx) error {
 		all, err := tx.Relays()
 		if err != nil {
 			return err
@@ -350,7 +349,7 @@ func (s *Server) RemoveRelay(ctx context.Context, name string) error {
 }
 
 func (s *Server) removeRelay(ctx context.Context, by caller, name string) error {
-	return s.changeRelays(ctx, func(tx store.Tx) error {
+	return s.store.Write(ctx, func(tx store.Tx) error {
 		err := tx.RemoveRelay(name)
 		if errors.Is(err, store.ErrNotFound) {
 			return fmt.Errorf("there is no relay %q: %w", name, err)
@@ -360,23 +359,6 @@ func (s *Server) removeRelay(ctx context.Context, by caller, name string) error 
 		}
 		return s.record(tx, by, actRelayRemove, name, nil)
 	})
-}
-
-func (s *Server) changeRelays(ctx context.Context, change func(store.Tx) error) error {
-	s.relays.Lock() // one list after the other, in the order of the commits
-	defer s.relays.Unlock()
-	var all []coord.Relay
-	err := s.store.Write(ctx, func(tx store.Tx) (err error) {
-		if err := change(tx); err != nil {
-			return err
-		}
-		all, err = tx.Relays()
-		return err
-	})
-	if err == nil {
-		s.hub.apply(state.SetRelays{Relays: slices.Clone(all)})
-	}
-	return err
 }
 
 // ForgetRelay is RemoveRelay for what may not be there.

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/warren-mesh/warren/coord"
@@ -38,81 +37,59 @@ type admission struct {
 	authKey string
 }
 
-// locks keeps the order of what is written about one machine and what is then told about it.
-type locks [64]sync.Mutex
-
-func (l *locks) of(m key.MachinePublic) *sync.Mutex { return &l[m[0]%64] }
-
 // admit makes the machine a node, on disk and for the others.
 func (s *Server) admit(ctx context.Context, by caller, a admission) error {
-	lock := s.locks.of(a.machine)
-	lock.Lock()
-	defer lock.Unlock()
 	now := s.now()
-	var node store.Node
-	var user store.User
-	var removed coord.NodeID
-	err := s.store.Write(ctx, func(tx store.Tx) (err error) {
-		node, removed, err = s.enter(tx, now, by, a)
-		if err != nil || node.User == 0 {
-			return err
-		}
-		user, err = tx.User(node.User)
-		return err
-	})
+	err := s.store.Write(ctx, func(tx store.Tx) error { return s.enter(tx, now, by, a) })
 	if err != nil {
 		return err
 	}
-	if removed != 0 {
-		s.hub.apply(state.Gone{ID: removed})
-	}
-	s.hub.apply(s.put(node, user))
 	s.sessions.admitted(now, a.machine)
 	s.count.registrations.Inc()
 	return nil
 }
 
 // enter is the transaction: the key used, the address taken, the machine written, or none of it.
-func (s *Server) enter(tx store.Tx, now time.Time, by caller, a admission) (n store.Node, removed coord.NodeID, err error) {
-	n, err = tx.NodeByMachine(a.machine)
+func (s *Server) enter(tx store.Tx, now time.Time, by caller, a admission) error {
+	n, err := tx.NodeByMachine(a.machine)
 	known := err == nil
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return n, 0, err
+		return err
 	}
 	k := store.AuthKey{User: a.user} // of a login by a person, what a key would say
 	c, err := settingsOf(tx)
 	if err != nil {
-		return n, 0, err
+		return err
 	}
 	if k.Approval = c.Approval; a.authKey != "" {
 		if k, err = s.useKey(tx, now, by, a, n); err != nil {
-			return n, 0, err
+			return err
 		}
 		by.user = k.User
 	}
 	switch owner, err := tx.NodeByKey(a.node); {
 	case err == nil && owner.Machine != a.machine:
-		return n, 0, errNodeKeyTaken
+		return errNodeKeyTaken
 	case err != nil && !errors.Is(err, store.ErrNotFound):
-		return n, 0, err
+		return err
 	}
 	if known && n.User != k.User { // another person's now: nothing of what it was goes over
-		removed, known = n.ID, false
+		known = false
 		if err := tx.RemoveNode(n.ID, now); err != nil {
-			return n, 0, err
+			return err
 		}
 		if err := s.record(tx, by, actMachineRemove, n.Name, facts{"id": n.ID, "why": "another account's now"}); err != nil {
-			return n, 0, err
+			return err
 		}
 	}
 	if !known {
 		n = store.Node{Machine: a.machine, User: k.User, Created: now, Pending: true}
 		if err := s.place(tx, &n, a.host); err != nil {
-			return n, 0, err
+			return err
 		}
 	}
 	n.Key, n.Tags, n.AuthKey, n.Ephemeral = a.node, k.Tags, k.ID, k.Ephemeral
-	n.OS, n.Version = a.os, a.version
+	n.OS, n.Version, n.Ticket = a.os, a.version, now.Add(ticketLife)
 	n.Pending = n.Pending && k.Approval // who was let in once is let in
 	n.Expires = time.Time{}
 	if n.User != 0 && len(n.Tags) == 0 && !n.Lasting {
@@ -129,7 +106,7 @@ func (s *Server) enter(tx store.Tx, now time.Time, by caller, a admission) (n st
 		n.ID, err = tx.AddNode(n)
 	}
 	if err != nil {
-		return n, 0, err
+		return err
 	}
 	details := facts{"id": n.ID, "os": n.OS, "version": n.Version, "machine": shortKey(a.machine)}
 	if k.ID != 0 {
@@ -138,7 +115,7 @@ func (s *Server) enter(tx store.Tx, now time.Time, by caller, a admission) (n st
 	if len(n.Tags) > 0 {
 		details["tags"] = n.Tags
 	}
-	return n, removed, s.record(tx, by, what, n.Name, details)
+	return s.record(tx, by, what, n.Name, details)
 }
 
 // useKey consumes the pre-auth key. A machine that is in by this very key has not heard the answer: it is let in
@@ -217,11 +194,6 @@ func addresses(n coord.Network, number uint32) []netip.Addr {
 	return []netip.Addr{netip.AddrFrom4(v4), netip.AddrFrom16(v6)}
 }
 
-// put tells of a node what the store knows.
-func (s *Server) put(n store.Node, u store.User) state.Put {
-	return state.Put{Machine: n.Machine, Node: s.nodeOf(n, u), Pending: n.Pending, Ephemeral: n.Ephemeral}
-}
-
 // nodeOf makes of what the store knows what peers see.
 func (s *Server) nodeOf(n store.Node, u store.User) coord.Node {
 	out := coord.Node{
@@ -229,46 +201,42 @@ func (s *Server) nodeOf(n store.Node, u store.User) coord.Node {
 		OS: n.OS, Version: n.Version, Created: n.Created, Expires: n.Expires, LastSeen: n.LastSeen,
 		Disco: n.Said.Disco, Endpoints: n.Said.Endpoints, Relay: n.Said.Relay,
 	}
+	if n.Replica != 0 {
+		out.Online, out.LastSeen = true, time.Time{}
+	}
 	if u.ID != 0 {
 		out.User = coord.User{ID: u.ID, Login: u.Login}
 	}
 	return out
 }
 
+// memberOf is nodeOf with what peers do not see.
+func (s *Server) memberOf(n store.Node, u store.User) state.Member {
+	return state.Member{
+		Machine: n.Machine, Node: s.nodeOf(n, u), Expired: n.Expired, Pending: n.Pending, Ephemeral: n.Ephemeral,
+		TicketUntil: n.Ticket, TicketSeq: n.TicketSeq,
+	}
+}
+
 // rename gives a member the name that it says its host has now.
 func (s *Server) rename(ctx context.Context, from netip.Addr, m key.MachinePublic, base string) error {
-	lock := s.locks.of(m)
-	lock.Lock()
-	defer lock.Unlock()
-	var node store.Node
-	var user store.User
-	same := false
-	err := s.store.Write(ctx, func(tx store.Tx) (err error) {
-		if node, err = tx.NodeByMachine(m); err != nil {
+	return s.store.Write(ctx, func(tx store.Tx) error {
+		node, err := tx.NodeByMachine(m)
+		if err != nil {
 			return err
 		}
-		if same = node.Base == base; same {
+		if node.Base == base {
 			return nil // somebody gave it another name than its host's
 		}
 		was := node.Name
 		if err = name(tx, &node, base); err != nil {
 			return err
 		}
-		if node.User != 0 {
-			if user, err = tx.User(node.User); err != nil {
-				return err
-			}
-		}
 		if err := tx.SetNode(node); err != nil {
 			return err
 		}
 		return s.record(tx, ofMachine(node, from), actMachineRename, was, facts{"id": node.ID, "from": was, "to": node.Name})
 	})
-	if err != nil || same {
-		return err
-	}
-	s.hub.apply(s.put(node, user))
-	return nil
 }
 
 // ofMachine is a machine that changes something of its own.
@@ -288,44 +256,26 @@ func namedAfter(name, base string) bool {
 
 // rekey gives a member another node key.
 func (s *Server) rekey(ctx context.Context, from netip.Addr, m key.MachinePublic, k key.NodePublic) error {
-	lock := s.locks.of(m)
-	lock.Lock()
-	defer lock.Unlock()
-	var node store.Node
-	var user store.User
-	err := s.store.Write(ctx, func(tx store.Tx) (err error) {
+	return s.store.Write(ctx, func(tx store.Tx) error {
 		if owner, err := tx.NodeByKey(k); err == nil && owner.Machine != m {
 			return errNodeKeyTaken
 		}
-		if node, err = tx.NodeByMachine(m); err != nil {
+		node, err := tx.NodeByMachine(m)
+		if err != nil {
 			return err
 		}
-		node.Key = k
-		if node.User != 0 {
-			if user, err = tx.User(node.User); err != nil {
-				return err
-			}
-		}
+		node.Key, node.Ticket = k, s.now().Add(ticketLife)
 		if err := tx.SetNode(node); err != nil {
 			return err
 		}
 		return s.record(tx, ofMachine(node, from), actMachineWireKey, node.Name, facts{"id": node.ID})
 	})
-	if err != nil {
-		return err
-	}
-	s.hub.apply(s.put(node, user))
-	return nil
 }
 
 // leave ends a machine's membership. It keeps its place for when its owner logs in again; but for one that was never
 // let in, or was not to stay.
 func (s *Server) leave(ctx context.Context, from netip.Addr, m key.MachinePublic) error {
-	lock := s.locks.of(m)
-	lock.Lock()
-	defer lock.Unlock()
-	var id coord.NodeID
-	err := s.store.Write(ctx, func(tx store.Tx) error {
+	return s.store.Write(ctx, func(tx store.Tx) error {
 		n, err := tx.NodeByMachine(m)
 		if errors.Is(err, store.ErrNotFound) {
 			return nil // it has left already
@@ -333,9 +283,8 @@ func (s *Server) leave(ctx context.Context, from netip.Addr, m key.MachinePublic
 		if err != nil {
 			return err
 		}
-		id = n.ID
 		if n.Ephemeral || n.Pending {
-			if err := tx.RemoveNode(id, s.now()); err != nil {
+			if err := tx.RemoveNode(n.ID, s.now()); err != nil {
 				return err
 			}
 			return s.record(tx, ofMachine(n, from), actMachineRemove, n.Name, facts{"id": n.ID, "why": "it logged out"})
@@ -346,8 +295,4 @@ func (s *Server) leave(ctx context.Context, from netip.Addr, m key.MachinePublic
 		}
 		return s.record(tx, ofMachine(n, from), actMachineLogout, n.Name, facts{"id": n.ID})
 	})
-	if err == nil && id != 0 {
-		s.hub.apply(state.Gone{ID: id})
-	}
-	return err
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/warren-mesh/warren/coord/internal/account"
-	"github.com/warren-mesh/warren/coord/internal/state"
 	"github.com/warren-mesh/warren/coord/internal/store"
 )
 
@@ -101,13 +100,9 @@ func (s *Server) RemoveUser(ctx context.Context, login string) error {
 }
 
 func (s *Server) removeUser(ctx context.Context, by caller, find finder) error {
-	for i := range s.locks { // its machines may be any
-		s.locks[i].Lock()
-		defer s.locks[i].Unlock()
-	}
-	var gone []state.Event
-	err := s.store.Write(ctx, func(tx store.Tx) error {
-		gone = nil
+	machines := 0
+	return s.store.Write(ctx, func(tx store.Tx) error {
+		machines = 0
 		u, err := govern(tx, by, find, "")
 		if err != nil {
 			return err
@@ -126,16 +121,11 @@ func (s *Server) removeUser(ctx context.Context, by caller, find finder) error {
 			if err := s.record(tx, by, actMachineRemove, n.Name, facts{"id": n.ID, "owner": u.Login}); err != nil {
 				return err
 			}
-			gone = append(gone, state.Gone{ID: n.ID})
+			machines++
 		}
 		if err := tx.RemoveUser(u.ID); err != nil {
 			return err
 		}
-		return s.record(tx, by, actUserRemove, u.Login, facts{"id": u.ID, "role": u.Role, "machines": len(gone)})
+		return s.record(tx, by, actUserRemove, u.Login, facts{"id": u.ID, "role": u.Role, "machines": machines})
 	})
-	if err != nil {
-		return err
-	}
-	s.hub.apply(gone...)
-	return nil
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -9,7 +10,6 @@ import (
 	"unicode"
 
 	"github.com/warren-mesh/warren/coord"
-	"github.com/warren-mesh/warren/coord/internal/state"
 	"github.com/warren-mesh/warren/coord/key"
 )
 
@@ -47,7 +47,7 @@ func (s *Server) session(w http.ResponseWriter, r *http.Request) error {
 	if !req.Verify(s.identity.Public()) {
 		return errSignature
 	}
-	_, err := s.hub.member(req.Machine)
+	_, err := s.hub.member(r.Context(), req.Machine)
 	expired, pending := errors.Is(err, errExpired), errors.Is(err, errPending)
 	member := err == nil || expired || pending
 	token, sess := s.sessions.start(now, req.Machine, nonce, challenge, member)
@@ -69,7 +69,7 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request, sess *session)
 		machine: sess.machine, node: req.Node, host: bounded(req.Hostname, 255),
 		os: bounded(req.OS, coord.MaxVersion), version: bounded(req.Version, coord.MaxVersion),
 	}
-	n, err := s.hub.member(sess.machine)
+	n, err := s.hub.member(r.Context(), sess.machine)
 	pending := errors.Is(err, errPending)
 	switch {
 	case (err == nil || pending) && !req.Reauth && (req.AuthKey == "" || !pending):
@@ -84,7 +84,7 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request, sess *session)
 		if err := s.admit(r.Context(), caller{via: viaMachine, address: s.clientAddr(r).String()}, a); err != nil {
 			return err
 		}
-		return writeJSON(w, &coord.RegisterReply{Registered: true, Pending: s.pending(a.machine)})
+		return writeJSON(w, &coord.RegisterReply{Registered: true, Pending: s.pending(r.Context(), a.machine)})
 	}
 	l, err := s.logins.start(s.now(), a, req.Challenge, s.clientAddr(r).String())
 	if err != nil {
@@ -122,7 +122,7 @@ func (s *Server) registerWait(w http.ResponseWriter, r *http.Request, sess *sess
 			return err
 		}
 	}
-	return writeJSON(w, &coord.RegisterReply{Registered: st == loginDone, Pending: s.pending(sess.machine), LoginID: l.id, Expires: l.expires})
+	return writeJSON(w, &coord.RegisterReply{Registered: st == loginDone, Pending: s.pending(r.Context(), sess.machine), LoginID: l.id, Expires: l.expires})
 }
 
 func (s *Server) registerCode(w http.ResponseWriter, r *http.Request, sess *session) error {
@@ -143,7 +143,7 @@ func (s *Server) registerCode(w http.ResponseWriter, r *http.Request, sess *sess
 			return err
 		}
 	}
-	return writeJSON(w, &coord.RegisterReply{Registered: true, Pending: s.pending(sess.machine)})
+	return writeJSON(w, &coord.RegisterReply{Registered: true, Pending: s.pending(r.Context(), sess.machine)})
 }
 
 // registerStop ends a login that its own machine gives up. Of one that is over already nothing changes.
@@ -161,8 +161,8 @@ func (s *Server) registerStop(w http.ResponseWriter, r *http.Request, sess *sess
 }
 
 // pending reports whether a machine waits for an admin's approval.
-func (s *Server) pending(m key.MachinePublic) bool {
-	_, err := s.hub.member(m)
+func (s *Server) pending(ctx context.Context, m key.MachinePublic) bool {
+	_, err := s.hub.member(ctx, m)
 	return errors.Is(err, errPending)
 }
 
@@ -178,7 +178,7 @@ func (s *Server) approval(w http.ResponseWriter, r *http.Request, sess *session)
 	case <-r.Context().Done():
 		return r.Context().Err()
 	}
-	_, err := s.hub.member(sess.machine)
+	_, err := s.hub.member(r.Context(), sess.machine)
 	if err != nil && !errors.Is(err, errPending) {
 		return err
 	}
@@ -190,7 +190,7 @@ func (s *Server) node(w http.ResponseWriter, r *http.Request, sess *session) err
 	if err := readJSON(w, r, &u); err != nil {
 		return err
 	}
-	n, err := s.hub.member(sess.machine)
+	n, err := s.hub.member(r.Context(), sess.machine)
 	if err != nil {
 		return err
 	}
@@ -206,7 +206,7 @@ func (s *Server) node(w http.ResponseWriter, r *http.Request, sess *session) err
 			return err
 		}
 	}
-	s.hub.apply(state.Said{ID: n.Node.ID, Update: u})
+	s.hub.say(r.Context(), n.Node.ID, u)
 	return writeJSON(w, struct{}{})
 }
 

@@ -37,11 +37,10 @@ const (
 
 // Names in the store's meta table.
 const (
-	metaNetwork = "network"
+	metaNetwork = store.MetaNetwork
 	metaURL     = "url"
 	metaChosen  = "url-chosen" // there, if nobody has said the URL
-	metaSeq     = "seq"
-	metaServer  = "server" // the public identity; older databases do not have it
+	metaServer  = "server"     // the public identity; older databases do not have it
 )
 
 // Defaults of a new network.

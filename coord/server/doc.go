@@ -1,11 +1,18 @@
 // Package server is the coordination server: the control protocol for machines, pages for people, an admin API on a
 // local socket, and the stream fan-out.
 //
-//	machine ──hello, session──▶ sessions ─┐                     ┌─▶ store: on disk before anyone hears of it
-//	machine ──register────────▶ admit ────┼─ store.Write, then ─┤
-//	browser ──/login/…────────▶ logins ───┘                     └─▶ hub: state.Apply ─ some 10 ms ─ Flush
-//	                                                                     │ one body, encoded once
-//	machine ◀─signed, numbered lines── stream ◀── bounded queue ─────────┘
+//	machine ──hello, session──▶ sessions ─┐
+//	machine ──register────────▶ admit ────┼─ store.Write ──────▶ store: numbered, in its log
+//	browser ──/login/…────────▶ logins ───┘                        │          ▲
+//	machine ──node, netmap────▶ presence ── some 10 ms, together ──│──────────┘
+//	                                                               ▼ what is new, in order
+//	machine ◀─signed lines── stream ◀── bounded queue ◀─ Flush ── hub: state.Apply
+//	                                                     one body, encoded once
+//
+// No handler tells the hub of a change: the store logs it in the same transaction, and the hub reads the log. What
+// machines say of themselves and who is online is written too before it is told, but does not wait for the platter.
+// A process that begins again therefore goes on where it was: who was online counts as online for replicaSilence, and
+// a machine that comes back gets what it has missed, which is mostly nothing.
 //
 // Who signs in proves it in one step or two, and has no session before the last (second.go). What a browser carries from
 // one step to the next is a ticket that only this server opens, only from this browser, and that serves once (vault.go):

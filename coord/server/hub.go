@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,38 +20,41 @@ const (
 	gather        = 10 * time.Millisecond // changes that come together are told together
 	longestGather = time.Second           // the longest gathering, when telling takes long
 	queueLength   = 64                    // deliveries that a stream may be behind before it is cut off
-	softInterval  = 5 * time.Second       // how old what the store knows of endpoints and last-seen times may be
+	retryPause    = time.Second           // after the database could not be used
 	ticketLife    = 7 * 24 * time.Hour    // relay tickets outlive an outage of this server
-
-	// unsaved is more than the numbers that can be given in softInterval. After a kill the store knows an older number
-	// than machines may have; what is numbered then must not seem to follow theirs, also where the clock was set back.
-	unsaved = 1 << 20
 )
 
-// hub owns the network's state and the streams.
+// hub owns the network's state and the streams. What is new it hears from the store's log alone.
 type hub struct {
 	// fixed
 	identity key.Server
 	store    store.Store
 	now      func() time.Time
+	load     func(store.Tx) (state.Network, error)
+	memberOf func(store.Node, store.User) state.Member
 	count    *counters
 
-	wake    chan struct{}
-	waiting atomic.Int64 // since when something is untold, in Unix nanoseconds; 0: nothing is
+	wake    chan struct{} // there is something to tell
+	waiting atomic.Int64  // since when, in Unix nanoseconds; 0: there is nothing
+	heard   chan struct{} // the log may have something new
+	dirty   chan struct{} // there is something to save
+
+	reading sync.Mutex // the log is read by one at a time
 
 	mu      sync.Mutex
 	st      *state.State
-	epoch   uint64
-	streams map[coord.NodeID]*stream
+	here    map[coord.NodeID]*presence
+	leaving map[coord.NodeID]struct{} // those of here that have no stream
+	wishes  map[coord.NodeID]*wish
+	saving  bool                           // some are being saved
 	asking  map[coord.NodeID]chan struct{} // of pending machines that wait for a word; closed when there may be one
-	soft    map[coord.NodeID]struct{}      // whose soft facts the store does not know yet
-	saved   uint64                         // the last number that the store knows
+	replica int64
+	others  map[int64]sight // other replicas
 }
 
 // stream is one machine's netmap stream. Its HTTP handler reads the queue, signs and writes.
 type stream struct {
 	id    coord.NodeID
-	epoch uint64
 	queue chan *state.Delivery
 	over  chan struct{} // closed when the hub gives it up; then why says the reason
 	why   string
@@ -57,30 +62,19 @@ type stream struct {
 	full  bool
 }
 
-func newHub(identity key.Server, db store.Store, now func() time.Time, st *state.State, c *counters) *hub {
+func newHub(s *Server) *hub {
 	return &hub{
-		identity: identity, store: db, now: now, count: c, st: st, wake: make(chan struct{}, 1),
-		streams: map[coord.NodeID]*stream{}, asking: map[coord.NodeID]chan struct{}{}, soft: map[coord.NodeID]struct{}{},
+		identity: s.identity, store: s.store, now: s.now, load: s.snapshot, memberOf: s.memberOf, count: s.count,
+		wake: make(chan struct{}, 1), heard: make(chan struct{}, 1), dirty: make(chan struct{}, 1),
+		here: map[coord.NodeID]*presence{}, leaving: map[coord.NodeID]struct{}{}, wishes: map[coord.NodeID]*wish{},
+		asking: map[coord.NodeID]chan struct{}{},
 	}
 }
 
-// apply takes in events, in order.
-func (h *hub) apply(evs ...state.Event) {
-	now := h.now()
-	h.mu.Lock()
-	for _, ev := range evs {
-		h.one(now, ev)
-	}
-	h.mu.Unlock()
-	h.kick()
-}
-
+// kick says that there is something to tell.
 func (h *hub) kick() {
 	h.waiting.CompareAndSwap(0, time.Now().UnixNano())
-	select {
-	case h.wake <- struct{}{}:
-	default:
-	}
+	signal(h.wake)
 }
 
 // behind is how long something is untold already.
@@ -92,34 +86,116 @@ func (h *hub) behind() time.Duration {
 	return time.Since(time.Unix(0, since))
 }
 
-// one applies an event and does what belongs to it: the hub's lock is held.
-func (h *hub) one(now time.Time, ev state.Event) {
-	switch ev := ev.(type) {
-	case state.Put:
-		was, _ := h.st.ByMachine(ev.Machine)
-		h.st.Apply(now, ev)
-		if h.answer(ev.Node.ID); ev.Pending {
-			h.cut(ev.Node.ID, "pending")
-		}
-		if !was.Node.Key.IsZero() && was.Node.Key != ev.Node.Key {
-			h.ticket(now, ev.Node.ID, ev.Node.Key) // a ticket is bound to the node's key
-		}
-		return
-	case state.Gone:
-		h.answer(ev.ID)
-		h.cut(ev.ID, "removed")
-		delete(h.soft, ev.ID)
-	case state.Said:
-		h.soft[ev.ID] = struct{}{}
-	case state.Left:
-		h.soft[ev.ID] = struct{}{}
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
-	h.st.Apply(now, ev)
 }
 
-func (h *hub) ticket(now time.Time, id coord.NodeID, k key.NodePublic) {
-	t := relay.Ticket{Node: k, NotAfter: now.Add(ticketLife)}.Sign(h.identity)
-	h.st.Apply(now, state.SetTicket{ID: id, Ticket: t, Renew: now.Add(ticketLife / 2)})
+// catchUp takes in what the log has after what the state has.
+func (h *hub) catchUp(ctx context.Context) error {
+	h.reading.Lock()
+	defer h.reading.Unlock()
+	h.mu.Lock()
+	after := h.st.Seq()
+	h.mu.Unlock()
+	if h.store.News() == nil && h.store.Committed() <= after {
+		return nil // only this process writes
+	}
+	var news store.News
+	err := h.store.Read(ctx, func(tx store.Tx) (err error) {
+		news, err = tx.News(after)
+		return err
+	})
+	if errors.Is(err, store.ErrForgotten) {
+		return h.reload(ctx)
+	}
+	if err != nil || len(news.Log) == 0 {
+		return err
+	}
+	n, err := h.translate(news)
+	if err != nil {
+		return err
+	}
+	h.mu.Lock()
+	h.take(n, news.Nodes)
+	h.mu.Unlock()
+	h.kick()
+	return nil
+}
+
+// take brings the state up to date, and does what belongs to it here: the hub's lock is held.
+func (h *hub) take(n state.News, nodes []store.Node) {
+	now := h.now()
+	h.st.Apply(n)
+	v := h.st.View()
+	for _, c := range n.Log {
+		if c.Kind != state.NodeChange {
+			continue
+		}
+		h.answer(c.ID)
+		switch m, ok := v.Member(c.ID); {
+		case m.Pending:
+			h.cut(c.ID, "pending")
+		case !ok:
+			h.cut(c.ID, "removed")
+		case m.Expired:
+			h.cut(c.ID, "expired")
+		}
+	}
+	for i := range nodes {
+		p := h.here[nodes[i].ID]
+		if p == nil {
+			continue
+		}
+		h.ticket(now, nodes[i].ID)
+		if nodes[i].Replica == 0 && p.stream != nil && p.epoch != 0 { // taken for gone, and it is not
+			p.epoch = 0
+			h.wish(nodes[i].ID)
+		}
+	}
+}
+
+// reload begins anew where the log says nothing of what this process knew: the database has been restored, or has
+// lost its last commits. Machines hear the difference when they come again, by their numbers.
+func (h *hub) reload(ctx context.Context) error {
+	var n state.Network
+	var nodes []store.Node
+	err := h.store.Read(ctx, func(tx store.Tx) (err error) {
+		if n, err = h.load(tx); err != nil {
+			return err
+		}
+		nodes, err = tx.Nodes()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	now := h.now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for id := range h.here {
+		h.cut(id, "the database has lost what it told")
+	}
+	h.st = state.New(n)
+	for _, x := range nodes {
+		if x.Replica == h.replica {
+			h.here[x.ID] = &presence{epoch: x.Epoch, left: now}
+			h.leaving[x.ID] = struct{}{}
+		}
+	}
+	return nil
+}
+
+// ticket signs the ticket that the store says a machine has, if it is not signed yet: the lock is held. Every replica
+// makes the same.
+func (h *hub) ticket(now time.Time, id coord.NodeID) {
+	m, ok := h.st.View().Member(id)
+	if !ok || h.st.HasTicket(id) || !m.TicketUntil.After(now) {
+		return
+	}
+	h.st.SetTicket(id, relay.Ticket{Node: m.Node.Key, NotAfter: m.TicketUntil}.Sign(h.identity))
 }
 
 // answer has all that ask for the machine look again: the lock is held.
@@ -150,35 +226,38 @@ func (h *hub) ask(m key.MachinePublic) <-chan struct{} {
 
 // cut gives up a machine's stream: the lock is held.
 func (h *hub) cut(id coord.NodeID, why string) {
-	if s := h.streams[id]; s != nil {
-		s.why = why
-		close(s.over)
-		delete(h.streams, id)
+	p := h.here[id]
+	if p == nil || p.stream == nil {
+		return
 	}
+	p.stream.why = why
+	close(p.stream.over)
+	h.unfollow(id, p)
 }
 
 // member finds the node of a machine, and refuses where there is none, where it waits for approval, and where its key
-// has expired.
-func (h *hub) member(m key.MachinePublic) (state.Member, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.memberNow(m)
+// has expired. Another replica may know better: nobody is refused before this one knows as much.
+func (h *hub) member(ctx context.Context, m key.MachinePublic) (state.Member, error) {
+	n, err := h.memberNow(m)
+	if err != nil && h.catchUp(ctx) == nil {
+		n, err = h.memberNow(m)
+	}
+	return n, err
 }
 
-// memberNow is member where the hub's lock is held.
 func (h *hub) memberNow(m key.MachinePublic) (state.Member, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	n, ok := h.st.ByMachine(m)
-	now := h.now()
 	switch {
 	case !ok:
 		return n, errNotRegistered
 	case n.Pending:
 		return n, errPending
-	case !n.Node.Expires.IsZero() && !n.Node.Expires.After(now):
+	case !n.Node.Expires.IsZero() && !n.Node.Expires.After(h.now()):
 		return n, errExpired
 	case n.Expired: // by a clock that was wrong and has been set since
-		h.st.Apply(now, state.Put{Machine: m, Node: n.Node, Ephemeral: n.Ephemeral})
-		h.kick()
+		h.wish(n.Node.ID)
 	}
 	return n, nil
 }
@@ -190,165 +269,204 @@ func (h *hub) view() *state.View {
 }
 
 // open starts a machine's stream, in the place of any that it had.
-func (h *hub) open(m key.MachinePublic, after uint64) (*stream, error) {
-	n, err := h.member(m)
-	if err != nil {
+func (h *hub) open(ctx context.Context, m key.MachinePublic, after uint64) (*stream, error) {
+	if _, err := h.member(ctx, m); err != nil {
 		return nil, err
+	}
+	if h.view().Seq < after { // another replica told it more
+		_ = h.catchUp(ctx)
 	}
 	now := h.now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	defer h.kick()
 	n, ok := h.st.ByMachine(m)
-	if !ok {
+	switch {
+	case !ok:
 		return nil, errNotRegistered
+	case n.Pending:
+		return nil, errPending
 	}
 	id := n.Node.ID
-	if !n.Renew.After(now) {
-		h.ticket(now, id, n.Node.Key)
-	}
 	h.cut(id, "replaced")
-	h.epoch++
-	h.st.Apply(now, state.Joined{ID: id, Epoch: h.epoch})
-	s := &stream{id: id, epoch: h.epoch, queue: make(chan *state.Delivery, queueLength), over: make(chan struct{})}
+	s := &stream{id: id, queue: make(chan *state.Delivery, queueLength), over: make(chan struct{})}
+	h.follow(id, s)
+	if n.TicketUntil.Sub(now) < ticketLife/2 {
+		h.wish(id)
+	}
+	h.ticket(now, id)
 	body, seq, full := h.st.Since(id, after)
 	s.first, s.full = &state.Delivery{Seq: seq, Body: body}, full
-	h.streams[id] = s
 	return s, nil
 }
 
 // close ends a stream. A newer one of the same machine is left alone.
 func (h *hub) close(s *stream) {
 	h.mu.Lock()
-	if h.streams[s.id] == s {
-		delete(h.streams, s.id)
-	}
-	h.one(h.now(), state.Left{ID: s.id, Epoch: s.epoch})
-	h.mu.Unlock()
-	h.kick()
-}
-
-// expel ends the stream of a machine whose key has expired.
-func (h *hub) expel(id coord.NodeID) {
-	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.cut(id, "expired")
+	if p := h.here[s.id]; p != nil && p.stream == s {
+		h.unfollow(s.id, p)
+	}
+	h.kick() // for the deadline
 }
 
 // renew gives the machine another ticket when the first half of the old one's life is over.
 func (h *hub) renew(s *stream) {
-	now := h.now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if n, ok := h.st.View().Member(s.id); ok && !n.Renew.After(now) {
-		h.ticket(now, s.id, n.Node.Key)
-		h.kick()
+	if n, ok := h.st.View().Member(s.id); ok && n.TicketUntil.Sub(h.now()) < ticketLife/2 {
+		h.wish(s.id)
 	}
 }
 
 // flush tells all what is new, and reports when time alone will change something.
 func (h *hub) flush() (deadline time.Time) {
+	start := time.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.waiting.Store(0) // who has something more to tell gets the lock after
-	now := h.now()
-	for _, id := range h.st.Step(now) {
-		h.cut(id, "expired")
-	}
-	for _, d := range h.st.Flush(now) {
+	deadline = h.step(h.now())
+	for _, d := range h.st.Flush() {
 		h.count.deliveries.Add(float64(len(d.To)))
 		for _, id := range d.To {
-			s := h.streams[id]
-			if s == nil {
+			p := h.here[id]
+			if p == nil || p.stream == nil {
 				continue
 			}
 			select {
-			case s.queue <- &d:
+			case p.stream.queue <- &d:
 			default:
 				h.count.cut.Inc()
 				h.cut(id, "too slow")
 			}
 		}
 	}
-	return h.st.Deadline()
+	h.count.flush.Observe(time.Since(start).Seconds())
+	return deadline
 }
 
-// run tells and stores until ctx ends; then it stores a last time.
+// step does what time alone does: keys expire, and machines that have left are gone. The lock is held.
+func (h *hub) step(now time.Time) (deadline time.Time) {
+	for _, id := range h.st.Step(now) {
+		h.cut(id, "expired")
+		h.wish(id)
+	}
+	deadline = h.st.Deadline()
+	for id := range h.leaving {
+		due := h.here[id].left.Add(leaveGrace)
+		if !now.Before(due) {
+			h.wish(id)
+		} else if deadline.IsZero() || due.Before(deadline) {
+			deadline = due
+		}
+	}
+	return deadline
+}
+
+// run tells and saves until ctx ends; then it saves a last time.
 func (h *hub) run(ctx context.Context) error {
+	var work sync.WaitGroup
+	var err error
+	work.Go(func() { err = h.keep(ctx) })
+	h.tell(ctx)
+	work.Wait()
+	return err
+}
+
+// tell hears what is new and passes it on.
+func (h *hub) tell(ctx context.Context) {
 	due := time.NewTimer(0)
 	defer due.Stop()
-	soft := time.NewTicker(softInterval)
-	defer soft.Stop()
+	retry := time.NewTimer(0)
+	defer retry.Stop()
 	spent := time.Duration(0)
 	for {
 		select {
 		case <-ctx.Done():
-			last, cancel := context.WithTimeout(context.Background(), softInterval)
-			defer cancel()
-			return h.save(last)
-		case <-soft.C:
-			_ = h.save(ctx) // what it could not write it tries again; the failure is counted
+			return
+		case <-h.store.News():
+			h.hear(ctx, retry)
+			continue
+		case <-h.heard:
+			h.hear(ctx, retry)
+			continue
+		case <-retry.C:
+			h.hear(ctx, retry)
 			continue
 		case <-h.wake:
 			// Where telling takes long, gathering takes as long: telling never eats more than half of the time.
-			pause := time.NewTimer(min(longestGather, max(gather, spent)))
-			select {
-			case <-ctx.Done():
-			case <-pause.C:
-			}
-			pause.Stop()
+			pause(ctx, min(longestGather, max(gather, spent)))
 		case <-due.C:
 		}
 		start := time.Now()
 		deadline := h.flush()
 		spent = time.Since(start)
-		h.count.flush.Observe(spent.Seconds())
 		if wait := deadline.Sub(h.now()); !deadline.IsZero() {
 			due.Reset(max(wait, 0))
 		}
 	}
 }
 
-// save writes the soft facts of those of whom something is new, and the last number.
-func (h *hub) save(ctx context.Context) error {
-	h.mu.Lock()
-	dirty, view, saved := h.soft, h.st.View(), h.saved
-	h.soft, h.saved = map[coord.NodeID]struct{}{}, view.Seq
-	h.mu.Unlock()
-	if len(dirty) == 0 && view.Seq == saved {
-		return nil
+// hear catches up, and tries again later where the database cannot be used.
+func (h *hub) hear(ctx context.Context, retry *time.Timer) {
+	if h.catchUp(ctx) != nil && ctx.Err() == nil {
+		retry.Reset(retryPause)
 	}
-	now := h.now()
-	err := h.store.Write(ctx, func(tx store.Tx) error {
-		for id := range dirty {
-			m, ok := view.Member(id)
-			if !ok {
-				continue
-			}
-			if err := tx.SetSoft(softOf(m, now)); err != nil {
-				return err
-			}
-		}
-		return tx.SetMeta(metaSeq, formatSeq(view.Seq))
-	})
-	if err != nil {
-		h.mu.Lock()
-		for id := range dirty {
-			h.soft[id] = struct{}{}
-		}
-		h.saved = saved
-		h.mu.Unlock()
-	}
-	return err
 }
 
-func softOf(m state.Member, now time.Time) store.Soft {
-	n := m.Node
-	s := store.Soft{ID: n.ID, LastSeen: n.LastSeen, Said: coord.NodeUpdate{
-		Disco: n.Disco, Endpoints: n.Endpoints, Relay: n.Relay, OS: n.OS, Version: n.Version,
-	}}
-	if n.Online {
-		s.LastSeen = now
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
 	}
-	return s
+}
+
+// followed is the store as handlers use it: what they have written the hub knows when Write returns, and so do those
+// who ask next.
+type followed struct {
+	store.Store
+	hub *hub
+}
+
+func (f followed) Write(ctx context.Context, fn func(store.Tx) error) error {
+	if err := f.Store.Write(ctx, fn); err != nil {
+		return err
+	}
+	if f.hub.catchUp(context.WithoutCancel(ctx)) != nil {
+		signal(f.hub.heard) // it is done; the rest follows
+	}
+	return nil
+}
+
+// translate makes of the store's news the state's.
+func (h *hub) translate(n store.News) (out state.News, err error) {
+	out.Relays = n.Relays
+	for _, c := range n.Log {
+		out.Log = append(out.Log, changeOf(c))
+	}
+	for _, x := range n.Nodes {
+		if !x.Key.IsZero() {
+			out.Members = append(out.Members, h.memberOf(x, n.Users[x.User]))
+		}
+	}
+	if n.Network != "" {
+		if out.Common, err = parseNetwork(n.Network); err != nil {
+			return out, fmt.Errorf("the database does not say which network it is: %w", err)
+		}
+	}
+	return out, nil
+}
+
+var kinds = map[store.Kind]state.Kind{
+	store.NodeChanged: state.NodeChange, store.TicketChanged: state.TicketChange,
+	store.RelaysChanged: state.RelaysChange, store.NetworkChanged: state.NetworkChange,
+}
+
+func changeOf(c store.Change) state.Change {
+	kind, ok := kinds[c.Kind]
+	if !ok {
+		kind = state.OtherChange
+	}
+	return state.Change{Seq: c.Seq, Kind: kind, ID: c.Node, Was: c.Was}
 }

@@ -168,7 +168,7 @@ func (s *Server) loginDonePage(w http.ResponseWriter, r *http.Request, v *visit)
 	case err != nil:
 		return err
 	case st == loginDone:
-		p.Device, p.Waiting = s.device(l), s.pending(l.admission.machine)
+		p.Device, p.Waiting = s.device(l), s.pending(r.Context(), l.admission.machine)
 		if p.Waiting {
 			p.Title = "Waiting for approval"
 		}

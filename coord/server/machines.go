@@ -68,10 +68,7 @@ func (s *Server) removeMachine(ctx context.Context, by caller, m state.Member) e
 
 // dropMachine forgets a machine, unless allow refuses. The log calls it what, with more details.
 func (s *Server) dropMachine(ctx context.Context, by caller, what action, m state.Member, more facts, allow func(store.Node) error) error {
-	lock := s.locks.of(m.Machine)
-	lock.Lock()
-	defer lock.Unlock()
-	err := s.store.Write(ctx, func(tx store.Tx) error {
+	return s.store.Write(ctx, func(tx store.Tx) error {
 		n, err := tx.Node(m.Node.ID)
 		if err == nil {
 			err = allow(n)
@@ -86,10 +83,6 @@ func (s *Server) dropMachine(ctx context.Context, by caller, what action, m stat
 		maps.Copy(details, more)
 		return s.record(tx, by, what, n.Name, details)
 	})
-	if err == nil {
-		s.hub.apply(state.Gone{ID: m.Node.ID})
-	}
-	return err
 }
 
 // ExpireMachine makes a machine's key expire now: its person has to log in again.
@@ -103,14 +96,10 @@ func (s *Server) ExpireMachine(ctx context.Context, name string) error {
 
 func (s *Server) expireMachine(ctx context.Context, by caller, m state.Member) error {
 	now := s.now()
-	err := s.changeMachine(ctx, m, func(tx store.Tx, n *store.Node) error {
+	return s.changeMachine(ctx, m, func(tx store.Tx, n *store.Node) error {
 		n.Expires = now
 		return s.record(tx, by, actMachineExpire, n.Name, facts{"id": n.ID, "owner": m.Node.User.Login})
 	})
-	if err == nil {
-		s.hub.expel(m.Node.ID)
-	}
-	return err
 }
 
 // RenameMachine gives a machine a name that is valid and free. Its addresses stay.
@@ -142,14 +131,11 @@ func (s *Server) renameMachine(ctx context.Context, by caller, m state.Member, n
 	})
 }
 
-// changeMachine changes what the store knows of a machine, and tells the others.
+// changeMachine changes what the store knows of a machine.
 func (s *Server) changeMachine(ctx context.Context, m state.Member, change func(store.Tx, *store.Node) error) error {
-	lock := s.locks.of(m.Machine)
-	lock.Lock()
-	defer lock.Unlock()
-	var n store.Node
-	err := s.store.Write(ctx, func(tx store.Tx) (err error) {
-		if n, err = tx.Node(m.Node.ID); err != nil {
+	return s.store.Write(ctx, func(tx store.Tx) error {
+		n, err := tx.Node(m.Node.ID)
+		if err != nil {
 			return err
 		}
 		if err := change(tx, &n); err != nil {
@@ -157,11 +143,4 @@ func (s *Server) changeMachine(ctx context.Context, m state.Member, change func(
 		}
 		return tx.SetNode(n)
 	})
-	if err != nil {
-		return err
-	}
-	if !n.Key.IsZero() { // it may have logged out meanwhile
-		s.hub.apply(s.put(n, store.User{ID: m.Node.User.ID, Login: m.Node.User.Login}))
-	}
-	return nil
 }

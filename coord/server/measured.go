@@ -23,6 +23,10 @@ func (m measured) Write(ctx context.Context, fn func(store.Tx) error) error {
 	return m.transaction("write", func() error { return m.Store.Write(ctx, fn) })
 }
 
+func (m measured) WriteSoft(ctx context.Context, fn func(store.Tx) error) error {
+	return m.transaction("soft", func() error { return m.Store.WriteSoft(ctx, fn) })
+}
+
 func (m measured) transaction(kind string, run func() error) error {
 	began := time.Now()
 	err := run()

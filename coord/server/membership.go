@@ -112,7 +112,7 @@ func (s *Server) removeStale(ctx context.Context) {
 		if !s.ranOut(m) {
 			continue
 		}
-		switch err := s.dropMachine(ctx, caller{via: viaServer}, actMachineRemove, m, facts{"why": "ephemeral, and offline"}, func(store.Node) error { return s.stillOut(m) }); {
+		switch err := s.dropMachine(ctx, caller{via: viaServer}, actMachineRemove, m, facts{"why": "ephemeral, and offline"}, s.stillOut); {
 		case err == nil:
 		case ctx.Err() == nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, errBack):
 			s.log.Warn("cannot remove an ephemeral machine yet", "id", m.Node.ID, "err", err)
@@ -135,8 +135,8 @@ func (s *Server) ranOut(m state.Member) bool {
 	return m.Ephemeral && !m.Node.Online && s.now().Sub(last) >= ephemeralLife
 }
 
-func (s *Server) stillOut(m state.Member) error {
-	if now, ok := s.hub.view().Member(m.Node.ID); ok && !s.ranOut(now) {
+func (s *Server) stillOut(n store.Node) error {
+	if s.hub.serves(n.ID) || !s.ranOut(s.memberOf(n, store.User{})) {
 		return errBack
 	}
 	return nil

@@ -251,13 +251,23 @@ func TestEphemeralMachinesRunOut(t *testing.T) {
 	want("offline for its time", "job", "stays") // job is online, stays is not ephemeral
 	wantCode(t, gone.Update(t.Context(), update(1)), coord.CodeNotRegistered)
 
-	// After a restart nobody is online yet: the time begins anew.
+	// After a restart it counts as online until it might have come back, and the time begins anew.
 	addr := r.addr
 	r.stop()
 	ahead.Add(int64(24 * time.Hour))
 	r = serveDir(t, dir, addr, o)
+	beat := func() {
+		t.Helper()
+		if err := r.hub.beat(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	beat()
 	want("after a restart", "job", "stays")
-	ahead.Add(int64(ephemeralLife + time.Minute))
+	ahead.Add(int64(replicaSilence))
+	beat()
+	want("when it has not come back", "job", "stays")
+	ahead.Add(int64(ephemeralLife))
 	want("and not back", "stays")
 }
 

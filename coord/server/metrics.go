@@ -77,7 +77,7 @@ func (c *counters) watch(h *hub) {
 	gauge("streams", "Machines that follow the netmap.", func() int {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		return len(h.streams)
+		return len(h.here) - len(h.leaving)
 	})
 }
 

@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"strconv"
 	"sync"
 	"time"
 
@@ -86,9 +85,7 @@ type Server struct {
 	count     *counters
 	slots     chan struct{} // of machines' requests
 	pageSlots chan struct{} // of people's, whose passwords take long
-	locks     locks
 	trail     *trail
-	relays    sync.Mutex // serializes changes of the relay list
 
 	serving  chan struct{} // closed when it can be called
 	stopping chan struct{} // closed when streams and waits should end
@@ -124,7 +121,7 @@ func Open(ctx context.Context, dir string, o Options) (_ *Server, err error) {
 			s.unlock()
 		}
 	}()
-	db, err := openDatabase(ctx, dir, o.Database)
+	db, err := openDatabase(ctx, dir, o)
 	if err != nil {
 		return nil, err
 	}
@@ -144,12 +141,17 @@ func Open(ctx context.Context, dir string, o Options) (_ *Server, err error) {
 }
 
 // openDatabase opens the database that Init made: another would be empty, and the network's lie somewhere else.
-func openDatabase(ctx context.Context, dir, database string) (store.Store, error) {
-	p := place(dir, database)
+func openDatabase(ctx context.Context, dir string, o Options) (store.Store, error) {
+	p := place(dir, o.Database)
 	if info, err := os.Stat(p.File); p.URL == "" && (errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0) { // Init fills it
 		return nil, fmt.Errorf("%s: %w", p.File, ErrNoDatabase)
 	}
-	return store.Open(ctx, p)
+	db, err := store.Open(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	db.SetClock(o.Now)
+	return db, nil
 }
 
 // ours checks that a database is this server's.
@@ -167,13 +169,13 @@ func ours(tx store.Tx, identity key.ServerPublic) error {
 
 // load reads the network into memory.
 func (s *Server) load(ctx context.Context) error {
-	return s.store.Read(ctx, func(tx store.Tx) error {
+	err := s.store.Read(ctx, func(tx store.Tx) error {
 		if err := ours(tx, s.Key()); err != nil {
 			return err
 		}
 		text, err := tx.Meta(metaNetwork)
 		if err == nil {
-			err = json.Unmarshal([]byte(text), &s.network)
+			s.network, err = parseNetwork(text)
 		}
 		if err != nil {
 			return fmt.Errorf("the database does not say which network it is: %w", err)
@@ -182,40 +184,25 @@ func (s *Server) load(ctx context.Context) error {
 			return err
 		}
 		if s.opts.URL != "" {
-			if s.url, _, err = coord.ParseServer(s.opts.URL); err != nil {
-				return err
-			}
+			s.url, _, err = coord.ParseServer(s.opts.URL)
 		}
-		last := uint64(0)
-		if text, err := tx.Meta(metaSeq); err == nil {
-			last, _ = strconv.ParseUint(text, 10, 64)
-			last += unsaved
-		}
-		relays, err := tx.Relays()
-		if err != nil {
-			return err
-		}
-		users, err := tx.Users()
-		if err != nil {
-			return err
-		}
-		byID := make(map[int64]store.User, len(users))
-		for _, u := range users {
-			byID[u.ID] = u
-		}
-		nodes, err := tx.Nodes()
-		if err != nil {
-			return err
-		}
-		st := state.New(s.now(), last, s.network, relays)
-		for _, n := range nodes {
-			if !n.Key.IsZero() {
-				st.Apply(s.now(), s.put(n, byID[n.User]))
-			}
-		}
-		s.hub = newHub(s.identity, s.store, s.now, st, s.count)
-		return nil
+		return err
 	})
+	if err != nil {
+		return err
+	}
+	h := newHub(s)
+	err = s.store.WriteSoft(ctx, func(tx store.Tx) (err error) {
+		h.replica, err = tx.AddReplica(s.now())
+		return err
+	})
+	if err == nil {
+		err = h.reload(ctx)
+	}
+	if err == nil {
+		s.hub, s.store = h, followed{s.store, h}
+	}
+	return err
 }
 
 // moved takes another URL where nobody has said one and the one that was chosen leads to this host no more.
@@ -241,7 +228,43 @@ func (s *Server) moved(ctx context.Context) error {
 	})
 }
 
-func formatSeq(n uint64) string { return strconv.FormatUint(n, 10) }
+// snapshot reads all that machines may see.
+func (s *Server) snapshot(tx store.Tx) (n state.Network, err error) {
+	text, err := tx.Meta(metaNetwork)
+	if err == nil {
+		n.Common, err = parseNetwork(text)
+	}
+	if err != nil {
+		return n, err
+	}
+	if n.Relays, err = tx.Relays(); err != nil {
+		return n, err
+	}
+	users, err := tx.Users()
+	if err != nil {
+		return n, err
+	}
+	byID := store.UsersByID(users)
+	nodes, err := tx.Nodes()
+	if err != nil {
+		return n, err
+	}
+	for _, x := range nodes {
+		if !x.Key.IsZero() {
+			n.Members = append(n.Members, s.memberOf(x, byID[x.User]))
+		}
+	}
+	log, err := tx.Log()
+	for _, c := range log {
+		n.Log = append(n.Log, changeOf(c))
+	}
+	return n, err
+}
+
+func parseNetwork(text string) (n coord.Network, err error) {
+	err = json.Unmarshal([]byte(text), &n)
+	return n, err
+}
 
 // Key is the identity that machines pin.
 func (s *Server) Key() key.ServerPublic { return s.identity.Public() }

@@ -18,7 +18,7 @@ func (s *Server) netmap(w http.ResponseWriter, r *http.Request, sess *session) e
 			return badRequest("after must be a number")
 		}
 	}
-	st, err := s.hub.open(sess.machine, after)
+	st, err := s.hub.open(r.Context(), sess.machine, after)
 	if err != nil {
 		return err
 	}
@@ -106,7 +106,10 @@ func (lw *lineWriter) first(st *stream) error {
 }
 
 func (lw *lineWriter) deliver(d *state.Delivery) error {
-	if d.Seq <= lw.told {
+	switch {
+	case d.Seq == 0: // its ticket
+		d = &state.Delivery{Seq: lw.last, Body: d.Body}
+	case d.Seq <= lw.told:
 		return nil
 	}
 	return lw.line(d)

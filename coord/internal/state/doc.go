@@ -1,13 +1,17 @@
-// Package state is the network in memory: an event goes in, and what comes out says who must be told what. It is pure:
-// it knows no net, no disk and no clock, and has one owner.
+// Package state is the network in memory: what the store's log says goes in, and what comes out says who must be told
+// what. It is pure: it knows no net, no disk and no clock, and has one owner.
 //
-//	event ──▶ Apply(now, event) ──▶ numbered, kept in a log
+//	log of the store ──▶ Apply(News): numbered changes, and how all that they name is now
 //	                                     │ gathered for some milliseconds by the owner
 //	                               Flush() ──▶ []Delivery: one body, encoded once, and whom it concerns
 //
 //	machine that reconnects ──▶ Since(id, number) ──▶ what came after, or a whole netmap
 //	readers ──▶ View(): an immutable snapshot
 //
-// A change costs in proportion to the machines that are online and may see it. The snapshot's table is copied in
+// All numbers are the store's, so that a State that was just loaded says the same as one that has been there all the
+// time, in this process or another. A machine's number counts only if the log has it: one from a history that was lost
+// (a database restored from a backup, or one that lost its last commits with the power) gets a whole netmap.
+//
+// A change costs in proportion to the machines that follow and may see it. The snapshot's table is copied in
 // pieces (table), so that a change copies little of it whatever the size of the network.
 package state

@@ -4,60 +4,54 @@ import (
 	"time"
 
 	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/internal/policy"
 	"github.com/warren-mesh/warren/coord/key"
 )
 
-// Event is one thing that happened.
-type Event interface{ event() }
+// Network is the whole network at one moment.
+type Network struct {
+	Common  coord.Network
+	Relays  []coord.Relay
+	Members []Member
+	Log     []Change // the newest part of it, up to that number
+}
 
-// Put says that a machine is a node, and how the store knows it. Of Node, what the machine says of itself and
-// what the server sees of it (Disco and all after it) is not taken but where the node is new.
-type Put struct {
-	Machine   key.MachinePublic
+// Member is a node, and what its peers do not see.
+type Member struct {
 	Node      coord.Node
-	Pending   bool // it waits for an admin's approval: nobody sees it, nor it anybody
+	Machine   key.MachinePublic
+	Expired   bool // nobody may see it, nor it anybody
+	Pending   bool // it waits for an admin's approval: the same
 	Ephemeral bool // of no concern here: for who removes it
+
+	TicketUntil time.Time // of its relay ticket; zero: it has none
+	TicketSeq   uint64    // the number under which it got that
 }
 
-// Gone says that a machine is no node any more.
-type Gone struct{ ID coord.NodeID }
+// Kind says what a change is about.
+type Kind int
 
-// Said is what a machine says of itself.
-type Said struct {
-	ID     coord.NodeID
-	Update coord.NodeUpdate
+// The kinds of changes.
+const (
+	NodeChange Kind = iota
+	TicketChange
+	RelaysChange
+	NetworkChange
+	OtherChange // nothing that machines see
+)
+
+// Change is one line of the log.
+type Change struct {
+	Seq  uint64
+	Kind Kind
+	ID   coord.NodeID
+	Was  *policy.Facts // of the node before, where they are others now
 }
 
-// Joined says that a machine follows the netmap. Its epoch is Session's number, which only rises.
-type Joined struct {
-	ID    coord.NodeID
-	Epoch uint64
+// News is what the log says after the number that a State has, and how that is now.
+type News struct {
+	Log     []Change
+	Members []Member // of those that it names; which is not there is no node any more
+	Relays  []coord.Relay
+	Common  coord.Network
 }
-
-// Left says that the stream of this epoch has ended. It changes nothing if there is a newer one.
-type Left struct {
-	ID    coord.NodeID
-	Epoch uint64
-}
-
-// SetTicket gives a machine its relay ticket.
-type SetTicket struct {
-	ID     coord.NodeID
-	Ticket []byte
-	Renew  time.Time // when it should be replaced
-}
-
-// SetRelays says which relays there are.
-type SetRelays struct{ Relays []coord.Relay }
-
-// SetNetwork says what is common to all.
-type SetNetwork struct{ Network coord.Network }
-
-func (Put) event()        {}
-func (Gone) event()       {}
-func (Said) event()       {}
-func (Joined) event()     {}
-func (Left) event()       {}
-func (SetTicket) event()  {}
-func (SetRelays) event()  {}
-func (SetNetwork) event() {}

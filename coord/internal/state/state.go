@@ -2,9 +2,8 @@ package state
 
 import (
 	"encoding/json"
-	"math"
-	"reflect"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/warren-mesh/warren/coord"
@@ -12,275 +11,230 @@ import (
 	"github.com/warren-mesh/warren/coord/key"
 )
 
-// Grace is how long a machine whose stream ended still counts as online: a reconnect is no news to its peers.
-const Grace = 3 * time.Second
-
-// horizon is how many changes the log keeps. A machine that missed more gets a whole netmap, which then costs less.
+// horizon is how many changes are kept of the log, at the least. A machine that missed more gets a whole netmap, which
+// then costs less.
 const horizon = 1 << 16
 
 // entry is a node. It never changes: a change makes another.
 type entry struct {
-	node     coord.Node
-	machine  key.MachinePublic
-	class    policy.Class
-	facts    policy.Facts
-	json     []byte // node, encoded
-	modified uint64 // number of its last change
-	expired  bool   // it is a node, but hidden
-	pending  bool   // the same
-
-	ephemeral bool // as Put said
-
-	epoch uint64    // of its stream; 0: it has none
-	left  time.Time // when its last stream ended, while Grace lasts
-
-	ticket    []byte
-	ticketSeq uint64 // number of the change that brought the ticket; pending while it has none yet
-	renew     time.Time
+	Member
+	class  policy.Class
+	facts  policy.Facts
+	json   []byte // node, encoded
+	ticket []byte // that of TicketUntil, if somebody has needed it yet
 }
 
 // hidden reports whether nobody may see the node, nor it anybody.
-func (e *entry) hidden() bool { return e.expired || e.pending }
-
-// pending is the number of what has none yet: newer than all that anybody has.
-const pending = math.MaxUint64
-
-// change is one line of the log.
-type change struct {
-	seq   uint64
-	id    coord.NodeID
-	facts policy.Facts // as they were, for what is gone
-}
+func (m *Member) hidden() bool { return m.Expired || m.Pending }
 
 // State is the network. It has one owner; see View for readers.
 type State struct {
-	policy  policy.Policy
-	seq     uint64
-	network coord.Network
-	relays  []coord.Relay
-	nodes   table
+	policy policy.Policy
+	seq    uint64
+	common coord.Network
+	relays []coord.Relay
+	nodes  table
 
 	networkSeq, relaysSeq uint64
 
 	byMachine map[key.MachinePublic]coord.NodeID
-	online    map[policy.Class]map[coord.NodeID]struct{}
-	leaving   map[coord.NodeID]struct{}
+	followers map[policy.Class]map[coord.NodeID]struct{}
 	expiry    time.Time // the next; zero: none
 
-	log     []change
-	oldest  uint64 // the log holds all changes after this number
-	touched map[coord.NodeID]policy.Facts
+	log []Change // in order; all after its first
+
+	// What the next Flush tells.
+	touched map[coord.NodeID][]policy.Facts // with what they were
 	tickets map[coord.NodeID]struct{}
-	shared  bool // relays or network changed since the last Flush
+	shared  bool // relays or network
 }
 
-// New makes the state of a network whose last number, before the program started, was last. Nobody can ask for what
-// came before: they get a whole netmap.
-func New(now time.Time, last uint64, network coord.Network, relays []coord.Relay) *State {
+// New makes the state of a network.
+func New(n Network) *State {
 	s := &State{
-		seq: last, network: network, relays: relays,
+		common: n.Common, relays: n.Relays,
 		byMachine: map[key.MachinePublic]coord.NodeID{},
-		online:    map[policy.Class]map[coord.NodeID]struct{}{},
-		leaving:   map[coord.NodeID]struct{}{},
-		touched:   map[coord.NodeID]policy.Facts{},
+		followers: map[policy.Class]map[coord.NodeID]struct{}{},
+		touched:   map[coord.NodeID][]policy.Facts{},
 		tickets:   map[coord.NodeID]struct{}{},
 	}
-	s.oldest = s.next(now)
+	for i := range n.Members {
+		s.put(n.Members[i])
+	}
+	for _, c := range n.Log {
+		s.note(c)
+	}
 	return s
 }
 
-// next numbers a change.
-func (s *State) next(now time.Time) uint64 {
-	s.seq = max(s.seq+1, uint64(max(0, now.UnixMilli())))
-	return s.seq
-}
+// Seq is the number of the last change that is in it.
+func (s *State) Seq() uint64 { return s.seq }
 
-// Apply takes in an event. What follows from it for others is Flush's to say.
-func (s *State) Apply(now time.Time, ev Event) {
-	switch ev := ev.(type) {
-	case Put:
-		s.put(now, ev)
-	case Gone:
-		s.gone(now, ev.ID)
-	case Said:
-		s.said(now, ev)
-	case Joined:
-		s.joined(now, ev)
-	case Left:
-		s.left(now, ev)
-	case SetTicket:
-		s.setTicket(now, ev)
-	case SetRelays:
-		if !reflect.DeepEqual(s.relays, ev.Relays) {
-			s.relays, s.shared = slices.Clone(ev.Relays), true
-			s.relaysSeq = s.next(now)
-		}
-	case SetNetwork:
-		if s.network != ev.Network {
-			s.network, s.shared = ev.Network, true
-			s.networkSeq = s.next(now)
+// Apply takes in what came after Seq. What follows from it for others is Flush's to say.
+func (s *State) Apply(n News) {
+	is := make(map[coord.NodeID]*Member, len(n.Members))
+	for i := range n.Members {
+		is[n.Members[i].Node.ID] = &n.Members[i]
+	}
+	for _, c := range n.Log {
+		s.note(c)
+		switch c.Kind {
+		case NodeChange:
+			was := s.touched[c.ID]
+			if c.Was != nil {
+				was = append(was, *c.Was)
+			}
+			s.touched[c.ID] = was
+			if is[c.ID] == nil {
+				s.remove(c.ID)
+			}
+		case TicketChange:
+		case RelaysChange:
+			s.relays, s.shared = slices.Clone(n.Relays), true
+		case NetworkChange:
+			s.common, s.shared = n.Common, true
+		case OtherChange:
 		}
 	}
+	for i := range n.Members {
+		s.put(n.Members[i])
+	}
 }
 
-// change puts another entry in the place of the old; edit changes its copy.
-func (s *State) change(now time.Time, e *entry, edit func(*entry)) {
-	next := *e
-	edit(&next)
-	if reflect.DeepEqual(next.node, e.node) && next.hidden() == e.hidden() && e.json != nil {
-		s.nodes = s.nodes.with(next.node.ID, &next) // nobody else sees the difference
-		return
+// note takes in a line of the log.
+func (s *State) note(c Change) {
+	s.seq = c.Seq
+	if len(s.log) >= 2*horizon {
+		s.log = append(make([]Change, 0, 2*horizon), s.log[horizon:]...)
 	}
-	next.json, _ = json.Marshal(next.node) // a node holds nothing that cannot be encoded
-	next.facts = policy.FactsOf(&next.node)
-	next.class = s.policy.ClassOf(next.facts)
-	next.modified = s.next(now)
-	s.nodes = s.nodes.with(next.node.ID, &next)
-	s.touch(next.modified, &next)
+	s.log = append(s.log, c)
+	switch c.Kind {
+	case RelaysChange:
+		s.relaysSeq = c.Seq
+	case NetworkChange:
+		s.networkSeq = c.Seq
+	case NodeChange, TicketChange, OtherChange:
+	}
 }
 
-// touch remembers that others have something to hear.
-func (s *State) touch(seq uint64, e *entry) {
-	if len(s.log) >= horizon {
-		s.oldest = s.log[horizon/2-1].seq
-		s.log = append(make([]change, 0, horizon), s.log[horizon/2:]...)
+// put replaces an entry, or makes one.
+func (s *State) put(n Member) {
+	id := n.Node.ID
+	was := s.nodes.get(id)
+	e := &entry{Member: n}
+	e.json, _ = json.Marshal(n.Node) // a node holds nothing that cannot be encoded
+	e.facts = policy.FactsOf(&n.Node)
+	e.class = s.policy.ClassOf(e.facts)
+	if was != nil {
+		if was.TicketUntil.Equal(n.TicketUntil) && was.Node.Key == n.Node.Key {
+			e.ticket = was.ticket
+		}
+		if was.Machine != n.Machine {
+			delete(s.byMachine, was.Machine)
+		}
+		if s.Follows(id) {
+			if was.class != e.class {
+				delete(s.followers[was.class], id)
+				s.follow(e)
+			}
+			if n.TicketSeq > was.TicketSeq {
+				s.tickets[id] = struct{}{}
+			}
+		}
 	}
-	s.log = append(s.log, change{seq, e.node.ID, e.facts})
-	s.touched[e.node.ID] = e.facts
-}
-
-func (s *State) put(now time.Time, ev Put) {
-	e := s.nodes.get(ev.Node.ID)
-	if e == nil {
-		e = &entry{node: coord.Node{ID: ev.Node.ID}, ticketSeq: pending}
-		e.node = ev.Node
-		e.node.Online = false
-	} else if e.machine != ev.Machine {
-		delete(s.byMachine, e.machine)
-	}
-	s.byMachine[ev.Machine] = ev.Node.ID
-	was := e.class
-	s.change(now, e, func(e *entry) {
-		n, old := ev.Node, e.node
-		n.Disco, n.Endpoints, n.Relay, n.Online, n.LastSeen = old.Disco, old.Endpoints, old.Relay, old.Online, old.LastSeen
-		e.node, e.machine = n, ev.Machine
-		e.expired = !n.Expires.IsZero() && !n.Expires.After(now)
-		e.pending, e.ephemeral = ev.Pending, ev.Ephemeral
-	})
-	e = s.nodes.get(ev.Node.ID)
-	if e.epoch != 0 && was != e.class {
-		delete(s.online[was], e.node.ID)
-		s.listen(e)
-	}
-	if x := e.node.Expires; !x.IsZero() && !e.expired && (s.expiry.IsZero() || x.Before(s.expiry)) {
+	s.nodes = s.nodes.with(id, e)
+	s.byMachine[n.Machine] = id
+	if x := n.Node.Expires; !x.IsZero() && !n.Expired && (s.expiry.IsZero() || x.Before(s.expiry)) {
 		s.expiry = x
 	}
 }
 
-func (s *State) gone(now time.Time, id coord.NodeID) {
+func (s *State) remove(id coord.NodeID) {
 	e := s.nodes.get(id)
 	if e == nil {
 		return
 	}
 	s.nodes = s.nodes.with(id, nil)
-	delete(s.byMachine, e.machine)
-	delete(s.online[e.class], id)
-	delete(s.leaving, id)
+	if s.byMachine[e.Machine] == id {
+		delete(s.byMachine, e.Machine)
+	}
+	delete(s.followers[e.class], id)
 	delete(s.tickets, id)
-	s.touch(s.next(now), e)
 }
 
-func (s *State) said(now time.Time, ev Said) {
-	if e := s.nodes.get(ev.ID); e != nil {
-		s.change(now, e, func(e *entry) {
-			u := ev.Update
-			e.node.Disco, e.node.Endpoints, e.node.Relay = u.Disco, slices.Clone(u.Endpoints), u.Relay
-			e.node.OS, e.node.Version = u.OS, u.Version
-		})
+// Follow says that a machine follows the netmap here: Flush tells it what is new from now on.
+func (s *State) Follow(id coord.NodeID) {
+	if e := s.nodes.get(id); e != nil {
+		s.follow(e)
 	}
 }
 
-func (s *State) listen(e *entry) {
-	if s.online[e.class] == nil {
-		s.online[e.class] = map[coord.NodeID]struct{}{}
+func (s *State) follow(e *entry) {
+	if s.followers[e.class] == nil {
+		s.followers[e.class] = map[coord.NodeID]struct{}{}
 	}
-	s.online[e.class][e.node.ID] = struct{}{}
+	s.followers[e.class][e.Node.ID] = struct{}{}
 }
 
-func (s *State) joined(now time.Time, ev Joined) {
-	e := s.nodes.get(ev.ID)
-	if e == nil || ev.Epoch <= e.epoch {
-		return
-	}
-	delete(s.leaving, ev.ID)
-	s.change(now, e, func(e *entry) {
-		e.epoch, e.left = ev.Epoch, time.Time{}
-		e.node.Online, e.node.LastSeen = true, time.Time{}
-	})
-	s.listen(s.nodes.get(ev.ID))
-}
-
-func (s *State) left(now time.Time, ev Left) {
-	e := s.nodes.get(ev.ID)
-	if e == nil || e.epoch != ev.Epoch {
-		return
-	}
-	delete(s.online[e.class], ev.ID)
-	s.leaving[ev.ID] = struct{}{}
-	s.change(now, e, func(e *entry) { e.epoch, e.left = 0, now })
-}
-
-// setTicket: a machine that follows gets the ticket with the next Flush, in a line of its own; any other with its next
-// netmap.
-func (s *State) setTicket(now time.Time, ev SetTicket) {
-	e := s.nodes.get(ev.ID)
+// Follows reports whether a machine follows here.
+func (s *State) Follows(id coord.NodeID) bool {
+	e := s.nodes.get(id)
 	if e == nil {
-		return
+		return false
 	}
-	next := *e
-	next.ticket, next.renew, next.ticketSeq = ev.Ticket, ev.Renew, pending
-	if e.epoch == 0 {
-		next.ticketSeq = s.next(now)
-	} else {
-		s.tickets[ev.ID] = struct{}{}
+	_, ok := s.followers[e.class][id]
+	return ok
+}
+
+// Unfollow says that it follows no more.
+func (s *State) Unfollow(id coord.NodeID) {
+	if e := s.nodes.get(id); e != nil {
+		delete(s.followers[e.class], id)
+		delete(s.tickets, id)
 	}
-	s.nodes = s.nodes.with(ev.ID, &next)
+}
+
+// SetTicket gives the ticket of a machine's TicketUntil, which any server of the network makes alike.
+func (s *State) SetTicket(id coord.NodeID, ticket []byte) {
+	if e := s.nodes.get(id); e != nil {
+		next := *e
+		next.ticket = ticket
+		s.nodes = s.nodes.with(id, &next)
+	}
 }
 
 // Deadline is when Step wants to be called next; zero: never.
-func (s *State) Deadline() time.Time {
-	due := s.expiry
-	for id := range s.leaving {
-		if t := s.nodes.get(id).left.Add(Grace); due.IsZero() || t.Before(due) {
-			due = t
-		}
-	}
-	return due
-}
+func (s *State) Deadline() time.Time { return s.expiry }
 
-// Step does what time alone does: machines go offline, and keys expire. It returns the machines that expired.
+// Step gives the machines whose keys have expired by now; that they have must get into the log.
 func (s *State) Step(now time.Time) (expired []coord.NodeID) {
-	for id := range s.leaving {
-		e := s.nodes.get(id)
-		if now.Before(e.left.Add(Grace)) {
-			continue
-		}
-		delete(s.leaving, id)
-		s.change(now, e, func(e *entry) { e.node.Online, e.node.LastSeen, e.left = false, e.left, time.Time{} })
-	}
 	if s.expiry.IsZero() || now.Before(s.expiry) {
 		return nil
 	}
 	s.expiry = time.Time{}
 	for e := range s.nodes.all() {
-		switch x := e.node.Expires; {
-		case x.IsZero() || e.expired:
+		switch x := e.Node.Expires; {
+		case x.IsZero() || e.Expired:
 		case !x.After(now):
-			s.change(now, e, func(e *entry) { e.expired = true })
-			expired = append(expired, e.node.ID)
+			expired = append(expired, e.Node.ID)
 		case s.expiry.IsZero() || x.Before(s.expiry):
 			s.expiry = x
 		}
 	}
 	return expired
+}
+
+// since gives the changes after a number that the log has.
+func (s *State) since(after uint64) (cs []Change, ok bool) {
+	i := sort.Search(len(s.log), func(i int) bool { return s.log[i].Seq >= after })
+	if i == len(s.log) || s.log[i].Seq != after {
+		return nil, false
+	}
+	return s.log[i+1:], true
+}
+
+// HasTicket reports whether the ticket of a machine's TicketUntil is there.
+func (s *State) HasTicket(id coord.NodeID) bool {
+	e := s.nodes.get(id)
+	return e != nil && e.ticket != nil
 }

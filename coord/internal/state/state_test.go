@@ -3,13 +3,19 @@ package state
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
+	"reflect"
+	"slices"
+	"sort"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/internal/policy"
 	"github.com/warren-mesh/warren/coord/key"
 	"pgregory.net/rapid"
 )
@@ -30,9 +36,8 @@ func machine(id coord.NodeID) key.MachinePublic { return key.MachinePublic{byte(
 
 // follower is a machine with its stream, as the server and the client keep it.
 type follower struct {
-	epoch uint64
-	m     *coord.Netmap // what it has; stays while it is away
-	told  uint64
+	m    *coord.Netmap // what it has; stays while it is away
+	told uint64
 }
 
 func (f *follower) take(t *rapid.T, body []byte, seq uint64, full bool) {
@@ -43,6 +48,9 @@ func (f *follower) take(t *rapid.T, body []byte, seq uint64, full bool) {
 	if !full {
 		prev = f.m.Seq
 	}
+	if seq == 0 {
+		seq = prev
+	}
 	next, err := (&coord.Line{Seq: seq, Prev: prev, Body: body}).Advance(f.m)
 	if err != nil {
 		t.Fatalf("%v in %s", err, body)
@@ -50,26 +58,141 @@ func (f *follower) take(t *rapid.T, body []byte, seq uint64, full bool) {
 	f.m = next
 }
 
+// book is the store: the log, and what is.
+type book struct {
+	now   time.Time
+	log   []Change
+	nodes map[coord.NodeID]Member
+	net   coord.Network
+	relay []coord.Relay
+}
+
+func newBook(now time.Time) *book {
+	b := &book{now: now, nodes: map[coord.NodeID]Member{}, net: network}
+	b.note(OtherChange, 0, nil)
+	return b
+}
+
+func (b *book) note(k Kind, id coord.NodeID, was *policy.Facts) uint64 {
+	seq := uint64(b.now.UnixMilli())
+	if n := len(b.log); n > 0 {
+		seq = max(seq, b.log[n-1].Seq+1)
+	}
+	b.log = append(b.log, Change{Seq: seq, Kind: k, ID: id, Was: was})
+	return seq
+}
+
+// set is a transaction of the store that changes a machine.
+func (b *book) set(m Member) {
+	id := m.Node.ID
+	was, known := b.nodes[id]
+	ticket := !known || was.Node.Key != m.Node.Key || !was.TicketUntil.Equal(m.TicketUntil)
+	m.Expired = !m.Node.Expires.IsZero() && !m.Node.Expires.After(b.now)
+	m.TicketSeq = was.TicketSeq
+	kind := NodeChange
+	if known && was.Expired == m.Expired && reflect.DeepEqual(was.Node, m.Node) {
+		if kind = TicketChange; !ticket {
+			return
+		}
+	}
+	var facts *policy.Facts
+	if old := policy.FactsOf(&was.Node); known && !reflect.DeepEqual(old, policy.FactsOf(&m.Node)) {
+		facts = &old
+	}
+	seq := b.note(kind, id, facts)
+	if ticket {
+		m.TicketSeq = seq
+	}
+	b.nodes[id] = m
+}
+
+func (b *book) remove(id coord.NodeID) {
+	facts := policy.FactsOf(&coord.Node{ID: id, Tags: b.nodes[id].Node.Tags})
+	delete(b.nodes, id)
+	b.note(NodeChange, id, &facts)
+}
+
+// news is what a replica reads that has the number.
+func (b *book) news(after uint64) (n News) {
+	i := sort.Search(len(b.log), func(i int) bool { return b.log[i].Seq > after })
+	n.Log = slices.Clone(b.log[i:])
+	n.Relays, n.Common = b.relay, b.net
+	seen := map[coord.NodeID]bool{}
+	for _, c := range n.Log {
+		if m, ok := b.nodes[c.ID]; ok && !seen[c.ID] {
+			n.Members = append(n.Members, m)
+			seen[c.ID] = true
+		}
+	}
+	return n
+}
+
+// load is what a replica reads that begins.
+func (b *book) load() *State {
+	n := Network{Common: b.net, Relays: b.relay, Log: slices.Clone(b.log)}
+	for _, id := range slices.Sorted(maps.Keys(b.nodes)) {
+		n.Members = append(n.Members, b.nodes[id])
+	}
+	return New(n)
+}
+
 // world drives a State as the hub does.
 type world struct {
+	*book
 	s      *State
-	now    time.Time
-	epoch  uint64
+	never  *State // of a process that never stops, and whom nobody follows
 	online map[coord.NodeID]*follower
 	away   map[coord.NodeID]*follower
 	gone   map[coord.NodeID]bool
 	last   coord.NodeID
 }
 
+// ticket is what any replica makes of a machine's TicketUntil.
+func ticket(m Member) []byte {
+	return fmt.Appendf(nil, "%v until %d", m.Node.Key, m.TicketUntil.Unix())
+}
+
+func (w *world) sign(s *State, id coord.NodeID) {
+	if m, ok := s.View().Member(id); ok && !s.HasTicket(id) && !m.TicketUntil.IsZero() {
+		s.SetTicket(id, ticket(m))
+	}
+}
+
+// hear takes in what is in the book.
+func (w *world) hear() {
+	w.never.Apply(w.news(w.never.Seq()))
+	n := w.news(w.s.Seq())
+	w.s.Apply(n)
+	for _, c := range n.Log {
+		switch m, ok := w.s.View().Member(c.ID); {
+		case !ok:
+			delete(w.online, c.ID)
+		case m.Expired && c.Kind == NodeChange:
+			w.drop(c.ID)
+		case w.online[c.ID] != nil:
+			w.sign(w.s, c.ID)
+		}
+	}
+}
+
+func (w *world) drop(id coord.NodeID) {
+	if f := w.online[id]; f != nil {
+		w.s.Unfollow(id)
+		delete(w.online, id)
+		w.away[id] = f
+	}
+}
+
 func (w *world) flush(t *rapid.T) {
-	w.s.Step(w.now)
-	for _, d := range w.s.Flush(w.now) {
+	w.hear()
+	w.never.Flush()
+	for _, d := range w.s.Flush() {
 		for _, id := range d.To {
 			f := w.online[id]
 			if f == nil {
 				t.Fatalf("machine %d is told something and does not follow", id)
 			}
-			if d.Seq > f.told {
+			if d.Seq == 0 || d.Seq > f.told {
 				f.take(t, d.Body, d.Seq, false)
 			}
 		}
@@ -79,9 +202,6 @@ func (w *world) flush(t *rapid.T) {
 // compare holds each follower's netmap against the whole one.
 func (w *world) compare(t *rapid.T) {
 	for id, f := range w.online {
-		if m, _ := w.s.View().Member(id); m.Expired {
-			continue // its stream is ended
-		}
 		var u coord.Update
 		if err := json.Unmarshal(w.s.View().Full(id), &u); err != nil {
 			t.Fatal(err)
@@ -101,31 +221,53 @@ func (w *world) compare(t *rapid.T) {
 	}
 }
 
-func (w *world) draw(t *rapid.T) coord.NodeID {
-	var ids []coord.NodeID
-	for m := range w.s.View().Members() {
-		ids = append(ids, m.Node.ID)
+// alike holds what this process says against what one says that was never started again.
+func (w *world) alike(t *rapid.T, id coord.NodeID, after uint64) {
+	w.sign(w.never, id)
+	body, seq, full := w.never.Since(id, after)
+	b, s, f := w.s.Since(id, after)
+	if string(b) != string(body) || s != seq || f != full {
+		t.Fatalf("after %d machine %d hears %d %v %s\nand without a restart %d %v %s", after, id, s, f, b, seq, full, body)
 	}
+}
+
+func (w *world) join(t *rapid.T, id coord.NodeID, f *follower) {
+	after := uint64(0)
+	if f.m != nil {
+		after = f.m.Seq
+	}
+	w.s.Follow(id)
+	w.sign(w.s, id)
+	w.alike(t, id, after)
+	body, seq, full := w.s.Since(id, after)
+	f.take(t, body, seq, full)
+	f.told = seq
+	w.online[id] = f
+}
+
+func (w *world) draw(t *rapid.T) coord.NodeID {
+	ids := slices.Sorted(maps.Keys(w.nodes))
 	if len(ids) == 0 {
 		t.Skip("nobody is there")
 	}
 	return rapid.SampledFrom(ids).Draw(t, "id")
 }
 
+// change edits a machine in the book.
+func (w *world) change(t *rapid.T, edit func(m *Member)) {
+	m := w.nodes[w.draw(t)]
+	edit(&m)
+	w.set(m)
+}
+
 func TestWhoeverFollowsHasTheWholeNetmap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := &world{
-			now: time.UnixMilli(1_700_000_000_000), online: map[coord.NodeID]*follower{}, away: map[coord.NodeID]*follower{},
-			gone: map[coord.NodeID]bool{},
+			book:   newBook(time.UnixMilli(1_700_000_000_000)),
+			online: map[coord.NodeID]*follower{}, away: map[coord.NodeID]*follower{}, gone: map[coord.NodeID]bool{},
 		}
-		w.s = New(w.now, 5, network, nil)
-		drop := func(id coord.NodeID) {
-			if f := w.online[id]; f != nil {
-				w.s.Apply(w.now, Left{ID: id, Epoch: f.epoch})
-				delete(w.online, id)
-				w.away[id] = f
-			}
-		}
+		w.s, w.never = w.load(), w.load()
+		number := func(what string) coord.RelayID { return coord.RelayID(rapid.IntRange(0, 3).Draw(t, what)) }
 		t.Repeat(map[string]func(*rapid.T){
 			"a new machine": func(t *rapid.T) {
 				w.last++
@@ -133,66 +275,76 @@ func TestWhoeverFollowsHasTheWholeNetmap(t *testing.T) {
 				if rapid.Bool().Draw(t, "expires") {
 					n.Expires = w.now.Add(time.Minute)
 				}
-				w.s.Apply(w.now, Put{Machine: machine(w.last), Node: n})
+				w.set(Member{Machine: machine(w.last), Node: n})
 			},
 			"changed": func(t *rapid.T) {
-				id := w.draw(t)
-				n := node(id)
-				n.Tags = []string{fmt.Sprint(rapid.IntRange(0, 3).Draw(t, "tag"))}
-				w.s.Apply(w.now, Put{Machine: machine(id), Node: n})
+				w.change(t, func(m *Member) { m.Node.Tags = []string{fmt.Sprint(number("tag"))} })
+			},
+			"logs in again": func(t *rapid.T) {
+				w.change(t, func(m *Member) { m.Node.Expires = w.now.Add(time.Minute); m.Node.Key[5]++ })
 			},
 			"removed": func(t *rapid.T) {
 				id := w.draw(t)
-				delete(w.online, id)
 				delete(w.away, id)
 				w.gone[id] = true
-				w.s.Apply(w.now, Gone{ID: id})
+				w.remove(id)
 			},
-			"says": func(t *rapid.T) {
-				w.s.Apply(w.now, Said{ID: w.draw(t), Update: coord.NodeUpdate{Relay: coord.RelayID(rapid.IntRange(0, 3).Draw(t, "relay"))}})
+			"says":   func(t *rapid.T) { w.change(t, func(m *Member) { m.Node.Relay = number("relay") }) },
+			"online": func(t *rapid.T) { w.change(t, func(m *Member) { m.Node.Online = !m.Node.Online }) },
+			"ticket": func(t *rapid.T) {
+				w.change(t, func(m *Member) { m.TicketUntil = w.now.Add(time.Duration(number("hours")) * time.Hour) })
 			},
+			"relays": func(t *rapid.T) {
+				w.relay = make([]coord.Relay, number("relays"))
+				w.note(RelaysChange, 0, nil)
+			},
+			"network": func(t *rapid.T) {
+				w.net.Name = fmt.Sprint("n", number("name"))
+				w.note(NetworkChange, 0, nil)
+			},
+			"hears": func(*rapid.T) { w.hear() },
 			"joins": func(t *rapid.T) {
 				id := w.draw(t)
-				if m, _ := w.s.View().Member(id); m.Expired {
+				w.hear()
+				m := w.nodes[id]
+				if x := m.Node.Expires; !x.IsZero() && !x.After(w.now) {
 					t.Skip("refused")
 				}
 				f := w.away[id]
-				if old := w.online[id]; old != nil { // its old stream ends later, or never
+				if old := w.online[id]; old != nil {
+					w.drop(id)
 					f = old
 				}
 				if f == nil || rapid.IntRange(0, 4).Draw(t, "afresh") == 0 {
 					f = &follower{}
 				}
 				delete(w.away, id)
-				w.epoch++
-				f.epoch = w.epoch
-				after := uint64(0)
-				if f.m != nil {
-					after = f.m.Seq
+				w.join(t, id, f) // also one that the log says has expired, by a clock that was wrong
+			},
+			"the store learns that a key has not expired": func(t *rapid.T) { w.set(w.nodes[w.draw(t)]) },
+			"leaves": func(t *rapid.T) { w.drop(w.draw(t)) },
+			"restart": func(t *rapid.T) {
+				was := w.online
+				w.online = map[coord.NodeID]*follower{}
+				w.s = w.load()
+				w.never.Apply(w.news(w.never.Seq()))
+				for _, id := range slices.Sorted(maps.Keys(was)) {
+					switch m, ok := w.nodes[id]; {
+					case !ok:
+					case m.Expired || rapid.Bool().Draw(t, "stays away"):
+						w.away[id] = was[id]
+					default:
+						w.join(t, id, was[id])
+					}
 				}
-				w.s.Apply(w.now, Joined{ID: id, Epoch: w.epoch})
-				body, seq, full := w.s.Since(id, after)
-				f.take(t, body, seq, full)
-				f.told = seq
-				w.online[id] = f
-			},
-			"leaves": func(t *rapid.T) { drop(w.draw(t)) },
-			"an old stream ends": func(t *rapid.T) {
-				id := w.draw(t)
-				if f := w.online[id]; f != nil && f.epoch > 1 {
-					w.s.Apply(w.now, Left{ID: id, Epoch: f.epoch - 1})
-				}
-			},
-			"ticket": func(t *rapid.T) {
-				w.s.Apply(w.now, SetTicket{ID: w.draw(t), Ticket: []byte{rapid.Byte().Draw(t, "ticket")}})
-			},
-			"relays": func(t *rapid.T) {
-				w.s.Apply(w.now, SetRelays{Relays: make([]coord.Relay, rapid.IntRange(0, 2).Draw(t, "relays"))})
 			},
 			"time": func(t *rapid.T) {
-				w.now = w.now.Add(time.Duration(rapid.IntRange(-1000, 40_000).Draw(t, "ms")) * time.Millisecond)
+				w.now = w.now.Add(time.Duration(rapid.IntRange(-60_000, 60_000).Draw(t, "ms")) * time.Millisecond)
 				for _, id := range w.s.Step(w.now) {
-					drop(id)
+					w.drop(id)
+					if m, ok := w.nodes[id]; ok {
+						w.set(m)
+					}
 				}
 			},
 			"flush": func(t *rapid.T) { w.flush(t); w.compare(t) },
@@ -202,61 +354,75 @@ func TestWhoeverFollowsHasTheWholeNetmap(t *testing.T) {
 	})
 }
 
-func TestAnOldStreamsEndIsNoNews(t *testing.T) {
-	now := time.UnixMilli(1_700_000_000_000)
-	s := New(now, 0, network, nil)
-	s.Apply(now, Put{Machine: machine(1), Node: node(1)})
-	s.Apply(now, Joined{ID: 1, Epoch: 1})
-	s.Apply(now, Joined{ID: 1, Epoch: 2})
-	s.Apply(now, Left{ID: 1, Epoch: 1})
-	now = now.Add(time.Hour)
-	s.Step(now)
-	if m, _ := s.View().Member(1); !m.Node.Online {
-		t.Error("the end of its first stream made it offline while the second lasts")
-	}
-	s.Apply(now, Left{ID: 1, Epoch: 2})
-	if m, _ := s.View().Member(1); !m.Node.Online {
-		t.Error("it counts as offline at once: every reconnect would be news")
-	}
-	s.Step(now.Add(Grace))
-	if m, _ := s.View().Member(1); m.Node.Online || !m.Node.LastSeen.Equal(now) {
-		t.Errorf("after the grace it is %+v", m.Node)
+// small is a network of two.
+func small() (*book, *State) {
+	b := newBook(time.UnixMilli(1_700_000_000_000))
+	b.set(Member{Machine: machine(1), Node: node(1)})
+	b.set(Member{Machine: machine(2), Node: node(2)})
+	return b, b.load()
+}
+
+func TestOnlyNumbersOfTheLogAreFollowedOn(t *testing.T) {
+	b, s := small()
+	have := s.Seq()
+	b.now = b.now.Add(time.Hour)
+	b.set(Member{Machine: machine(2), Node: coord.Node{ID: 2, Name: "new"}})
+	s.Apply(b.news(have))
+	for after, want := range map[uint64]bool{0: true, have: false, have + 1: true, s.Seq() - 1: true, s.Seq(): false, s.Seq() + 1: true, 1 << 62: true} {
+		if body, _, full := s.Since(1, after); full != want || (body == nil) != (after == s.Seq()) {
+			t.Errorf("after %d, where the log has %d and %d: whole %v, %d bytes", after, have, s.Seq(), full, len(body))
+		}
 	}
 }
 
-func TestNumbersRiseOverRestartsAndClocks(t *testing.T) {
-	now := time.UnixMilli(1000)
-	s := New(now, 5000, network, nil) // a clock that was set back
-	before := s.View().Seq
-	s.Apply(now, Put{Machine: machine(1), Node: node(1)})
-	if s.View().Seq <= before || before <= 5000 {
-		t.Errorf("numbers %d, then %d", before, s.View().Seq)
+func TestWhoCouldSeeAMachineHearsThatItIsGone(t *testing.T) {
+	b, s := small()
+	have := s.Seq()
+	b.remove(2)
+	s.Apply(b.news(have))
+	if body, _, _ := s.Since(1, have); string(body) != `{"changes":[{"remove":2}]}` {
+		t.Errorf("it hears %s", body)
 	}
-	if _, _, full := s.Since(1, 4000); !full {
-		t.Error("what came before the start is known")
+}
+
+func TestATicketReachesWhoeverBreaksOffMeanwhile(t *testing.T) {
+	b, s := small()
+	s.Follow(1)
+	have := s.Seq()
+	m := b.nodes[1]
+	m.TicketUntil = b.now.Add(time.Hour)
+	b.set(m)
+	b.set(Member{Machine: machine(2), Node: coord.Node{ID: 2, Name: "new"}})
+	s.Apply(b.news(have))
+	s.SetTicket(1, []byte("ticket"))
+	ds := s.Flush()
+	if len(ds) != 2 || ds[0].Seq != 0 || ds[1].Seq != s.Seq() {
+		t.Fatalf("it is told %+v", ds)
 	}
-	if _, _, full := s.Since(1, 1<<62); !full {
-		t.Error("a number from the future was taken")
+	if body, _, _ := s.Since(1, have); !strings.Contains(string(body), `"ticket":`) { // it has the first line, and not the second
+		t.Errorf("it hears %s", body)
+	}
+	if body, _, _ := s.Since(1, s.Seq()); body != nil { // it has both
+		t.Errorf("it hears %s", body)
 	}
 }
 
 func TestAMachineThatMissedTooMuchGetsTheWholeNetmap(t *testing.T) {
-	now := time.UnixMilli(1000)
-	s := New(now, 0, network, nil)
-	s.Apply(now, Put{Machine: machine(1), Node: node(1)})
-	s.Apply(now, Put{Machine: machine(2), Node: node(2)})
-	start := s.View().Seq
-	for i := range horizon + 1 {
-		s.Apply(now, Said{ID: 2, Update: coord.NodeUpdate{Relay: coord.RelayID(i%2 + 1)}})
+	b, s := small()
+	have := s.Seq()
+	for range 2*horizon + 1 {
+		b.now = b.now.Add(time.Millisecond)
+		b.note(OtherChange, 0, nil)
 	}
-	if len(s.log) > horizon {
+	s.Apply(b.news(have))
+	if len(s.log) > 2*horizon {
 		t.Errorf("the log has %d entries", len(s.log))
 	}
-	if _, _, full := s.Since(1, start); !full {
+	if _, _, full := s.Since(1, have); !full {
 		t.Error("changes that the log has lost were given as none")
 	}
-	if body, _, full := s.Since(1, s.View().Seq-1); full || len(body) == 0 {
-		t.Error("the last change is not in the log")
+	if body, _, full := s.Since(1, b.log[len(b.log)-horizon].Seq); full || len(body) != 0 {
+		t.Error("it has forgotten too much")
 	}
 }
 
@@ -264,21 +430,20 @@ func TestAMachineThatMissedTooMuchGetsTheWholeNetmap(t *testing.T) {
 func BenchmarkChange(b *testing.B) {
 	for _, size := range []int{100, 1000, 10000} {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
-			now := time.UnixMilli(1000)
-			s := New(now, 0, network, nil)
+			book := newBook(time.UnixMilli(1000))
 			for id := range coord.NodeID(size) {
-				s.Apply(now, Put{Machine: machine(id + 1), Node: node(id + 1)})
+				book.set(Member{Machine: machine(id + 1), Node: node(id + 1)})
 			}
+			s := book.load()
 			for id := range coord.NodeID(10) {
-				s.Apply(now, Joined{ID: id + 1, Epoch: uint64(id + 1)})
+				s.Follow(id + 1)
 			}
-			s.Flush(now)
 			b.ReportAllocs()
-			i := 0
-			for b.Loop() {
-				i++
-				s.Apply(now, Said{ID: 50, Update: coord.NodeUpdate{Relay: coord.RelayID(i%2 + 1)}})
-				s.Flush(now)
+			m := book.nodes[50]
+			for seq := s.Seq() + 1; b.Loop(); seq++ {
+				m.Node.Relay = coord.RelayID(seq%2 + 1)
+				s.Apply(News{Log: []Change{{Seq: seq, ID: 50}}, Members: []Member{m}})
+				s.Flush()
 			}
 		})
 	}

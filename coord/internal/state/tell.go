@@ -2,10 +2,9 @@ package state
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
-	"sort"
 	"strconv"
-	"time"
 
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/internal/policy"
@@ -14,28 +13,23 @@ import (
 // Delivery is one body for all whom it concerns. A machine that already has Seq needs it no more.
 type Delivery struct {
 	To   []coord.NodeID
-	Seq  uint64
+	Seq  uint64 // 0: the number that the machine has; there is nothing numbered in it
 	Body []byte // a coord.Update
 }
 
 // Flush says who must be told what since the last Flush. Of a machine only its last state is told.
-func (s *State) Flush(now time.Time) []Delivery {
+func (s *State) Flush() []Delivery {
 	var out []Delivery
-	if len(s.touched) > 0 || s.shared {
-		for class, viewers := range s.online {
-			out = append(out, s.tell(class, viewers)...)
+	// Tickets come first, and under no number of their own: a machine that gets its ticket and then breaks off gets it
+	// once more, with what the others were told.
+	for id := range s.tickets {
+		if e := s.nodes.get(id); e.ticket != nil {
+			out = append(out, Delivery{To: []coord.NodeID{id}, Body: append(append([]byte(`{"changes":[{"ticket":`), encode(e.ticket)...), "}]}"...)})
 		}
 	}
-	// Tickets come after, with a number of their own: a machine that has it has all of the above.
-	if len(s.tickets) > 0 {
-		seq := s.next(now)
-		for id := range s.tickets {
-			e := *s.nodes.get(id)
-			e.ticketSeq = seq
-			s.nodes = s.nodes.with(id, &e)
-			if e.epoch != 0 && !e.hidden() {
-				out = append(out, Delivery{To: []coord.NodeID{id}, Seq: seq, Body: s.changes(&e, nil, seq-1)})
-			}
+	if len(s.touched) > 0 || s.shared {
+		for class, viewers := range s.followers {
+			out = append(out, s.tell(class, viewers)...)
 		}
 	}
 	clear(s.touched)
@@ -52,26 +46,29 @@ func (s *State) tell(class policy.Class, viewers map[coord.NodeID]struct{}) []De
 	if s.shared {
 		since = 0
 	}
-	for id, facts := range s.touched {
+	for id, was := range s.touched {
 		switch _, viewing := viewers[id]; {
-		case s.policy.Sees(class, facts):
+		case s.concerns(class, id, was):
 			ids = append(ids, id)
 		case viewing: // it sees itself, whatever the policy says
-			e := s.nodes.get(id)
+			e := &entry{Member: Member{Node: coord.Node{ID: id}}, class: class}
 			out = append(out, Delivery{To: []coord.NodeID{id}, Seq: s.seq, Body: s.changes(e, []coord.NodeID{id}, since)})
 		}
 	}
 	if len(viewers) == 0 || (len(ids) == 0 && !s.shared) {
 		return out
 	}
-	to := make([]coord.NodeID, 0, len(viewers))
-	for id := range viewers {
-		if e := s.nodes.get(id); !e.hidden() {
-			to = append(to, id)
-		}
+	// All of them, also one that counts as expired until the log says otherwise: it has not been refused.
+	to := slices.Collect(maps.Keys(viewers))
+	return append(out, Delivery{To: to, Seq: s.seq, Body: s.changes(&entry{class: class}, ids, since)})
+}
+
+// concerns reports whether machines of the class see the node, or saw it as it was.
+func (s *State) concerns(class policy.Class, id coord.NodeID, was []policy.Facts) bool {
+	if e := s.nodes.get(id); e != nil && s.policy.Sees(class, e.facts) {
+		return true
 	}
-	body := s.changes(&entry{class: class}, ids, since)
-	return append(out, Delivery{To: to, Seq: s.seq, Body: body})
+	return slices.ContainsFunc(was, func(f policy.Facts) bool { return s.policy.Sees(class, f) })
 }
 
 // Since gives what machine id, which has the number after, must hear, and the number that it then has. The body is
@@ -81,20 +78,29 @@ func (s *State) Since(id coord.NodeID, after uint64) (body []byte, seq uint64, f
 	if e == nil {
 		return nil, s.seq, false
 	}
-	if after < s.oldest || after > s.seq {
+	missed, known := s.since(after)
+	if !known {
 		return s.View().Full(id), s.seq, true
 	}
-	from := sort.Search(len(s.log), func(i int) bool { return s.log[i].seq > after })
-	seen := make(map[coord.NodeID]struct{}, len(s.log)-from)
+	concerned := make(map[coord.NodeID]bool, len(missed))
 	var ids []coord.NodeID
-	for _, c := range s.log[from:] {
-		if _, twice := seen[c.id]; twice || !(c.id == id || s.policy.Sees(e.class, c.facts)) {
+	for _, c := range missed {
+		if c.Kind != NodeChange {
 			continue
 		}
-		seen[c.id] = struct{}{}
-		ids = append(ids, c.id)
+		concerns, twice := concerned[c.ID]
+		if !twice {
+			concerns = c.ID == id || s.concerns(e.class, c.ID, nil)
+		}
+		if c.Was != nil && !concerns {
+			concerns = s.policy.Sees(e.class, *c.Was)
+		}
+		if concerns && !concerned[c.ID] {
+			ids = append(ids, c.ID)
+		}
+		concerned[c.ID] = concerns
 	}
-	if len(ids) == 0 && s.networkSeq <= after && s.relaysSeq <= after && (e.ticket == nil || e.ticketSeq <= after) {
+	if len(ids) == 0 && s.networkSeq <= after && s.relaysSeq <= after && (e.ticket == nil || e.TicketSeq <= after) {
 		return nil, s.seq, false
 	}
 	return s.changes(e, ids, after), s.seq, false
@@ -121,12 +127,12 @@ func (s *State) changes(viewer *entry, ids []coord.NodeID, after uint64) []byte 
 		}
 	}
 	if s.networkSeq > after {
-		add("network", encode(s.network))
+		add("network", encode(s.common))
 	}
 	if s.relaysSeq > after {
 		add("relays", encode(relaysOf(s.relays)))
 	}
-	if viewer.ticket != nil && viewer.ticketSeq > after {
+	if viewer.ticket != nil && viewer.TicketSeq > after {
 		add("ticket", encode(viewer.ticket))
 	}
 	for _, id := range ids {
@@ -139,7 +145,7 @@ func (s *State) changes(viewer *entry, ids []coord.NodeID, after uint64) []byte 
 
 // visible reports whether the viewer may see the node, which may be nil.
 func (s *State) visible(viewer, e *entry) bool {
-	return e != nil && !e.hidden() && (e.node.ID == viewer.node.ID || s.policy.Sees(viewer.class, e.facts))
+	return e != nil && !e.hidden() && (e.Node.ID == viewer.Node.ID || s.policy.Sees(viewer.class, e.facts))
 }
 
 // relaysOf makes no relays an empty list: no list would say that nothing has changed.

@@ -3,7 +3,6 @@ package state
 import (
 	"iter"
 	"strconv"
-	"time"
 
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/internal/policy"
@@ -19,19 +18,9 @@ type View struct {
 	nodes   table
 }
 
-// Member is a node and what its peers do not see.
-type Member struct {
-	Node      coord.Node
-	Machine   key.MachinePublic
-	Expired   bool
-	Pending   bool // it waits for an admin's approval
-	Ephemeral bool
-	Renew     time.Time // when its relay ticket should be replaced; zero: it has none
-}
-
 // View gives the network as it is now.
 func (s *State) View() *View {
-	return &View{Seq: s.seq, Network: s.network, Relays: s.relays, policy: s.policy, nodes: s.nodes}
+	return &View{Seq: s.seq, Network: s.common, Relays: s.relays, policy: s.policy, nodes: s.nodes}
 }
 
 // ByMachine finds the node of a machine.
@@ -40,11 +29,7 @@ func (s *State) ByMachine(m key.MachinePublic) (Member, bool) {
 	if !ok {
 		return Member{}, false
 	}
-	return s.nodes.get(id).member(), true
-}
-
-func (e *entry) member() Member {
-	return Member{Node: e.node, Machine: e.machine, Expired: e.expired, Pending: e.pending, Ephemeral: e.ephemeral, Renew: e.renew}
+	return s.nodes.get(id).Member, true
 }
 
 // Len counts the nodes.
@@ -54,7 +39,7 @@ func (v *View) Len() int { return v.nodes.count }
 func (v *View) Members() iter.Seq[Member] {
 	return func(yield func(Member) bool) {
 		for e := range v.nodes.all() {
-			if !yield(e.member()) {
+			if !yield(e.Member) {
 				return
 			}
 		}
@@ -64,7 +49,7 @@ func (v *View) Members() iter.Seq[Member] {
 // Member finds a node.
 func (v *View) Member(id coord.NodeID) (Member, bool) {
 	if e := v.nodes.get(id); e != nil {
-		return e.member(), true
+		return e.Member, true
 	}
 	return Member{}, false
 }

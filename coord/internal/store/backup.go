@@ -128,7 +128,7 @@ func dumpPostgres(ctx context.Context, from *sql.DB, version int64, all migratio
 		return err
 	}
 	defer func() { _ = dst.Rollback() }()
-	if err := copyAll(&tx{ctx, src, true}, &tx{ctx, dst, false}); err != nil {
+	if err := copyAll(&tx{ctx: ctx, t: src, numbered: true}, &tx{ctx: ctx, t: dst}); err != nil {
 		return err
 	}
 	return dst.Commit()
@@ -199,7 +199,9 @@ func Unpack(ctx context.Context, from, work string) (files map[string][]byte, er
 	if err != nil {
 		return nil, err
 	}
-	return files, d.Close()
+	// Numbers may have been given since the backup was made: the next ones are well beyond.
+	_, err = d.write.ExecContext(ctx, "UPDATE numbers SET born = ''")
+	return files, errors.Join(err, d.Close())
 }
 
 // unpack takes the files out of the working copy.
@@ -291,18 +293,22 @@ func installPostgres(ctx context.Context, work string, p Place) (err error) {
 		return err
 	}
 	defer func() { _ = src.Rollback() }()
-	dst, id, err := d.begin(ctx)
+	dst, err := d.write.BeginTx(ctx, nil)
 	if err != nil {
 		return translate(err)
 	}
 	defer func() { _ = dst.Rollback() }()
-	from, to := &tx{ctx, src, false}, &tx{ctx, dst, true}
+	from, to := &tx{ctx: ctx, t: src}, &tx{ctx: ctx, t: dst, numbered: true}
+	id, err := one(to, func(r row) (s string, err error) { return s, r.Scan(&s) }, "SELECT pg_current_xact_id()::text FROM numbers FOR UPDATE")
+	if err != nil {
+		return err
+	}
 	tables, err := from.tables()
 	if err != nil {
 		return err
 	}
 	for _, table := range tables {
-		if n, err := one(to, count, "SELECT count(*) FROM "+quote(table)); err != nil || n > 0 {
+		if n, err := one(to, count, "SELECT count(*) FROM "+quote(table)); err != nil || n > 0 && table != tableNumbers {
 			return errors.Join(err, fmt.Errorf("the PostgreSQL database: %w", ErrNotEmpty))
 		}
 	}
@@ -311,6 +317,9 @@ func installPostgres(ctx context.Context, work string, p Place) (err error) {
 	}
 	return translate(d.outcome(id, dst.Commit()))
 }
+
+// tableNumbers has its one row from the beginning.
+const tableNumbers = "numbers"
 
 // tables are ours, of an SQLite database, in the order in which they were made: what refers to another comes later.
 func (t *tx) tables() ([]string, error) {
@@ -354,6 +363,11 @@ func copyAll(from, to *tx) error {
 func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
 func copyTable(from, to *tx, table string, columns []string) (err error) {
+	if table == tableNumbers {
+		if _, err := to.exec("DELETE FROM " + quote(table)); err != nil {
+			return err
+		}
+	}
 	quoted := make([]string, len(columns))
 	for i, c := range columns {
 		quoted[i] = quote(c)

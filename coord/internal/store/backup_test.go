@@ -58,6 +58,12 @@ func fill(t *testing.T, s Store) {
 		if _, err := tx.AddInvitation(Invitation{Hash: hash, Role: account.Admin, User: user, Created: start, Expires: start}); err != nil {
 			return err
 		}
+		if _, err := tx.AddReplica(start); err != nil {
+			return err
+		}
+		if err := tx.AddLogin(Login{Hash: hash, Machine: key.MachinePublic{7}, Asked: "{}", Started: start, Expires: start}); err != nil {
+			return err
+		}
 		if _, err := tx.PutRelay(coord.Relay{Name: "r", Key: key.RelayPublic{1}, UDP: "u:1"}); err != nil {
 			return err
 		}
@@ -197,7 +203,7 @@ func everyTableHasRows(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 	defer func() { _ = x.Rollback() }()
-	in := &tx{t.Context(), x, false}
+	in := &tx{ctx: t.Context(), t: x}
 	tables, err := in.tables()
 	if err != nil {
 		t.Fatal(err)
@@ -349,7 +355,7 @@ func TestBothHaveTheSameTables(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = x.Rollback() }()
-		all, err := many(&tx{t.Context(), x, false}, func(r row) (s string, err error) { return s, r.Scan(&s) }, query)
+		all, err := many(&tx{ctx: t.Context(), t: x}, func(r row) (s string, err error) { return s, r.Scan(&s) }, query)
 		if err != nil {
 			t.Fatal(err)
 		}

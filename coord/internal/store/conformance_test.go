@@ -28,7 +28,8 @@ func conform(t *testing.T, open func() Store) {
 	for name, run := range map[string]func(*testing.T, Store){
 		"hostile text": testHostileText,
 		"nodes":        testNodes, "keys": testKeys, "users": testUsers, "owners": testOwners,
-		"invitations": testInvitations, "sessions": testWebSessions, "sign-ins": testSignIns, "relays": testRelays, "a failed write": testFailedWrite, "audit": testAudit,
+		"invitations": testInvitations, "sessions": testWebSessions, "sign-ins": testSignIns, "relays": testRelays, "audit": testAudit,
+		"log": testLog, "following": testFollowing, "replicas": testReplicas, "logins": testLogins, "a failed write": testFailedWrite,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := open()
@@ -85,9 +86,9 @@ func testNodes(t *testing.T, s Store) {
 		clash(&o)
 		wants(t, s.Write(t.Context(), func(tx Tx) error { _, err := tx.AddNode(o); return err }), ErrTaken)
 	}
-	soft := Soft{ID: n.ID, LastSeen: start.Add(time.Minute), Said: coord.NodeUpdate{
+	said := coord.NodeUpdate{
 		OS: "bsd", Relay: 2, Endpoints: []coord.Endpoint{{Addr: netip.MustParseAddrPort("192.0.2.1:1"), Kind: coord.EndpointLocal}},
-	}}
+	}
 	do(t, s, func(tx Tx) error {
 		n.Pending, n.Ephemeral, n.Lasting = false, false, false
 		err := tx.SetNode(n)
@@ -99,15 +100,19 @@ func testNodes(t *testing.T, s Store) {
 	do(t, s, func(tx Tx) error {
 		_, err1 := tx.AddNode(out1)
 		_, err2 := tx.AddNode(out2)
-		return errors.Join(tx.SetSoft(soft), err1, err2)
+		_, err3 := tx.SetSoft(Soft{ID: n.ID, Said: &said})
+		return errors.Join(err1, err2, err3)
 	})
-	n.LastSeen, n.Said, n.OS, n.Version = soft.LastSeen, soft.Said, "bsd", ""
+	n.Said, n.OS, n.Version = said, "bsd", ""
 	do(t, s, func(tx Tx) error {
 		for name, find := range map[string]func() (Node, error){
 			"machine": func() (Node, error) { return tx.NodeByMachine(n.Machine) }, "key": func() (Node, error) { return tx.NodeByKey(n.Key) },
 			"id": func() (Node, error) { return tx.Node(n.ID) },
 		} {
 			got, err := find()
+			if n.TicketSeq = got.TicketSeq; n.TicketSeq == 0 {
+				t.Error("its ticket has no number")
+			}
 			if d := cmp.Diff(n, got, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); err != nil || d != "" {
 				t.Errorf("by %s: %v\n%s", name, err, d)
 			}
@@ -156,7 +161,8 @@ func testHostileText(t *testing.T, s Store) {
 		if err != nil {
 			return err
 		}
-		return tx.SetSoft(Soft{ID: id, Said: coord.NodeUpdate{OS: "a\x00b", Version: "\xff'\"?$1"}})
+		_, err = tx.SetSoft(Soft{ID: id, Said: &coord.NodeUpdate{OS: "a\x00b", Version: "\xff'\"?$1"}})
+		return err
 	})
 }
 
@@ -303,6 +309,7 @@ func TestSQLite(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		s.SetClock(func() time.Time { return start })
 		return s
 	})
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {

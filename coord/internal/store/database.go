@@ -5,36 +5,58 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // maxGroup is how many waiting writes share one transaction, and so one flush of the disk.
 const maxGroup = 256
 
-// Database is a Store in SQL. The process that opens it is the only writer.
+// Database is a Store in SQL.
 type Database struct {
 	// fixed
 	read     *sql.DB
 	write    *sql.DB       // one connection
 	numbered bool          // PostgreSQL: placeholders are $1, $2, …
 	patience time.Duration // for one transaction; 0: without end, as the disk is here
+	run      string        // of the host, where the database is a file
+	now      func() time.Time
+	news     chan struct{}  // nil: nobody else writes
+	ears     sync.WaitGroup // of who hears them
+	deafen   func()
 
-	queue  chan *job
-	stop   chan struct{}
-	done   chan struct{}
-	closed sync.Once
+	// owned by writer
+	relaxed bool // SQLite's commits do not wait for the platter
+	logged  int  // changes since the log was pruned
+
+	committed atomic.Uint64
+	queue     chan *job
+	stop      chan struct{}
+	done      chan struct{}
+	closed    sync.Once
 }
 
 type job struct {
 	ctx   context.Context //nolint:containedctx // it lives as long as the call of Write that waits for it
 	fn    func(Tx) error
+	soft  bool
 	reply chan error
 }
 
 func newDatabase() *Database {
-	return &Database{queue: make(chan *job), stop: make(chan struct{}), done: make(chan struct{})}
+	return &Database{run: bootID(), now: time.Now, deafen: func() {}, queue: make(chan *job), stop: make(chan struct{}), done: make(chan struct{})}
 }
+
+// SetClock replaces the clock that numbers changes. It is called before the first Write.
+func (d *Database) SetClock(now func() time.Time) { d.now = now }
+
+// Committed implements Store.
+func (d *Database) Committed() uint64 { return d.committed.Load() }
+
+// News implements Store.
+func (d *Database) News() <-chan struct{} { return d.news }
 
 // Close waits for the writes that are under way.
 func (d *Database) Close() error {
@@ -42,6 +64,8 @@ func (d *Database) Close() error {
 	d.closed.Do(func() {
 		close(d.stop)
 		<-d.done
+		d.deafen()
+		d.ears.Wait()
 		err = errors.Join(d.read.Close(), d.write.Close())
 	})
 	return err
@@ -54,7 +78,7 @@ func (d *Database) Read(ctx context.Context, fn func(Tx) error) error {
 		return translate(err)
 	}
 	defer func() { _ = t.Rollback() }()
-	return translate(fn(&tx{ctx, t, d.numbered}))
+	return translate(fn(&tx{ctx: ctx, t: t, numbered: d.numbered}))
 }
 
 // reading are the options of a transaction that sees one state from its first statement to its last.
@@ -68,12 +92,20 @@ func (d *Database) reading() *sql.TxOptions {
 
 // Write implements Store.
 func (d *Database) Write(ctx context.Context, fn func(Tx) error) error {
-	j := &job{ctx: ctx, fn: fn, reply: make(chan error, 1)}
+	return d.do(&job{ctx: ctx, fn: fn, reply: make(chan error, 1)})
+}
+
+// WriteSoft implements Store.
+func (d *Database) WriteSoft(ctx context.Context, fn func(Tx) error) error {
+	return d.do(&job{ctx: ctx, fn: fn, soft: true, reply: make(chan error, 1)})
+}
+
+func (d *Database) do(j *job) error {
 	select {
 	case d.queue <- j:
 		return <-j.reply // never given up half-way: the caller must know whether it is on disk
-	case <-ctx.Done():
-		return ctx.Err()
+	case <-j.ctx.Done():
+		return j.ctx.Err()
 	case <-d.stop:
 		return errors.New("the store is closed")
 	}
@@ -112,7 +144,8 @@ func (d *Database) commit(group []*job) {
 		ctx = limited
 	}
 	results := make([]error, len(group))
-	t, id, err := d.begin(ctx)
+	relaxed := !slices.ContainsFunc(group, func(j *job) bool { return !j.soft })
+	t, err := d.begin(ctx, relaxed)
 	if err == nil {
 		for i, j := range group {
 			if results[i] = d.within(ctx, t, j); errors.Is(results[i], errBroken) {
@@ -121,8 +154,9 @@ func (d *Database) commit(group []*job) {
 			}
 		}
 		if err == nil {
-			err = d.outcome(id, t.Commit())
-		} else {
+			err = d.finish(ctx, t)
+		}
+		if err != nil {
 			_ = t.Rollback()
 		}
 	}
@@ -138,15 +172,17 @@ func (d *Database) commit(group []*job) {
 // errBroken: the whole transaction is lost, not only one job's part.
 var errBroken = errors.New("transaction broken")
 
-func (d *Database) within(ctx context.Context, t *sql.Tx, j *job) error {
+func (d *Database) within(ctx context.Context, t *transaction, j *job) error {
 	if err := j.ctx.Err(); err != nil {
 		return err
 	}
 	if _, err := t.ExecContext(ctx, "SAVEPOINT job"); err != nil {
 		return fmt.Errorf("%w: %w", errBroken, err)
 	}
-	err := j.fn(&tx{ctx, t, d.numbered})
+	before := t.log
+	err := j.fn(&tx{ctx: ctx, t: t.Tx, numbered: d.numbered, log: &t.log})
 	if err != nil {
+		t.log = before
 		if _, e := t.ExecContext(ctx, "ROLLBACK TO job"); e != nil {
 			return fmt.Errorf("%w: %w", errBroken, errors.Join(err, e))
 		}

@@ -19,17 +19,16 @@ const (
 	writePatience  = 30 * time.Second // for one transaction
 	outcomeWait    = 10 * time.Second // to learn how a transaction ended whose connection broke
 	outcomePause   = 100 * time.Millisecond
+	pollInterval   = 5 * time.Second // between looks, if no notification comes
 )
 
-// takeLock waits (lock_timeout) until no other process writes this schema, and keeps others out as long as the
-// connection lasts. A process whose connection broke writes again only if nobody took its place. A lock_timeout in the
-// URL is kept.
-const takeLock = `SELECT set_config('lock_timeout', '5s', false) WHERE current_setting('lock_timeout') = '0';
-	SELECT pg_advisory_lock(hashtextextended('warren-coord in ' || current_schema(), 0));
-	RESET lock_timeout`
+// migrating waits (lock_timeout) until no other process changes the tables of this schema, and keeps others out as long
+// as the connection lasts. A lock_timeout in the URL is kept.
+const migrating = `SELECT set_config('lock_timeout', '30s', false) WHERE current_setting('lock_timeout') = '0';
+	SELECT pg_advisory_lock(hashtextextended('warren-coord in ' || current_schema(), 0))`
 
-// lockNotAvailable is the code of a lock that did not come within lock_timeout.
-const lockNotAvailable = "55P03"
+// channel is where the processes that use this schema tell each other of changes.
+const channel = "'warren_' || md5(current_schema())"
 
 // OpenPostgres opens the database at the URL, in the first schema of its search_path, and brings an older one up to
 // date after copying it to the file backup.before-N, N being the version that it gets.
@@ -43,16 +42,83 @@ func openPostgres(ctx context.Context, address, backup string, all migrationSet)
 		return nil, err
 	}
 	d := newDatabase()
-	d.numbered, d.patience = true, writePatience
-	d.write = stdlib.OpenDB(*conf, stdlib.OptionAfterConnect(alone))
+	d.numbered, d.patience, d.news = true, writePatience, make(chan struct{}, 1)
+	first := stdlib.OpenDB(*conf) // for the migrations: what it locks it gives free with its connection
+	first.SetMaxOpenConns(1)
+	d.write = first
+	err = lockSchema(ctx, first)
+	if err == nil {
+		err = d.migratePostgres(ctx, backup, all)
+	}
+	if err = errors.Join(translate(err), first.Close()); err != nil {
+		return nil, err
+	}
+	d.write = stdlib.OpenDB(*conf)
 	d.write.SetMaxOpenConns(1)
 	d.write.SetMaxIdleConns(1)
-	if err := d.migratePostgres(ctx, backup, all); err != nil {
-		return nil, errors.Join(translate(err), d.write.Close())
-	}
 	d.read = connectPostgres(conf)
+	listening, stop := context.WithCancel(context.Background())
+	d.deafen = stop
+	d.ears.Go(func() { d.listen(listening, conf) })
 	go d.writer()
 	return d, nil
+}
+
+func lockSchema(ctx context.Context, db *sql.DB) error {
+	c, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	err = c.Raw(func(driver any) error {
+		_, err := driver.(*stdlib.Conn).Conn().PgConn().Exec(ctx, migrating).ReadAll()
+		return err
+	})
+	return errors.Join(err, c.Close())
+}
+
+// listen signals news whenever another process may have changed something, until ctx ends. What is said while there is
+// no connection nobody hears, and so it also looks now and then.
+func (d *Database) listen(ctx context.Context, conf *pgx.ConnConfig) {
+	var c *pgx.Conn
+	for ctx.Err() == nil {
+		if c == nil {
+			c = d.tuneIn(ctx, conf)
+		}
+		select {
+		case d.news <- struct{}{}:
+		default:
+		}
+		wait, cancel := context.WithTimeout(ctx, pollInterval)
+		if c == nil {
+			<-wait.Done()
+		} else if _, err := c.WaitForNotification(wait); err != nil && (c.IsClosed() || !pgconn.Timeout(err)) {
+			_ = c.Close(ctx)
+			c = nil
+		}
+		cancel()
+	}
+	if c != nil {
+		_ = c.Close(context.WithoutCancel(ctx))
+	}
+}
+
+// tuneIn makes the connection that hears; nil if it cannot be made now.
+func (d *Database) tuneIn(ctx context.Context, conf *pgx.ConnConfig) *pgx.Conn {
+	limited, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	c, err := pgx.ConnectConfig(limited, conf.Copy())
+	if err != nil {
+		return nil
+	}
+	var name string
+	if err = c.QueryRow(limited, "SELECT "+channel).Scan(&name); err == nil {
+		_, err = c.Exec(limited, "LISTEN "+pgx.Identifier{name}.Sanitize())
+	}
+	if err != nil {
+		_ = c.Close(ctx)
+		return nil
+	}
+	return c
 }
 
 // connectPostgres makes connections for reading.
@@ -82,32 +148,8 @@ func parseAddress(address string) (*pgx.ConnConfig, error) {
 	return conf, nil
 }
 
-func alone(ctx context.Context, c *pgx.Conn) error {
-	_, err := c.PgConn().Exec(ctx, takeLock).ReadAll()
-	if err == nil {
-		return nil
-	}
-	_ = c.Close(ctx) // nobody else would
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) && pg.Code == lockNotAvailable {
-		return ErrInUse
-	}
-	return err
-}
-
-// begin starts a transaction. On PostgreSQL it has an id, by which its outcome can be asked for.
-func (d *Database) begin(ctx context.Context) (t *sql.Tx, id string, err error) {
-	if t, err = d.write.BeginTx(ctx, nil); err != nil || !d.numbered {
-		return t, "", err
-	}
-	if err = t.QueryRowContext(ctx, "SELECT pg_current_xact_id()::text").Scan(&id); err != nil {
-		_ = t.Rollback()
-	}
-	return t, id, err
-}
-
 // outcome says how a transaction ended, of which Commit returned err. A connection that breaks in a Commit leaves that
-// open; then the database is asked. The lock of the new connection shows that the old one is gone.
+// open; then the database is asked, until it has seen that the connection is gone.
 func (d *Database) outcome(id string, err error) error {
 	var said *pgconn.PgError
 	if err == nil || id == "" || errors.As(err, &said) && postgresName(said.Code) != ErrAway {
@@ -121,7 +163,7 @@ func (d *Database) outcome(id string, err error) error {
 		switch {
 		case again == nil && status.String == "committed":
 			return nil
-		case again == nil:
+		case again == nil && status.String != "in progress":
 			return err
 		}
 		pause := time.NewTimer(outcomePause)

@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/warren-mesh/warren/coord/internal/store/pgtest"
 )
@@ -14,6 +15,7 @@ func openAt(t *testing.T, address string) *Database {
 	if err != nil {
 		t.Fatal(err)
 	}
+	d.SetClock(func() time.Time { return start })
 	return d
 }
 
@@ -22,13 +24,6 @@ func TestPostgres(t *testing.T) {
 	t.Run("conforms", func(t *testing.T) {
 		address := s.Database("conforms")
 		conform(t, func() Store { return openAt(t, address) })
-	})
-	t.Run("a second process is kept out", func(t *testing.T) {
-		address := s.Database("second")
-		d := openAt(t, address)
-		defer func() { _ = d.Close() }()
-		_, err := OpenPostgres(t.Context(), address+"&lock_timeout=100", "")
-		wants(t, err, ErrInUse)
 	})
 	t.Run("a newer one is refused", func(t *testing.T) {
 		address := s.Database("newer")
@@ -44,11 +39,11 @@ func TestPostgres(t *testing.T) {
 		d := openAt(t, s.Database("outcome"))
 		defer func() { _ = d.Close() }()
 		for _, done := range []bool{true, false} {
-			x, id, err := d.begin(t.Context())
+			x, err := d.begin(t.Context(), false)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := (&tx{t.Context(), x, true}).SetMeta("x", "y"); err != nil {
+			if err := (&tx{ctx: t.Context(), t: x.Tx, numbered: true, log: &x.log}).SetMeta("x", "y"); err != nil {
 				t.Fatal(err)
 			}
 			if done {
@@ -60,7 +55,7 @@ func TestPostgres(t *testing.T) {
 				t.Fatal(err)
 			}
 			s.Exec("outcome", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'warren-coord'")
-			if err := d.outcome(id, ErrAway); (err == nil) != done {
+			if err := d.outcome(x.id, ErrAway); (err == nil) != done {
 				t.Errorf("done %v: %v", done, err)
 			}
 		}

@@ -5,10 +5,12 @@
 // disk. Secrets are here only as SHA-256 (of at least 128 random bits) or argon2id (of passwords), or under a key that
 // is not in the database: sealed where they are needed again, as an HMAC where not.
 //
+// What machines may see of a change is numbered and noted in a log, in the same transaction (log.go). Whoever has one
+// number asks for the News since.
+//
 // The database is SQLite or PostgreSQL, with the same tables and columns under the same version, and the same suite of
-// tests. One process writes it at a time: SQLite's file lies in a directory that the server locks, and in PostgreSQL
-// the connection that writes holds a lock. Several servers of one network are not there yet; they will take that
-// lock for each transaction instead, and hear of each other's.
+// tests. SQLite's file has one process that writes it: it lies in a directory that the server locks. In PostgreSQL
+// several processes write, one transaction after the other, and hear of each other's.
 package store
 
 import (
@@ -30,10 +32,11 @@ var (
 	ErrNewer    = errors.New("the database was written by a newer version of warren-coord: update this one, or restore the backup from before")
 	ErrNoNumber = errors.New("no address is left in the network")
 	ErrAway     = errors.New("the PostgreSQL database cannot be used now")
-	ErrInUse    = errors.New("another warren-coord uses the PostgreSQL database: stop that one first")
 	ErrEmpty    = errors.New("there is no network in it")
 	ErrNotEmpty = errors.New("something is there already, and nothing was changed: name an empty place, or move away what is there")
 	ErrNoBackup = errors.New("this is no whole backup of warren-coord: take another file")
+
+	ErrForgotten = errors.New("the log does not go back to this number: it is too old, or of a history that was lost")
 
 	ErrNewerBackup = errors.New("the backup was made by a newer version of warren-coord: use that version, or a newer one")
 )
@@ -46,6 +49,13 @@ type Store interface {
 	// case that its error tells: PostgreSQL went away in the commit, and did not come back in time to say). fn may
 	// run more than once; it must not go on after an error of the Tx other than ErrNotFound.
 	Write(ctx context.Context, fn func(Tx) error) error
+	// WriteSoft is Write for what may be lost with the power: it does not wait for the disk. The end of this process
+	// loses nothing, and a later Write has all that came before it on disk.
+	WriteSoft(ctx context.Context, fn func(Tx) error) error
+	// Committed is the number of the last change that this process has made; 0: none.
+	Committed() uint64
+	// News is signalled when other processes may have changed something; nil: there are none.
+	News() <-chan struct{}
 	Close() error
 }
 
@@ -76,9 +86,15 @@ type Node struct {
 	LastSeen time.Time
 	Said     coord.NodeUpdate
 
-	Pending   bool // waits for an admin's approval: no member yet
-	Ephemeral bool // removed a while after it went offline
-	Lasting   bool // its key does not expire, whoever logs it in
+	Pending   bool      // waits for an admin's approval: no member yet
+	Ephemeral bool      // removed a while after it went offline
+	Lasting   bool      // its key does not expire, whoever logs it in
+	Ticket    time.Time // until when its relay ticket holds
+	TicketSeq uint64    // the number under which it got that, which the store gives
+	// The store and SetSoft keep these.
+	Expired bool   // its peers were told that its key has expired
+	Replica int64  // that has its netmap stream; 0: it is offline
+	Epoch   uint64 // how often it has come online
 }
 
 // AuthKey is a pre-auth key.
@@ -109,13 +125,6 @@ type WebSession struct {
 	Address string // that signed in
 }
 
-// Soft is what may be a little old after a crash.
-type Soft struct {
-	ID       coord.NodeID
-	LastSeen time.Time
-	Said     coord.NodeUpdate
-}
-
 // Tx is what can be done in one transaction. What looks for one thing returns ErrNotFound, what makes a second of
 // what there can be one of, ErrTaken.
 type Tx interface {
@@ -124,6 +133,13 @@ type Tx interface {
 	Accounts
 	SignIns
 	Audits
+	Presence
+	Logins
+
+	// Log is the whole log, in order. It is never empty once something was written.
+	Log() ([]Change, error)
+	// News is what came after the number of a change that the log has; ErrForgotten if it has not.
+	News(after uint64) (News, error)
 
 	Users() ([]User, error)
 	UserByLogin(login string) (User, error)
@@ -137,8 +153,7 @@ type Tx interface {
 	NodeByKey(k key.NodePublic) (Node, error)
 	Node(id coord.NodeID) (Node, error)
 	AddNode(n Node) (coord.NodeID, error)
-	SetNode(n Node) error // all but LastSeen and Said
-	SetSoft(s Soft) error
+	SetNode(n Node) error                            // all but what is SetSoft's
 	RemoveNode(id coord.NodeID, now time.Time) error // its number stays taken until ReleaseNumbers
 	NameTaken(name string) (bool, error)
 	CountBase(base string) (int, error)

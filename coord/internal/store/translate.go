@@ -69,7 +69,7 @@ func postgresName(code string) error {
 		return ErrFull
 	case "XX001", "XX002": // data_corrupted, index_corrupted
 		return ErrDamaged
-	case "53300", "57P01", "57P02", "57P03": // too_many_connections, *_shutdown, cannot_connect_now
+	case "53300", "57P01", "57P02", "57P03", "25P03", "55P03": // too_many_connections, *_shutdown, cannot_connect_now, *_timeout, lock_not_available
 		return ErrAway
 	}
 	if strings.HasPrefix(code, "08") { // connection exceptions

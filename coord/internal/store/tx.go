@@ -17,7 +17,8 @@ type tx struct {
 	ctx context.Context //nolint:containedctx // it lives as long as the transaction
 	t   *sql.Tx
 
-	numbered bool // placeholders are $1, $2, …
+	numbered bool       // placeholders are $1, $2, …
+	log      *numbering // nil: it only reads
 }
 
 type row interface{ Scan(dest ...any) error }
@@ -132,6 +133,11 @@ func (t *tx) Meta(name string) (string, error) {
 }
 
 func (t *tx) SetMeta(name, value string) error {
+	if name == MetaNetwork {
+		if _, err := t.note(NetworkChanged, 0, nil); err != nil {
+			return err
+		}
+	}
 	return t.must("INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", name, value)
 }
 

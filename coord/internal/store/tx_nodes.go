@@ -11,20 +11,21 @@ import (
 )
 
 const nodeColumns = "id, machine, node_key, coalesce(user_id, 0), name, base, number, tags, os, version, " +
-	"created, expires, auth_key, last_seen, said, pending, ephemeral, lasting"
+	"created, expires, auth_key, last_seen, said, expired, ticket, ticket_seq, replica, epoch, pending, ephemeral, lasting"
 
 func scanNode(r row) (n Node, err error) {
 	var mach, nodeKey []byte
 	var tags, said string
-	var created, expires, seen int64
+	var created, expires, seen, ticket int64
 	err = r.Scan(&n.ID, &mach, &nodeKey, &n.User, &n.Name, &n.Base, &n.Number, &tags, &n.OS, &n.Version,
-		&created, &expires, &n.AuthKey, &seen, &said, &n.Pending, &n.Ephemeral, &n.Lasting)
+		&created, &expires, &n.AuthKey, &seen, &said, &n.Expired, &ticket, &n.TicketSeq, &n.Replica, &n.Epoch,
+		&n.Pending, &n.Ephemeral, &n.Lasting)
 	if err != nil {
 		return n, err
 	}
 	n.Machine = machine(mach)
 	copy(n.Key[:], nodeKey)
-	n.Created, n.Expires, n.LastSeen = when(created), when(expires), when(seen)
+	n.Created, n.Expires, n.LastSeen, n.Ticket = when(created), when(expires), when(seen), when(ticket)
 	if err := json.Unmarshal([]byte(tags), &n.Tags); err != nil {
 		return n, fmt.Errorf("%w: tags of machine %d: %w", ErrDamaged, n.ID, err)
 	}
@@ -59,24 +60,41 @@ func (t *tx) Node(id coord.NodeID) (Node, error) {
 }
 
 func (t *tx) AddNode(n Node) (coord.NodeID, error) {
+	n.Expired, n.Replica, n.Epoch = n.expired(t.log.now), 0, 0
 	id, err := t.insert("INSERT INTO nodes (machine, node_key, user_id, name, base, number, tags, os, version, created, "+
-		"expires, auth_key, last_seen, said, pending, ephemeral, lasting) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		"expires, auth_key, last_seen, said, expired, ticket, pending, ephemeral, lasting) "+
+		"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 		n.Machine[:], nodeKey(n.Key), userID(n.User), n.Name, n.Base, n.Number, text(n.Tags), n.OS, n.Version,
-		ms(n.Created), ms(n.Expires), n.AuthKey, ms(n.LastSeen), text(n.Said), n.Pending, n.Ephemeral, n.Lasting)
-	return coord.NodeID(id), err
+		ms(n.Created), ms(n.Expires), n.AuthKey, ms(n.LastSeen), text(n.Said), n.Expired, ms(n.Ticket), n.Pending, n.Ephemeral, n.Lasting)
+	if err != nil {
+		return 0, err
+	}
+	n.ID = coord.NodeID(id)
+	if err := t.differ(Node{}, &n); err != nil {
+		return 0, err
+	}
+	return n.ID, t.must("UPDATE nodes SET ticket_seq = ? WHERE id = ?", n.TicketSeq, n.ID)
 }
 
 func (t *tx) SetNode(n Node) error {
+	was, err := t.Node(n.ID)
+	if err != nil {
+		return err
+	}
+	n.LastSeen, n.Said, n.Replica, n.Epoch, n.TicketSeq = was.LastSeen, was.Said, was.Replica, was.Epoch, was.TicketSeq
+	if n.Key.IsZero() && n.Replica != 0 {
+		n.Replica, n.LastSeen = 0, t.log.now
+	}
+	n.Expired = n.expired(t.log.now)
+	if err := t.differ(was, &n); err != nil {
+		return err
+	}
 	return t.must("UPDATE nodes SET machine = ?, node_key = ?, user_id = ?, name = ?, base = ?, number = ?, tags = ?, "+
-		"os = ?, version = ?, created = ?, expires = ?, auth_key = ?, pending = ?, ephemeral = ?, lasting = ? WHERE id = ?",
+		"os = ?, version = ?, created = ?, expires = ?, auth_key = ?, expired = ?, ticket = ?, ticket_seq = ?, replica = ?, "+
+		"last_seen = ?, pending = ?, ephemeral = ?, lasting = ? WHERE id = ?",
 		n.Machine[:], nodeKey(n.Key), userID(n.User), n.Name, n.Base, n.Number, text(n.Tags), n.OS, n.Version,
-		ms(n.Created), ms(n.Expires), n.AuthKey, n.Pending, n.Ephemeral, n.Lasting, n.ID)
-}
-
-func (t *tx) SetSoft(s Soft) error {
-	_, err := t.exec("UPDATE nodes SET last_seen = ?, said = ?, os = ?, version = ? WHERE id = ?",
-		ms(s.LastSeen), text(s.Said), s.Said.OS, s.Said.Version, s.ID)
-	return translate(err)
+		ms(n.Created), ms(n.Expires), n.AuthKey, n.Expired, ms(n.Ticket), n.TicketSeq, n.Replica,
+		ms(n.LastSeen), n.Pending, n.Ephemeral, n.Lasting, n.ID)
 }
 
 func (t *tx) RemoveNode(id coord.NodeID, now time.Time) error {
@@ -87,7 +105,10 @@ func (t *tx) RemoveNode(id coord.NodeID, now time.Time) error {
 	if err := t.must("INSERT INTO removed (number, removed) VALUES (?, ?)", n.Number, ms(now)); err != nil {
 		return err
 	}
-	return t.must("DELETE FROM nodes WHERE id = ?", id)
+	if err := t.must("DELETE FROM nodes WHERE id = ?", id); err != nil {
+		return err
+	}
+	return t.differ(n, &Node{ID: id})
 }
 
 func count(r row) (n int, err error) { return n, r.Scan(&n) }
@@ -205,10 +226,26 @@ func (t *tx) Relays() ([]coord.Relay, error) {
 }
 
 func (t *tx) PutRelay(l coord.Relay) (coord.RelayID, error) {
+	was, err := one(t, scanRelay, "SELECT id, name, key, udp, url, cert FROM relays WHERE name = ?", l.Name)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return 0, err
+	}
+	if l.ID = was.ID; err == nil && text(l) == text(was) {
+		return l.ID, nil
+	}
+	if _, err := t.note(RelaysChanged, 0, nil); err != nil {
+		return 0, err
+	}
 	return one(t, func(r row) (id coord.RelayID, err error) { return id, r.Scan(&id) },
 		"INSERT INTO relays (name, key, udp, url, cert) VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "+
 			"key = excluded.key, udp = excluded.udp, url = excluded.url, cert = excluded.cert RETURNING id",
 		l.Name, l.Key[:], l.UDP, l.URL, l.Cert)
 }
 
-func (t *tx) RemoveRelay(name string) error { return t.must("DELETE FROM relays WHERE name = ?", name) }
+func (t *tx) RemoveRelay(name string) error {
+	if err := t.must("DELETE FROM relays WHERE name = ?", name); err != nil {
+		return err
+	}
+	_, err := t.note(RelaysChanged, 0, nil)
+	return err
+}
