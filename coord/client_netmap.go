@@ -16,12 +16,29 @@ import (
 // calls it again with the last netmap it got: ErrGap and a broken connection mean no more than that. An error that
 // wraps ErrForged or ErrInvalid comes from a line that was not applied: call again with nil, later.
 func (c *Client) Netmap(ctx context.Context, have *Netmap, got func(*Netmap) error) error {
-	path := PathNetmap
+	after := uint64(0)
 	if have != nil && have.Validate() != nil {
 		have = nil // what comes is held only against what is new in it
 	}
 	if have != nil {
-		path += "?after=" + strconv.FormatUint(have.Seq, 10)
+		after = have.Seq
+	}
+	return c.Lines(ctx, after, func(l *Line) error {
+		next, err := l.Advance(have)
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.host, err)
+		}
+		have = next
+		return got(next)
+	})
+}
+
+// Lines is Netmap for who keeps no netmap: it calls got with each line that came after the number (0: beginning with
+// a whole netmap), verified. Whether the lines follow one another is for got to see, by their Prev.
+func (c *Client) Lines(ctx context.Context, after uint64, got func(*Line) error) error {
+	path := PathNetmap
+	if after > 0 {
+		path += "?after=" + strconv.FormatUint(after, 10)
 	}
 	return c.again(ctx, func(l *link) error {
 		ctx, cancel := context.WithCancelCause(ctx)
@@ -31,7 +48,7 @@ func (c *Client) Netmap(ctx context.Context, have *Netmap, got func(*Netmap) err
 		resp, err := c.send(ctx, l, http.MethodGet, path, nil)
 		if err == nil {
 			lines := &lineReader{r: bufio.NewReaderSize(resp.Body, 16<<10), beat: func() { watch.Reset(c.silence) }}
-			err = c.follow(l, lines, have, got)
+			err = c.follow(l, lines, got)
 			_ = resp.Body.Close()
 		}
 		if errors.Is(context.Cause(ctx), ErrSilent) {
@@ -41,8 +58,8 @@ func (c *Client) Netmap(ctx context.Context, have *Netmap, got func(*Netmap) err
 	})
 }
 
-// follow applies line after line.
-func (c *Client) follow(l *link, lines *lineReader, m *Netmap, got func(*Netmap) error) error {
+// follow verifies line after line.
+func (c *Client) follow(l *link, lines *lineReader, got func(*Line) error) error {
 	for {
 		text, err := lines.next()
 		switch {
@@ -57,10 +74,7 @@ func (c *Client) follow(l *link, lines *lineReader, m *Netmap, got func(*Netmap)
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.host, err)
 		}
-		if m, err = line.Advance(m); err != nil {
-			return fmt.Errorf("%s: %w", c.host, err)
-		}
-		if err := got(m); err != nil {
+		if err := got(line); err != nil {
 			return err
 		}
 	}
