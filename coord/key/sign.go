@@ -25,7 +25,10 @@ type Machine struct{ secret }
 type MachinePublic [Size]byte
 
 // Server is a coordination server's private identity.
-type Server struct{ secret }
+type Server struct {
+	secret
+	signing ed25519.PrivateKey // of the secret: to expand it costs as much as to sign, and a server signs much
+}
 
 // ServerPublic is what machines pin of their coordination server.
 type ServerPublic [Size]byte
@@ -34,7 +37,9 @@ type ServerPublic [Size]byte
 func NewMachine() Machine { return Machine{newSecret()} }
 
 // NewServer makes a new random identity.
-func NewServer() Server { return Server{newSecret()} }
+func NewServer() Server { return expanded(newSecret()) }
+
+func expanded(s secret) Server { return Server{s, ed25519.NewKeyFromSeed(s.k[:])} }
 
 // ParseMachine reads what Reveal wrote.
 func ParseMachine(text string) (Machine, error) {
@@ -45,7 +50,7 @@ func ParseMachine(text string) (Machine, error) {
 // ParseServer reads what Reveal wrote.
 func ParseServer(text string) (Server, error) {
 	k, err := parse(serverPrivatePrefix, text)
-	return Server{secret{k}}, err
+	return expanded(secret{k}), err
 }
 
 // Reveal gives the private key's text, for the file that keeps it and for nothing else.
@@ -61,7 +66,7 @@ func (m Machine) Public() MachinePublic {
 
 // Public gives the half to show.
 func (s Server) Public() ServerPublic {
-	return ServerPublic(ed25519.NewKeyFromSeed(s.k[:]).Public().(ed25519.PublicKey))
+	return ServerPublic(s.private().Public().(ed25519.PublicKey))
 }
 
 // Sign signs the message in a context (Ed25519, RFC 8032, over Message).
@@ -72,7 +77,14 @@ func (m Machine) Sign(context string, parts ...[]byte) []byte {
 
 // Sign signs the message in a context, as Machine.Sign does.
 func (s Server) Sign(context string, parts ...[]byte) []byte {
-	return ed25519.Sign(ed25519.NewKeyFromSeed(s.k[:]), Message(context, parts...))
+	return ed25519.Sign(s.private(), Message(context, parts...))
+}
+
+func (s Server) private() ed25519.PrivateKey {
+	if s.signing == nil { // the zero Server
+		return ed25519.NewKeyFromSeed(s.k[:])
+	}
+	return s.signing
 }
 
 // Derive makes of the private key another secret, for one purpose ("warren-coord sealed v1"): whoever has that knows
