@@ -72,6 +72,12 @@ bench: build ## Run every benchmark (those of daemon/e2e need root)
 	@grep -rlE --include='*_test.go' '^func Benchmark' . | xargs -r -n1 dirname | sort -u | \
 	xargs -r $(GO) test -run='^$$' -bench='$(BENCH)' -benchmem -p 1 -timeout 60m
 
+.PHONY: bench-coord
+bench-coord: ## Measure a coordination server with NODES (10000) simulated machines
+	@$(BUILD) -o bin/ ./coord/warren-coord
+	@$(BUILD) -o bin/coord-bench ./coord/warren-coord/bench
+	@bin/coord-bench
+
 .PHONY: soak
 soak: deps ## Run the end-to-end tests SOAK (10) times over, stopping at the first failure
 	$(GO) test -race -count=$(SOAK) -failfast -p 1 -timeout 12h ./daemon/e2e/...
@@ -99,4 +105,4 @@ deps: ## Install the system packages that the tests need, if any is missing
 help: ## Show this
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+		/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
