@@ -44,7 +44,6 @@ func (s *Server) admit(ctx context.Context, by caller, a admission) error {
 	if err != nil {
 		return err
 	}
-	s.sessions.admitted(now, a.machine)
 	s.count.registrations.Inc()
 	return nil
 }

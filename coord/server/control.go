@@ -24,8 +24,8 @@ func (s *Server) hello(w http.ResponseWriter, r *http.Request) error {
 		return badRequest("The nonce must have %d bytes", coord.NonceSize)
 	}
 	now := s.now()
-	nonce, challenge := s.sessions.greet(now, [coord.NonceSize]byte(req.Nonce))
-	h := coord.Hello{Nonce: nonce[:], Cert: s.certOf(r.Context()), Challenge: challenge, Time: now}
+	n, challenge := s.sessions.greet(now, nonce(req.Nonce))
+	h := coord.Hello{Nonce: n[:], Cert: s.certOf(r.Context()), Challenge: challenge, Time: now}
 	h.Sign(s.identity, req.Nonce)
 	return writeJSON(w, &h)
 }
@@ -39,19 +39,20 @@ func (s *Server) session(w http.ResponseWriter, r *http.Request) error {
 		return badRequest("The nonces must have %d bytes", coord.NonceSize)
 	}
 	now := s.now()
-	nonce := [coord.NonceSize]byte(req.Nonce)
-	challenge, ok := s.sessions.redeem(now, nonce, [coord.NonceSize]byte(req.ClientNonce))
-	if !ok {
+	n := nonce(req.Nonce)
+	switch { // the nonce is redeemed last: only who has signed for it can use it up
+	case !s.sessions.genuine(now, n, nonce(req.ClientNonce)):
 		return errHello
-	}
-	if !req.Verify(s.identity.Public()) {
+	case !req.Verify(s.identity.Public()):
 		return errSignature
+	case !s.sessions.redeem(n):
+		return errHello
 	}
 	_, err := s.hub.member(r.Context(), req.Machine)
 	expired, pending := errors.Is(err, errExpired), errors.Is(err, errPending)
 	member := err == nil || expired || pending
-	token, sess := s.sessions.start(now, req.Machine, nonce, challenge, member)
-	return writeJSON(w, &coord.Session{Token: token, Expires: sess.expires, Registered: member, Expired: expired, Pending: pending})
+	token, expires := s.sessions.start(now, req.Machine, n)
+	return writeJSON(w, &coord.Session{Token: token, Expires: expires, Registered: member, Expired: expired, Pending: pending})
 }
 
 func (s *Server) register(w http.ResponseWriter, r *http.Request, sess *session) error {

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/key"
 )
 
 // dialTLS is a stranger's connection, which speaks HTTP/1.1 by hand.
@@ -52,26 +52,17 @@ func TestABodyThatNobodyReadsHoldsNoConnection(t *testing.T) {
 	wg.Wait()
 }
 
-func TestAFloodOfHellosKeepsNobodyOut(t *testing.T) {
-	s, now := newSessions(), time.Now()
-	stranger := func() [coord.NonceSize]byte {
-		return [coord.NonceSize]byte([]byte(rand.Text() + rand.Text())[:coord.NonceSize])
+func TestAFloodOfHellosLeavesNothing(t *testing.T) {
+	s, now := newSessions(key.NewServer()), time.Now()
+	mine := randomNonce()
+	n, _ := s.greet(now, mine)
+	for range maxRedeemed {
+		s.greet(now, mine)
 	}
-	for range maxHellos {
-		s.hellos[stranger()] = greeting{expires: now.Add(helloTTL)}
+	if len(s.redeemed)+len(s.ring) != 0 {
+		t.Errorf("%d hellos are remembered", len(s.ring))
 	}
-	in := 0
-	for range 20 {
-		mine := stranger()
-		nonce, _ := s.greet(now, mine)
-		for range 50 { // those that come between
-			s.greet(now, stranger())
-		}
-		if _, ok := s.redeem(now, nonce, mine); ok {
-			in++
-		}
-	}
-	if in < 18 || len(s.hellos) > maxHellos {
-		t.Errorf("%d of 20 got in; %d are kept", in, len(s.hellos))
+	if !s.genuine(now, n, mine) || !s.redeem(n) {
+		t.Error("who came before the flood does not get in")
 	}
 }

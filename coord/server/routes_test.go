@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/warren-mesh/warren/coord"
-	"github.com/warren-mesh/warren/coord/key"
 )
 
 // web is a browser without a picture.
@@ -334,7 +333,7 @@ func FuzzRequests(f *testing.F) {
 	if _, err := d.Connect(f.Context()); err != nil {
 		f.Fatal(err)
 	}
-	token, _ := r.sessions.start(r.now(), d.mach.Public(), [coord.NonceSize]byte{1}, key.NewChallenge(), true)
+	token, _ := r.sessions.start(r.now(), d.mach.Public(), nonce{1})
 	routes, h := r.routes(), r.Handler()
 	f.Fuzz(func(t *testing.T, which uint8, body []byte, query string) {
 		rt := routes[int(which)%len(routes)]

@@ -106,7 +106,7 @@ func Open(ctx context.Context, dir string, o Options) (_ *Server, err error) {
 	}
 	s := &Server{
 		dir: dir, opts: o, identity: identity, log: o.Log, now: o.Now, heartbeat: coord.Heartbeat, started: o.Now(),
-		trail: newTrail(), sessions: newSessions(), logins: newLogins(), hasher: account.NewHasher(), guesses: account.NewThrottle(),
+		trail: newTrail(), sessions: newSessions(identity), logins: newLogins(), hasher: account.NewHasher(), guesses: account.NewThrottle(),
 		count: newCounters(), slots: make(chan struct{}, maxConcurrent), pageSlots: make(chan struct{}, maxConcurrent), serving: make(chan struct{}), stopping: make(chan struct{}),
 	}
 	_, _ = rand.Read(s.formKey[:])

@@ -145,7 +145,7 @@ func TestWhatWasAcknowledgedIsThereAfterARestart(t *testing.T) {
 	}
 
 	next := serveDir(t, r.dir, r.addr, Options{})
-	maps, _ = a.follow(before) // same client: its session is unknown now, and replaced by itself
+	maps, _ = a.follow(before) // same client, and the session that it has
 	m := until(t, maps, "what it missed", func(m *coord.Netmap) bool { return m.Self.Online })
 	if p := peerNamed(m, "beta"); p == nil || p.Addrs[0] != peerNamed(before, "beta").Addrs[0] || len(p.Endpoints) != 1 {
 		t.Errorf("beta is %+v", p)

@@ -2,8 +2,9 @@ package server
 
 import (
 	"crypto/rand"
-	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/base64"
+	"encoding/binary"
 	"sync"
 	"time"
 
@@ -11,176 +12,140 @@ import (
 	"github.com/warren-mesh/warren/coord/key"
 )
 
-// Times and bounds of sessions. Machine keys cost nothing, so what strangers can fill is bounded, and bounded apart
-// from what members need.
+// Sessions are kept nowhere: what a machine brings back says all, and says it under a key that follows from the
+// server's identity. A server that has restarted, or another one with the same identity and database, knows them as
+// well, and strangers fill no memory.
+//
+//	hello's nonce   seconds (4) ‖ random (12) ‖ tag (16) of both, the client's nonce and the use
+//	challenge       follows from the nonce
+//	token           XChaCha20-Poly1305 of version (1) ‖ expires (8) ‖ machine (32) ‖ nonce (32), in base64url
+//
+// The tag stands in for sealing: a nonce has 32 bytes, and nothing in it is secret. A token says who asks and until
+// when, not what the machine may do: each request asks the hub whether it is a member now, so that a machine's
+// removal is the end of what its tokens are good for.
+//
+// A nonce serves once: each process remembers what it has redeemed. That memory is its own and bounded. Who could read
+// a machine's TLS, and so has its request for a session, could within helloTTL use it again at another process (one
+// beside it or one after a restart), or at the same one after starting maxRedeemed sessions there. It would get a
+// session of that machine, which is no more than the token that it could read in the answer. It could not become
+// another machine (the request's signature covers both nonces), nor use the request later, at another server, or with
+// another hello.
 const (
 	helloTTL       = time.Minute
-	maxHellos      = 1 << 16
+	clockTolerance = 10 * time.Second // how far the clock of another process of this server may be ahead
 	sessionTTL     = 24 * time.Hour
-	strangerTTL    = 2 * coord.LoginTTL
-	maxStrangers   = 1 << 13
-	maxPerMachine  = 4
+	maxRedeemed    = 1 << 16
 	maxConcurrent  = 256             // hellos and sessions being worked on
 	concurrentWait = 5 * time.Second // then they are told that the server is busy
+
+	contextSessions  = "warren sessions v1" // derives the key from the identity
+	contextNonce     = "nonce"
+	contextChallenge = "challenge"
+	contextToken     = "token"
+
+	nonceRandom  = 16 // where the tag begins
+	tokenVersion = 1
+	tokenSize    = 1 + 8 + key.Size + coord.NonceSize
 )
+
+// nonce names a session.
+type nonce = [coord.NonceSize]byte
 
 // session is one machine's. Everything that its requests do, they do as that machine.
 type session struct {
 	machine   key.MachinePublic
 	nonce     []byte
 	challenge key.Challenge
-	token     [sha256.Size]byte // its hash
 	expires   time.Time
-	member    bool
 }
 
 func (s *session) stream() coord.Stream { return coord.Stream{Machine: s.machine, Nonce: s.nonce} }
 
-type greeting struct {
-	client    [coord.NonceSize]byte
-	challenge key.Challenge
-	expires   time.Time
-}
-
-// sessions holds those that are open. They are in memory alone: after a restart machines start others.
+// sessions makes and reads nonces and tokens.
 type sessions struct {
-	mu        sync.Mutex
-	hellos    map[[coord.NonceSize]byte]greeting
-	byToken   map[[sha256.Size]byte]*session
-	byMachine map[key.MachinePublic][]*session // oldest first
-	strangers int
-	swept     time.Time
+	key key.Shared
+
+	mu       sync.Mutex
+	redeemed map[nonce]struct{}
+	ring     []nonce // the same, oldest at next once it is full
+	next     int
 }
 
-func newSessions() *sessions {
-	return &sessions{
-		hellos:    map[[coord.NonceSize]byte]greeting{},
-		byToken:   map[[sha256.Size]byte]*session{},
-		byMachine: map[key.MachinePublic][]*session{},
-	}
+func newSessions(identity key.Server) *sessions {
+	return &sessions{key: identity.Common(contextSessions), redeemed: map[nonce]struct{}{}}
 }
 
-// greet remembers a hello.
-func (t *sessions) greet(now time.Time, client [coord.NonceSize]byte) (nonce [coord.NonceSize]byte, challenge key.ChallengePublic) {
-	_, _ = rand.Read(nonce[:])
-	c := key.NewChallenge()
+// greet makes the nonce and the challenge of a hello.
+func (t *sessions) greet(now time.Time, client nonce) (n nonce, challenge key.ChallengePublic) {
+	binary.BigEndian.PutUint32(n[:], uint32(now.Unix()))
+	_, _ = rand.Read(n[4:nonceRandom])
+	copy(n[nonceRandom:], t.tag(n, client))
+	return n, t.challenge(n).Public()
+}
+
+func (t *sessions) tag(n, client nonce) []byte {
+	tag := t.key.Tag(contextNonce, n[:nonceRandom], client[:])
+	return tag[:coord.NonceSize-nonceRandom]
+}
+
+func (t *sessions) challenge(n nonce) key.Challenge { return t.key.Challenge(contextChallenge, n[:]) }
+
+// genuine reports whether the nonce is the answer to the client's, and still good.
+func (t *sessions) genuine(now time.Time, n, client nonce) bool {
+	said := time.Unix(int64(binary.BigEndian.Uint32(n[:])), 0)
+	return subtle.ConstantTimeCompare(n[nonceRandom:], t.tag(n, client)) == 1 &&
+		now.Before(said.Add(helloTTL)) && !said.After(now.Add(clockTolerance))
+}
+
+// redeem takes a genuine nonce, once.
+func (t *sessions) redeem(n nonce) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.sweep(now)
-	if len(t.hellos) >= maxHellos { // a flood: any one goes, so that who comes with the session at once gets in
-		for other := range t.hellos {
-			delete(t.hellos, other)
-			break
-		}
+	if _, again := t.redeemed[n]; again {
+		return false
 	}
-	t.hellos[nonce] = greeting{client: client, challenge: c, expires: now.Add(helloTTL)}
-	return nonce, c.Public()
-}
-
-// redeem takes a hello, once.
-func (t *sessions) redeem(now time.Time, nonce, client [coord.NonceSize]byte) (key.Challenge, bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	g, ok := t.hellos[nonce]
-	delete(t.hellos, nonce)
-	return g.challenge, ok && g.client == client && now.Before(g.expires)
-}
-
-// start opens a session.
-func (t *sessions) start(now time.Time, m key.MachinePublic, nonce [coord.NonceSize]byte, c key.Challenge, member bool) (token string, s *session) {
-	var secret [32]byte
-	_, _ = rand.Read(secret[:])
-	token = base64.RawURLEncoding.EncodeToString(secret[:])
-	s = &session{machine: m, nonce: nonce[:], challenge: c, token: sha256.Sum256([]byte(token)), member: member}
-	s.expires = now.Add(sessionTTL)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if !member {
-		s.expires = now.Add(strangerTTL)
-		t.strangers++
-		if t.strangers > maxStrangers {
-			t.dropStranger()
-		}
-	}
-	t.byToken[s.token] = s
-	t.byMachine[m] = append(t.byMachine[m], s)
-	if own := t.byMachine[m]; len(own) > maxPerMachine {
-		t.drop(own[0])
-	}
-	return token, s
-}
-
-// find gives the session of a token.
-func (t *sessions) find(now time.Time, token string) *session {
-	if len(token) != base64.RawURLEncoding.EncodedLen(32) {
-		return nil
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	s := t.byToken[sha256.Sum256([]byte(token))]
-	if s == nil || !now.Before(s.expires) {
-		return nil
-	}
-	own := *s // admitted may change it
-	return &own
-}
-
-// admitted makes the machine's sessions a member's.
-func (t *sessions) admitted(now time.Time, m key.MachinePublic) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, s := range t.byMachine[m] {
-		if !s.member {
-			s.member, s.expires = true, now.Add(sessionTTL)
-			t.strangers--
-		}
-	}
-}
-
-// sweep forgets what is over, now and then: the lock is held.
-func (t *sessions) sweep(now time.Time) {
-	if now.Sub(t.swept) < helloTTL {
-		return
-	}
-	t.swept = now
-	for n, g := range t.hellos {
-		if !now.Before(g.expires) {
-			delete(t.hellos, n)
-		}
-	}
-	for _, s := range t.byToken {
-		if !now.Before(s.expires) {
-			t.drop(s)
-		}
-	}
-}
-
-// drop forgets a session: the lock is held.
-func (t *sessions) drop(s *session) {
-	delete(t.byToken, s.token)
-	if !s.member {
-		t.strangers--
-	}
-	own := t.byMachine[s.machine]
-	for i := range own {
-		if own[i] == s {
-			own = append(own[:i:i], own[i+1:]...)
-			break
-		}
-	}
-	if len(own) == 0 {
-		delete(t.byMachine, s.machine)
+	if len(t.ring) < maxRedeemed {
+		t.ring = append(t.ring, n)
 	} else {
-		t.byMachine[s.machine] = own
+		delete(t.redeemed, t.ring[t.next])
+		t.ring[t.next] = n
+		t.next = (t.next + 1) % maxRedeemed
 	}
+	t.redeemed[n] = struct{}{}
+	return true
 }
 
-// dropStranger forgets any one of them: the lock is held.
-func (t *sessions) dropStranger() {
-	for _, s := range t.byToken { // in no order
-		if !s.member {
-			t.drop(s)
-			return
-		}
+// start makes a session's token.
+func (t *sessions) start(now time.Time, m key.MachinePublic, n nonce) (token string, expires time.Time) {
+	expires = now.Add(sessionTTL).Truncate(time.Second)
+	b := make([]byte, 0, tokenSize)
+	b = append(b, tokenVersion)
+	b = binary.BigEndian.AppendUint64(b, uint64(expires.Unix()))
+	b = append(b, m[:]...)
+	b = append(b, n[:]...)
+	return base64.RawURLEncoding.EncodeToString(t.key.Seal(nil, b, []byte(contextToken))), expires
+}
+
+// find gives the session of a token, or nil.
+func (t *sessions) find(now time.Time, token string) *session {
+	if len(token) != base64.RawURLEncoding.EncodedLen(tokenSize+key.Overhead) {
+		return nil
 	}
+	sealed, err := base64.RawURLEncoding.Strict().DecodeString(token)
+	if err != nil {
+		return nil
+	}
+	b, ok := t.key.Open(nil, sealed, []byte(contextToken))
+	if !ok || len(b) != tokenSize || b[0] != tokenVersion {
+		return nil
+	}
+	s := &session{
+		expires: time.Unix(int64(binary.BigEndian.Uint64(b[1:])), 0),
+		machine: key.MachinePublic(b[9 : 9+key.Size]), nonce: b[9+key.Size:],
+	}
+	if !now.Before(s.expires) {
+		return nil
+	}
+	s.challenge = t.challenge(nonce(s.nonce))
+	return s
 }
