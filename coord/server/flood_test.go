@@ -5,7 +5,11 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"net"
+	"runtime"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -65,4 +69,91 @@ func TestAFloodOfHellosLeavesNothing(t *testing.T) {
 	if !s.genuine(now, n, mine) || !s.redeem(n) {
 		t.Error("who came before the flood does not get in")
 	}
+}
+
+// TestConnectionFloodsKeepNobodyOut floods a server that has little room with each kind of connection that costs its
+// maker nothing, from many more connections than it has room for, while a member's stream is there and another comes.
+func TestConnectionFloodsKeepNobodyOut(t *testing.T) {
+	const room, flood = 64, 400
+	silent := func(*running, net.Conn) {}
+	for _, c := range []struct {
+		name string
+		do   func(*running, net.Conn)
+	}{
+		{"that say nothing", silent},
+		{"that finish no TLS handshake", func(_ *running, c net.Conn) { _, _ = c.Write([]byte{22, 3, 1, 0, 200, 1}) }},
+		{"that finish no headers", func(_ *running, c net.Conn) {
+			_, _ = io.WriteString(tls.Client(c, &tls.Config{InsecureSkipVerify: true}), "GET / HTTP/1.1\r\nHost: x\r\nX: ") //nolint:gosec // loopback
+		}},
+		{"that finish no bodies", func(_ *running, c net.Conn) {
+			_, _ = fmt.Fprintf(tls.Client(c, &tls.Config{InsecureSkipVerify: true}), //nolint:gosec // loopback
+				"POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{", coord.PathHello)
+		}},
+		{"that read no answers", func(_ *running, c net.Conn) {
+			_, _ = io.WriteString(tls.Client(c, &tls.Config{InsecureSkipVerify: true}), //nolint:gosec // loopback
+				strings.Repeat("GET /static/style.css HTTP/1.1\r\nHost: x\r\n\r\n", 20))
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) { floodWith(t, room, flood, c.do) })
+	}
+}
+
+func floodWith(t *testing.T, room, flood int, do func(*running, net.Conn)) {
+	dir := t.TempDir()
+	if err := Init(t.Context(), dir, InitOptions{URL: "https://127.0.0.1:1"}); err != nil {
+		t.Fatal(err)
+	}
+	r := serveDir(t, dir, "127.0.0.1:0", Options{Connections: room})
+	k := r.authKey(KeyOptions{Reusable: true})
+	member := r.device()
+	member.join("member", k)
+	maps, _ := member.follow(nil)
+	until(t, maps, "the first netmap", func(m *coord.Netmap) bool { return m.Self.Online })
+
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	var opened atomic.Int64
+	for range 8 { // keep it up until the newcomer is in
+		wg.Go(func() {
+			var mine []net.Conn
+			defer func() {
+				for _, c := range mine {
+					_ = c.Close()
+				}
+			}()
+			for ctx.Err() == nil {
+				if len(mine) > flood/8 {
+					_ = mine[0].Close()
+					mine = mine[1:]
+				}
+				c, err := (&net.Dialer{}).DialContext(ctx, "tcp", r.addr)
+				if err != nil {
+					continue
+				}
+				mine = append(mine, c)
+				_ = c.SetDeadline(time.Now().Add(time.Second))
+				do(r, c)
+				opened.Add(1)
+			}
+		})
+	}
+	for opened.Load() < int64(flood) {
+		runtime.Gosched()
+	}
+	if n := r.gate.len(); n > room {
+		t.Errorf("%d connections are in", n)
+	}
+	newcomer := r.device()
+	var err error
+	for range 20 { // as the daemon does: one attempt may be turned out
+		if _, err = newcomer.Register(ctx, newcomer.node, coord.RegisterRequest{Hostname: "newcomer", AuthKey: k}); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		t.Fatalf("the newcomer did not get in, with %d connections in: %v", r.gate.len(), err)
+	}
+	until(t, maps, "the newcomer, on a stream that was there before", func(m *coord.Netmap) bool { return peerNamed(m, "newcomer") != nil })
 }

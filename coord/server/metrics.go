@@ -24,6 +24,8 @@ type counters struct {
 	storeErrors   *prometheus.CounterVec
 	transactions  *prometheus.HistogramVec
 	latency       *prometheus.HistogramVec
+	turnedOut     prometheus.Counter
+	refused       prometheus.Counter
 	flush         prometheus.Histogram
 	requests      *prometheus.CounterVec
 	logins        *prometheus.CounterVec
@@ -51,6 +53,8 @@ func newCounters() *counters {
 			Namespace: "warren_coord", Name: "request_seconds", Help: "Time of requests by route, but of those that wait for something to happen.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 4, 8),
 		}, []string{"route"}),
+		turnedOut: counter("connections_turned_out_total", "Connections closed to make room for others."),
+		refused:   counter("connections_refused_total", "Connections closed at once, for want of room."),
 		flush: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: "warren_coord", Name: "flush_seconds", Help: "Time to tell all what is new.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 8),
@@ -62,18 +66,19 @@ func newCounters() *counters {
 			Namespace: "warren_coord", Name: "signins_total", Help: "Sign-ins of people by result.",
 		}, []string{"result"}),
 	}
-	c.registry.MustRegister(c.registrations, c.deliveries, c.lines, c.fulls, c.cut, c.storeErrors, c.transactions, c.latency, c.flush, c.requests, c.logins,
+	c.registry.MustRegister(c.registrations, c.deliveries, c.lines, c.fulls, c.cut, c.storeErrors, c.turnedOut, c.refused, c.transactions, c.latency, c.flush, c.requests, c.logins,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return c
 }
 
 // watch adds the gauges that are read off the hub.
-func (c *counters) watch(h *hub) {
+func (c *counters) watch(h *hub, g *gate) {
 	gauge := func(name, help string, value func() int) {
 		c.registry.MustRegister(prometheus.NewGaugeFunc(
 			prometheus.GaugeOpts{Namespace: "warren_coord", Name: name, Help: help}, func() float64 { return float64(value()) }))
 	}
 	gauge("machines", "Machines of the network.", func() int { return h.view().Len() })
+	gauge("connections", "Connections of machines, browsers and the relay's clients.", g.len)
 	gauge("streams", "Machines that follow the netmap.", func() int {
 		h.mu.Lock()
 		defer h.mu.Unlock()

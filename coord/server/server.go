@@ -34,6 +34,7 @@ const (
 	leftoverTimeout = time.Second
 	stopTimeout     = 5 * time.Second // for requests that are under way at the end
 	maxHeader       = 16 << 10
+	maxStreams      = 64 // requests at a time on one HTTP/2 connection
 )
 
 // Options says how a server is run. The zero value serves with what Init made.
@@ -50,6 +51,8 @@ type Options struct {
 	Version  string       // of this program
 	Relay    http.Handler // an embedded relay's WebSockets, served at PathRelay
 	Log      *slog.Logger // nil: none
+	// Connections is how many there may be at a time; 0: as many as files and memory allow.
+	Connections int
 	// Now is the clock; nil: the real one.
 	Now func() time.Time
 }
@@ -83,6 +86,7 @@ type Server struct {
 	hasher    *account.Hasher
 	guesses   *account.Throttle
 	count     *counters
+	gate      *gate // of connections
 	slots     chan struct{} // of machines' requests
 	pageSlots chan struct{} // of people's, whose passwords take long
 	trail     *trail
@@ -134,7 +138,11 @@ func Open(ctx context.Context, dir string, o Options) (_ *Server, err error) {
 			return nil, errors.Join(err, db.Close())
 		}
 	}
-	s.count.watch(s.hub)
+	if o.Connections == 0 {
+		o.Connections = connsOf(openFiles(), memory())
+	}
+	s.gate = newGate(o.Connections, s.count, s.isProxy)
+	s.count.watch(s.hub, s.gate)
 	s.count.watchDisk(dir, o.Database == "")
 	s.count.watchReady(s.unready)
 	return s, nil
@@ -295,12 +303,16 @@ func Identity(dir string) (key.ServerPublic, error) {
 
 // Serve answers on the listener (plain TCP; Serve does the TLS) until ctx ends. Then it lets what is under way end.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	ln = s.gate.listen(ln)
 	if c := s.TLS(); c != nil {
 		ln = tls.NewListener(servedListener{ln}, c)
 	}
 	srv := &http.Server{
 		Handler: s.Handler(), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
-		ConnContext: withServed, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ConnContext: withServed, ConnState: s.gate.state, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerConnection: coord.MaxBody, MaxReceiveBufferPerStream: coord.MaxBody,
+		},
 	}
 	admin, err := s.listenAdmin()
 	if err != nil {

@@ -23,6 +23,7 @@ func (s *Server) netmap(w http.ResponseWriter, r *http.Request, sess *session) e
 		return err
 	}
 	defer s.hub.close(st)
+	defer s.gate.hold(r)()
 	w.Header().Set("Content-Type", "application/json-lines")
 	w.Header().Set("X-Accel-Buffering", "no") // nginx
 	lw := newLineWriter(s, w, sess, after)
@@ -38,7 +39,7 @@ func (s *Server) netmap(w http.ResponseWriter, r *http.Request, sess *session) e
 	for {
 		select {
 		case d := <-st.queue:
-			err = lw.deliver(d)
+			err = lw.deliver(merged(d, st.queue, lw.told))
 		case <-beat.C:
 			s.hub.renew(st)
 			err = lw.beat()
