@@ -86,7 +86,7 @@ type Server struct {
 	hasher    *account.Hasher
 	guesses   *account.Throttle
 	count     *counters
-	gate      *gate // of connections
+	gate      *gate         // of connections
 	slots     chan struct{} // of machines' requests
 	pageSlots chan struct{} // of people's, whose passwords take long
 	trail     *trail
