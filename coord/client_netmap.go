@@ -2,6 +2,7 @@ package coord
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -36,9 +37,9 @@ func (c *Client) Netmap(ctx context.Context, have *Netmap, got func(*Netmap) err
 // Lines is Netmap for who keeps no netmap: it calls got with each line that came after the number (0: beginning with
 // a whole netmap), verified. Whether the lines follow one another is for got to see, by their Prev.
 func (c *Client) Lines(ctx context.Context, after uint64, got func(*Line) error) error {
-	path := PathNetmap
+	path := PathNetmap + "?" + QueryPacked
 	if after > 0 {
-		path += "?after=" + strconv.FormatUint(after, 10)
+		path += "&after=" + strconv.FormatUint(after, 10)
 	}
 	return c.again(ctx, func(l *link) error {
 		ctx, cancel := context.WithCancelCause(ctx)
@@ -65,7 +66,7 @@ func (c *Client) follow(l *link, lines *lineReader, got func(*Line) error) error
 		switch {
 		case errors.Is(err, io.EOF):
 			return fmt.Errorf("%s: the netmap stream ended: %w", c.host, io.ErrUnexpectedEOF)
-		case errors.Is(err, errLineTooLong):
+		case errors.Is(err, ErrInvalid):
 			return fmt.Errorf("%s: %w", c.host, err)
 		case err != nil:
 			return sayTransport(c.host, err)
@@ -88,6 +89,7 @@ type lineReader struct {
 	beat func() // called for every piece that comes
 }
 
+// next gives a line without its last line feed, and with the packed body behind it if there is one.
 func (r *lineReader) next() ([]byte, error) {
 	var line []byte
 	for {
@@ -105,8 +107,34 @@ func (r *lineReader) next() ([]byte, error) {
 			return nil, err
 		case len(line) == 1:
 			line = line[:0]
-		default:
-			return line[:len(line)-1], nil
+			continue
 		}
+		if fields := bytes.SplitN(line, []byte(" "), 4); len(fields) == 4 {
+			n, packed, err := packedLength(fields[3])
+			if err != nil {
+				return nil, err
+			}
+			if packed {
+				return r.body(line, n)
+			}
+		}
+		return line[:len(line)-1], nil
 	}
+}
+
+// body appends a packed body of n bytes to its line. Memory is taken as the bytes come.
+func (r *lineReader) body(line []byte, n int) ([]byte, error) {
+	for n++; n > 0; { // with its line feed
+		at := len(line)
+		line = append(line, make([]byte, min(n, 64<<10))...)
+		got, err := io.ReadFull(r.r, line[at:])
+		if got > 0 {
+			r.beat()
+		}
+		if err != nil {
+			return nil, err
+		}
+		n -= got
+	}
+	return line[:len(line)-1], nil
 }

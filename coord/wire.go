@@ -30,6 +30,9 @@ const (
 	PathLogin        = "/login/" // the page for people: PathLogin + login id
 )
 
+// QueryPacked, in the query of PathNetmap, says that the reader takes packed bodies.
+const QueryPacked = "packed=zstd"
+
 // Bounds and times of the control protocol.
 const (
 	NonceSize    = 32               // bytes of each side's nonce

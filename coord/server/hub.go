@@ -327,6 +327,9 @@ func (h *hub) flush() (deadline time.Time) {
 	deadline = h.step(h.now())
 	for _, d := range h.st.Flush() {
 		h.count.deliveries.Add(float64(len(d.To)))
+		if len(d.To) > 1 {
+			d.Packed = coord.Pack(d.Body)
+		}
 		for _, id := range d.To {
 			p := h.here[id]
 			if p == nil || p.stream == nil {

@@ -27,6 +27,7 @@ func (s *Server) netmap(w http.ResponseWriter, r *http.Request, sess *session) e
 	w.Header().Set("Content-Type", "application/json-lines")
 	w.Header().Set("X-Accel-Buffering", "no") // nginx
 	lw := newLineWriter(s, w, sess, after)
+	lw.packs = r.URL.Query().Get("packed") == "zstd" // coord.QueryPacked
 	if lw.first(st) != nil {
 		return nil // whoever it was has gone
 	}
@@ -60,13 +61,14 @@ func (s *Server) netmap(w http.ResponseWriter, r *http.Request, sess *session) e
 
 // lineWriter writes one stream.
 type lineWriter struct {
-	s    *Server
-	w    http.ResponseWriter
-	rc   *http.ResponseController
-	to   coord.Stream
-	last uint64 // the number that the machine has
-	told uint64 // what came up to here was in the first line
-	buf  []byte
+	s     *Server
+	w     http.ResponseWriter
+	rc    *http.ResponseController
+	to    coord.Stream
+	last  uint64 // the number that the machine has
+	told  uint64 // what came up to here was in the first line
+	packs bool   // it takes packed bodies
+	buf   []byte
 }
 
 func newLineWriter(s *Server, w http.ResponseWriter, sess *session, last uint64) *lineWriter {
@@ -118,6 +120,9 @@ func (lw *lineWriter) deliver(d *state.Delivery) error {
 
 func (lw *lineWriter) line(d *state.Delivery) error {
 	line := coord.Line{Seq: d.Seq, Prev: lw.last, Body: d.Body}
+	if lw.packs && d.Packed != nil {
+		line.Body = d.Packed
+	}
 	lw.buf = line.Append(lw.buf[:0], lw.s.identity, lw.to)
 	lw.last = d.Seq
 	lw.s.count.lines.Inc()

@@ -15,6 +15,8 @@ type Delivery struct {
 	To   []coord.NodeID
 	Seq  uint64 // 0: the number that the machine has; there is nothing numbered in it
 	Body []byte // a coord.Update
+	// Packed is the body for readers that take packed ones; nil: it is not packed.
+	Packed []byte
 }
 
 // Flush says who must be told what since the last Flush. Of a machine only its last state is told.
