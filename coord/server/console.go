@@ -27,6 +27,7 @@ func (s *Server) showConsole(w http.ResponseWriter, status int, name, part strin
 		own        bool // everybody has some
 	}{
 		{textMachines, "/", true},
+		{textNetwork, "/network", true},
 		{textPeople, "/users", false},
 		{textKeys, "/keys", true},
 		{textRelays, "/relays", false},

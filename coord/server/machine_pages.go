@@ -117,7 +117,7 @@ func (s *Server) machinesPage(w http.ResponseWriter, r *http.Request, v *visit) 
 		}
 	}
 	list.Hidden = list.Found - len(list.Rows)
-	return s.showConsole(w, http.StatusOK, "machines", "/", v, page{Title: textMachines, Body: list})
+	return s.showConsole(w, http.StatusOK, "machines", "/", v, page{Title: textMachines, Body: list, Live: true})
 }
 
 func (s *Server) addPage(w http.ResponseWriter, _ *http.Request, v *visit) error {
@@ -177,7 +177,7 @@ func (s *Server) showMachine(w http.ResponseWriter, status int, v *visit, m stat
 		}
 		d.Endpoints = append(d.Endpoints, endpointRow{Addr: e.Addr.String(), Kind: kind})
 	}
-	return s.showConsole(w, status, "machine", "/", v, page{Title: m.Node.Name, Typed: typed, Problem: problem, Body: d})
+	return s.showConsole(w, status, "machine", "/", v, page{Title: m.Node.Name, Live: status == http.StatusOK, Typed: typed, Problem: problem, Body: d})
 }
 
 func (s *Server) renameMachinePage(w http.ResponseWriter, r *http.Request, v *visit) error {

@@ -29,6 +29,7 @@ type page struct {
 	Assets       string // a hash, so that browsers may keep what pages load
 	Refresh      int    // seconds; 0: never
 	Nav          []navItem
+	Live         bool // it shows by itself what is so now
 
 	// of some
 	Token   string // of the page's form
@@ -77,6 +78,9 @@ func (s *Server) show(w http.ResponseWriter, status int, name string, v *visit, 
 	if v != nil && v.user.ID != 0 {
 		p.User, p.SignOutToken = v.user.Login, s.formToken(v, "/signout")
 		p.seal = func(path string) string { return s.formToken(v, path) }
+	}
+	if p.Live {
+		w.Header().Set("Content-Security-Policy", csp("")+"; script-src 'self'; connect-src 'self'")
 	}
 	var b bytes.Buffer
 	if err := templates.ExecuteTemplate(&b, name+".html", &p); err != nil {

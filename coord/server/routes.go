@@ -79,6 +79,7 @@ func (s *Server) routes() []route {
 		{method: post, path: coord.PathLogin + "{id}", access: signedIn, right: account.Self, own: true, page: s.connect},
 		{method: post, path: "/signout", access: signedIn, right: account.Self, own: true, page: s.signOut},
 		{method: get, path: "/add", access: signedIn, right: account.See, own: true, page: s.addPage},
+		{method: get, path: "/network", access: signedIn, right: account.See, own: true, page: s.networkPage},
 		{method: get, path: "/machines/{id}", access: signedIn, right: account.See, of: s.machineOwner, page: s.machinePage},
 		{method: post, path: "/machines/{id}/rename", access: signedIn, right: account.Change, of: s.machineOwner, page: s.renameMachinePage},
 		{method: get, path: "/machines/{id}/expire", access: signedIn, right: account.Change, of: s.machineOwner, page: s.askExpire},

@@ -75,7 +75,7 @@ func (s *Server) visit(r *http.Request) (*visit, error) {
 		return nil, err
 	}
 	v.session, v.since = hash, ws.Created
-	if now.Sub(ws.Seen) > webTouch {
+	if now.Sub(ws.Seen) > webTouch && r.Header.Get(headerLive) == "" { // a page that is only open is no visit
 		err := s.store.Write(r.Context(), func(tx store.Tx) error { return tx.TouchWebSession(hash, now) })
 		if err != nil {
 			s.log.Warn("cannot note a visit", "err", err)

@@ -99,7 +99,7 @@ func freeAddr() (string, error) {
 
 // start runs the program until it says that it serves.
 func (s *server) start(ctx context.Context) error {
-	cmd := exec.Command(s.program, "serve", "--state", s.dir, "--listen", s.addr, "--url", s.url(), "--metrics", s.metrics)
+	cmd := exec.Command(s.program, "serve", "--no-relay", "--state", s.dir, "--listen", s.addr, "--url", s.url(), "--metrics", s.metrics)
 	cmd.Stderr = s.log
 	out, err := cmd.StdoutPipe()
 	if err != nil {
