@@ -42,7 +42,7 @@ type DNSRecord struct {
 }
 
 // IsZero reports whether nothing is set.
-func (d *DNS) IsZero() bool {
+func (d DNS) IsZero() bool {
 	return !d.NoNames && len(d.Nameservers)+len(d.Split)+len(d.Search)+len(d.Records) == 0
 }
 

@@ -15,6 +15,7 @@ type Netmap struct {
 	Peers   []Node  `json:"peers"` // ordered by ID; never Self
 	Relays  []Relay `json:"relays,omitempty"`
 	Ticket  []byte  `json:"ticket,omitempty"` // to show to relays; they alone read it
+	DNS     DNS     `json:"dns,omitzero"`
 }
 
 // Change is one step from a netmap to the next. Exactly one field is set.
@@ -25,6 +26,7 @@ type Change struct {
 	Remove  NodeID   `json:"remove,omitempty"` // this peer is gone, or not to be seen any more
 	Relays  *[]Relay `json:"relays,omitempty"`
 	Ticket  []byte   `json:"ticket,omitempty"`
+	DNS     *DNS     `json:"dns,omitempty"`
 }
 
 // Update is the body of one line of the stream: a whole netmap, or the changes since the line before.
@@ -50,6 +52,9 @@ func (m *Netmap) find(id NodeID) (int, bool) {
 func (m *Netmap) Validate() error {
 	if !m.Network.IPv4.IsValid() && !m.Network.IPv6.IsValid() {
 		return fmt.Errorf("%w network: it has no address range", ErrInvalid)
+	}
+	if err := m.DNS.Validate(); err != nil {
+		return err
 	}
 	claimed := make(map[any]NodeID, 4*len(m.Peers)+4)
 	check := func(n *Node) error {
@@ -98,6 +103,10 @@ func (m *Netmap) validateChanged(cs []Change) error {
 		switch { // in Apply's order
 		case c.Network != nil:
 			return m.Validate()
+		case c.DNS != nil:
+			if err := m.DNS.Validate(); err != nil {
+				return err
+			}
 		case c.Self != nil, c.Upsert != nil && c.Upsert.ID == m.Self.ID:
 			n = &m.Self
 		case c.Upsert != nil:
@@ -171,6 +180,10 @@ func Diff(old, new *Netmap) []Change {
 		rs := slices.Clone(new.Relays)
 		cs = append(cs, Change{Relays: &rs})
 	}
+	if !reflect.DeepEqual(old.DNS, new.DNS) {
+		d := new.DNS
+		cs = append(cs, Change{DNS: &d})
+	}
 	// Removals come first: a name or an address may pass from one peer to another.
 	for i := range old.Peers {
 		if new.Peer(old.Peers[i].ID) == nil {
@@ -212,6 +225,8 @@ func Apply(m *Netmap, cs []Change) *Netmap {
 			out.Relays = slices.Clone(*c.Relays)
 		case c.Ticket != nil:
 			out.Ticket = c.Ticket
+		case c.DNS != nil:
+			out.DNS = *c.DNS
 		}
 	}
 	return &out

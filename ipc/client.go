@@ -106,6 +106,11 @@ func (c *Client) Ping(ctx context.Context, r PingRequest) (*PingReply, error) {
 	return ask[*PingReply](ctx, c, http.MethodPost, pathPing, r)
 }
 
+// QueryDNS asks the daemon's resolver.
+func (c *Client) QueryDNS(ctx context.Context, q DNSQuery) (*DNSAnswer, error) {
+	return ask[*DNSAnswer](ctx, c, http.MethodPost, pathDNS, q)
+}
+
 // Watch calls f with a snapshot now and after every change, until ctx ends, f fails, or the daemon stops
 // (CodeNotRunning). It returns f's error as it is.
 func (c *Client) Watch(ctx context.Context, f func(*Status) error) error {

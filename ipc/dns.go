@@ -1,8 +1,6 @@
 package ipc
 
-import (
-	"net/netip"
-)
+import "net/netip"
 
 // DNS is how this host's programs find names.
 type DNS struct {
@@ -18,6 +16,12 @@ type DNS struct {
 	Upstreams []DNSUpstream `json:"upstreams"`           // who is asked for what is not the network's; the root last
 	Names     int           `json:"names"`               // of machines and records
 	Contested int           `json:"contested,omitempty"` // how often another program changed it lately, and it was set again
+}
+
+// lists gives a copy without null lists.
+func (d DNS) lists() *DNS {
+	d.Resolver, d.Search, d.Domains, d.Upstreams = list(d.Resolver), list(d.Search), list(d.Domains), list(d.Upstreams)
+	return &d
 }
 
 // DNSUpstream says who is asked for a domain.

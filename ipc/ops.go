@@ -33,6 +33,8 @@ type Prefs struct {
 	Up       bool   `json:"up"`                 // whether the machine should be on its network
 	Hostname string `json:"hostname,omitempty"` // instead of the system's
 	Port     uint16 `json:"port,omitempty"`     // UDP port; 0: random, and remembered
+
+	IgnoreDNS bool `json:"ignoreDNS,omitempty"` // the host's DNS stays as it is
 }
 
 // PrefsEdit names what to change; the rest stays as it is.
@@ -40,6 +42,8 @@ type PrefsEdit struct {
 	Hostname *string `json:"hostname,omitempty"`
 	Port     *uint16 `json:"port,omitempty"`    // admin
 	Profile  *string `json:"profile,omitempty"` // another name for the current profile
+
+	AcceptDNS *bool `json:"acceptDNS,omitempty"` // whether the host's programs ask us for names
 }
 
 // Level is what the edit asks of its caller.
@@ -144,6 +148,7 @@ type Backend interface {
 	Profiles(ctx context.Context) (*Profiles, error)
 	Switch(ctx context.Context, r SwitchRequest) (*UpReply, error)
 	Ping(ctx context.Context, r PingRequest) (*PingReply, error)
+	QueryDNS(ctx context.Context, q DNSQuery) (*DNSAnswer, error)
 }
 
 // Error codes. They are stable; messages are for people and may change.

@@ -36,6 +36,7 @@ type Status struct {
 	Time     time.Time `json:"time"`              // of the snapshot
 	Seq      uint64    `json:"netmap,omitempty"`  // number of the netmap that it shows
 	Dropped  Drops     `json:"dropped,omitempty"` // packets dropped, by reason
+	DNS      *DNS      `json:"dns,omitempty"`     // how names are found; nil while the machine is not on its network
 }
 
 // MarshalJSON implements json.Marshaler: lists are never null, so that a script can walk them.
@@ -47,6 +48,9 @@ func (s Status) MarshalJSON() ([]byte, error) {
 	p.Relays = list(p.Relays)
 	p.Problems = list(p.Problems)
 	p.Peers = list(p.Peers)
+	if p.DNS != nil {
+		p.DNS = p.DNS.lists()
+	}
 	return json.Marshal(p)
 }
 

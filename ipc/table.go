@@ -20,6 +20,7 @@ const (
 	pathLogout      = "/v1/logout"
 	pathProfiles    = "/v1/profiles"
 	pathSwitch      = "/v1/switch"
+	pathDNS         = "/v1/dns"
 )
 
 // operation is one line of the table. Its level is asked before its body is read; a request that asks for more
@@ -39,6 +40,7 @@ var operations = []operation{
 	{http.MethodGet, pathPrefs, LevelRead, "warren status", asks(Backend.Prefs)},
 	{http.MethodGet, pathProfiles, LevelRead, "warren switch --list", asks(Backend.Profiles)},
 	{http.MethodPost, pathPing, LevelRead, "warren ping", calls(Backend.Ping, nil)},
+	{http.MethodPost, pathDNS, LevelRead, "warren dns query", calls(Backend.QueryDNS, nil)},
 	{http.MethodPatch, pathPrefs, LevelOperate, "warren set", calls(Backend.EditPrefs, editNeeds)},
 	{http.MethodPost, pathUp, LevelOperate, "warren up", calls(Backend.Up, upNeeds)},
 	{http.MethodPost, pathDown, LevelOperate, "warren down", orders(Backend.Down)},
@@ -125,6 +127,9 @@ func (e PrefsEdit) flags() string {
 	}
 	if e.Profile != nil {
 		s += " --profile-name NAME"
+	}
+	if e.AcceptDNS != nil {
+		s += fmt.Sprintf(" --accept-dns=%t", *e.AcceptDNS)
 	}
 	if e.Port != nil {
 		s += fmt.Sprintf(" --port %d", *e.Port)

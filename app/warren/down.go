@@ -42,9 +42,10 @@ func (p *program) set() *cobra.Command {
 	var (
 		hostname, profile string
 		port              uint16
+		acceptDNS         bool
 	)
 	cmd := &cobra.Command{
-		Use: "set --hostname NAME | --port NUMBER | --profile-name NAME", Short: textShortSet, Long: textLongSet,
+		Use: "set --hostname NAME | --port NUMBER | --profile-name NAME | --accept-dns=BOOL", Short: textShortSet, Long: textLongSet,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var e ipc.PrefsEdit
@@ -56,6 +57,9 @@ func (p *program) set() *cobra.Command {
 			}
 			if cmd.Flags().Changed("profile-name") {
 				e.Profile = &profile
+			}
+			if cmd.Flags().Changed("accept-dns") {
+				e.AcceptDNS = &acceptDNS
 			}
 			if e == (ipc.PrefsEdit{}) {
 				return usage(cmd, textSetNothing)
@@ -72,6 +76,7 @@ func (p *program) set() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&hostname, "hostname", "", textFlagHostname)
 	cmd.Flags().Uint16Var(&port, "port", 0, textFlagPort)
+	cmd.Flags().BoolVar(&acceptDNS, "accept-dns", true, textFlagAcceptDNS)
 	cmd.Flags().StringVar(&profile, "profile-name", "", textFlagProfileName)
 	return cmd
 }

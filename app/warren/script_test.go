@@ -232,6 +232,14 @@ func edit(ts *testscript.TestScript, w *world, what, value string) {
 		switch what {
 		case "coord-lost":
 			s.Coord = ipc.Link{Error: value}
+		case "dns":
+			s.DNS = &ipc.DNS{
+				Accept: true, Mode: value, Reason: "/etc/resolv.conf is an ordinary file", Resolver: []netip.Addr{netip.MustParseAddr("100.127.255.254")},
+				Search: []string{"demo.warren.internal"}, Names: 4, Contested: 1, Upstreams: []ipc.DNSUpstream{
+					{Domain: "corp.example", Servers: []string{"192.0.2.1"}}, {Servers: []string{"192.0.2.53", "192.0.2.54"}, Host: true},
+				},
+			}
+			s.Problems = append(s.Problems, ipc.Problem{Code: ipc.ProblemDNSContested, Text: "Another program \x1b[2J changes it", Fix: "find it"})
 		case "problem":
 			s.Problems = append(s.Problems, ipc.Problem{Code: "p", Text: value, Fix: "mend it"})
 		case "urgent":

@@ -95,7 +95,8 @@ logins that the machine has stay: see "warren switch".`
 
   warren set --hostname den
   sudo warren set --port 41641`
-	textSetNothing      = "name what to change: --hostname, --port, --profile-name"
+	textFlagAcceptDNS   = "let this host's programs find machines by name; false leaves the host's DNS as it is"
+	textSetNothing      = "name what to change: --accept-dns, --hostname, --port, --profile-name"
 	textFlagProfileName = "another name for the login in use"
 
 	// switch
@@ -140,6 +141,25 @@ named (by name or address).`
 	textNoAddr     = "this machine has no address yet: it is not on its network.\n  Connect: warren up"
 	textNoSuchAddr = "it has no such address"
 	textNoPeer     = "no machine of your network is called so.\n  See them: warren status"
+
+	textShortDNS = "Show how names are found, and find one"
+	textLongDNS  = `Dns shows how this host's programs find your machines by name, and looks names up as they do.
+
+  warren dns status
+  warren dns query den`
+	textShortDNSStatus = "Show how this host's programs find names"
+	textLongDNSStatus  = `Status shows what makes this host's programs ask for your network's names here (systemd-resolved, NetworkManager,
+resolvconf, or a marked block in /etc/resolv.conf), why that was chosen, and who is asked for all other names.
+
+To leave the host's DNS as it is: warren set --accept-dns=false`
+	textShortDNSQuery = "Look a name up, as this host's programs do"
+	textLongDNSQuery  = `Query looks a name up and says who answered: your network, the cache, or a nameserver. An address is looked up for its
+name. It ends with code 1 where there is no such name or no answer.`
+	textFlagType  = "type of the records, such as AAAA, MX or TXT; A if not given, PTR for an address"
+	textNoDNS     = "this machine is not on its network: its names are not resolved.\n  Connect: warren up"
+	textNoName    = "there is no name %s"
+	textNoAnswer  = "no answer: %s"
+	textNoRecords = "%s has no record of type %s"
 
 	textShortVersion     = "Print the versions of this program and of warrend"
 	textLongVersion      = "Version prints the version of this program and of the warrend that runs."
@@ -284,6 +304,58 @@ func coordLost(s *ipc.Status) string {
 	return "The coordination server cannot be reached" + why + ". What is connected stays connected."
 }
 
+// dnsLines say how names are found.
+func dnsLines(d *ipc.DNS) []string {
+	mode := map[string]string{
+		"resolved": "systemd-resolved", "network-manager": "NetworkManager", "resolvconf": "resolvconf", "resolv.conf": "/etc/resolv.conf",
+		"off": "off: this host's programs do not ask here",
+	}
+	how, also := strings.CutSuffix(d.Mode, "+resolved")
+	if mode[how] != "" {
+		how = mode[how]
+	}
+	if also {
+		how += " and systemd-resolved"
+	}
+	lines := []string{"Mode: " + say.Line(how), "Because: " + say.Line(d.Reason)}
+	if d.Advice != "" {
+		lines = append(lines, "Better: "+say.Line(d.Advice))
+	}
+	if len(d.Resolver) > 0 {
+		addrs := make([]string, len(d.Resolver))
+		for i, a := range d.Resolver {
+			addrs[i] = a.String()
+		}
+		lines = append(lines, fmt.Sprintf("Answers at: %s (%d names)", strings.Join(addrs, ", "), d.Names))
+	}
+	if d.Contested > 0 {
+		lines = append(lines, fmt.Sprintf("Set again after another program changed it: %d times", d.Contested))
+	}
+	for _, l := range []struct {
+		title string
+		names []string
+	}{{"Bare names are tried in: ", d.Search}, {"Domains asked here too: ", d.Domains}} {
+		if len(l.names) > 0 {
+			lines = append(lines, l.title+say.Line(strings.Join(l.names, ", ")))
+		}
+	}
+	for _, u := range d.Upstreams {
+		domain := "Names in " + say.Line(u.Domain)
+		if u.Domain == "" {
+			domain = "All other names"
+		}
+		servers := say.Line(strings.Join(u.Servers, ", "))
+		if servers == "" {
+			servers = "nobody is known who could be asked"
+		}
+		if u.Host {
+			servers += " (this host's own)"
+		}
+		lines = append(lines, domain+": "+servers)
+	}
+	return lines
+}
+
 // prefsText says what an edit has set.
 func prefsText(p ipc.Prefs, e ipc.PrefsEdit) string {
 	var lines []string
@@ -293,6 +365,13 @@ func prefsText(p ipc.Prefs, e ipc.PrefsEdit) string {
 			name = "the system's"
 		}
 		lines = append(lines, "Host name: "+name)
+	}
+	if e.AcceptDNS != nil {
+		if p.IgnoreDNS {
+			lines = append(lines, "DNS: this host's stays as it is")
+		} else {
+			lines = append(lines, "DNS: this host's programs find machines by name")
+		}
 	}
 	if e.Port != nil {
 		port := strconv.Itoa(int(p.Port))

@@ -152,7 +152,11 @@ func (s *Server) place(tx store.Tx, n *store.Node, host string) error {
 	v4 := s.network.IPv4
 	last := uint32(1)<<(32-v4.Bits()) - 2 // the last one is the broadcast address
 	var err error
-	n.Number, err = tx.FreeNumber(last, func(number uint32) bool { return addresses(s.network, number)[0] == notToUse })
+	resolver := s.network.Resolver()
+	n.Number, err = tx.FreeNumber(last, func(number uint32) bool {
+		a := addresses(s.network, number)[0]
+		return a == notToUse || slices.Contains(resolver, a)
+	})
 	if err != nil {
 		return err
 	}

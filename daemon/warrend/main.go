@@ -14,6 +14,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
+	"github.com/warren-mesh/warren/daemon/internal/dns"
 	"github.com/warren-mesh/warren/daemon/internal/engine"
 	"github.com/warren-mesh/warren/daemon/internal/journal"
 	"github.com/warren-mesh/warren/daemon/internal/localapi"
@@ -36,7 +37,7 @@ func main() {
 
 type flags struct {
 	state, socket, tun string
-	debug              bool
+	debug, hostDNS     bool
 }
 
 func command() *cobra.Command {
@@ -54,10 +55,11 @@ func command() *cobra.Command {
 	p.BoolVar(&f.debug, "debug", false, "log more")
 	root.Flags().StringVar(&f.socket, "socket", ipc.DefaultSocket, "Unix `socket` for warren and warren-tray")
 	root.Flags().StringVar(&f.tun, "tun", "warren0", "`name` of the network interface")
+	root.Flags().BoolVar(&f.hostDNS, "host-dns", true, "tell the host's programs to ask for names here; false where the host's network is not this one")
 	root.AddCommand(&cobra.Command{
 		Use:   "recover",
 		Short: "Put back what a daemon that was killed left changed on this host",
-		Long: "Recover undoes every change to this host that a killed daemon's journal still lists: interface, addresses, routes.\n" +
+		Long: "Recover undoes every change to this host that a killed daemon's journal still lists: interface, addresses, routes, DNS.\n" +
 			"It needs no network, and twice is as once. Systemd runs it before each start and after each stop.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return recoverHost(cmd.Context(), f) },
@@ -83,7 +85,7 @@ func open(ctx context.Context, f flags, log *slog.Logger) (*store.Store, *journa
 	if err != nil {
 		return nil, nil, errors.Join(err, st.Close())
 	}
-	report, err := j.Recover(ctx, router.Undo())
+	report, err := j.Recover(ctx, journal.Join(router.Undo(), dns.Undo()))
 	if report.Undone+report.Left > 0 {
 		log.Info("put the host back after a daemon that did not end well", "undone", report.Undone, "left", report.Left)
 	}
@@ -123,7 +125,7 @@ func run(ctx context.Context, f flags) error {
 	} else if skipped {
 		log.Warn("the last starts failed one after another: starting without the saved netmap, this time")
 	}
-	e, err := engine.New(engine.Config{Version: version, Store: st, Journal: j, Interface: f.tun, Log: log})
+	e, err := engine.New(engine.Config{Version: version, Store: st, Journal: j, Interface: f.tun, NoHostDNS: !f.hostDNS, Log: log})
 	if err != nil {
 		return err
 	}

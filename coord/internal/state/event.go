@@ -12,6 +12,7 @@ import (
 type Network struct {
 	Common  coord.Network
 	Relays  []coord.Relay
+	DNS     coord.DNS // valid
 	Members []Member
 	Log     []Change // the newest part of it, up to that number
 }
@@ -37,6 +38,7 @@ const (
 	TicketChange
 	RelaysChange
 	NetworkChange
+	DNSChange
 	OtherChange // nothing that machines see
 )
 
@@ -54,4 +56,5 @@ type News struct {
 	Members []Member // of those that it names; which is not there is no node any more
 	Relays  []coord.Relay
 	Common  coord.Network
+	DNS     coord.DNS // valid
 }

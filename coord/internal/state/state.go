@@ -33,9 +33,10 @@ type State struct {
 	seq    uint64
 	common coord.Network
 	relays []coord.Relay
+	dns    coord.DNS // never changed in place
 	nodes  table
 
-	networkSeq, relaysSeq uint64
+	networkSeq, relaysSeq, dnsSeq uint64
 
 	byMachine map[key.MachinePublic]coord.NodeID
 	followers map[policy.Class]map[coord.NodeID]struct{}
@@ -46,13 +47,13 @@ type State struct {
 	// What the next Flush tells.
 	touched map[coord.NodeID][]policy.Facts // with what they were
 	tickets map[coord.NodeID]struct{}
-	shared  bool // relays or network
+	shared  bool // relays, network or DNS
 }
 
 // New makes the state of a network.
 func New(n Network) *State {
 	s := &State{
-		common: n.Common, relays: n.Relays,
+		common: n.Common, relays: n.Relays, dns: n.DNS,
 		byMachine: map[key.MachinePublic]coord.NodeID{},
 		followers: map[policy.Class]map[coord.NodeID]struct{}{},
 		touched:   map[coord.NodeID][]policy.Facts{},
@@ -93,6 +94,8 @@ func (s *State) Apply(n News) {
 			s.relays, s.shared = slices.Clone(n.Relays), true
 		case NetworkChange:
 			s.common, s.shared = n.Common, true
+		case DNSChange:
+			s.dns, s.shared = n.DNS, true
 		case OtherChange:
 		}
 	}
@@ -113,6 +116,8 @@ func (s *State) note(c Change) {
 		s.relaysSeq = c.Seq
 	case NetworkChange:
 		s.networkSeq = c.Seq
+	case DNSChange:
+		s.dnsSeq = c.Seq
 	case NodeChange, TicketChange, OtherChange:
 	}
 }

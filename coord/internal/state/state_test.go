@@ -65,6 +65,7 @@ type book struct {
 	nodes map[coord.NodeID]Member
 	net   coord.Network
 	relay []coord.Relay
+	dns   coord.DNS
 }
 
 func newBook(now time.Time) *book {
@@ -116,7 +117,7 @@ func (b *book) remove(id coord.NodeID) {
 func (b *book) news(after uint64) (n News) {
 	i := sort.Search(len(b.log), func(i int) bool { return b.log[i].Seq > after })
 	n.Log = slices.Clone(b.log[i:])
-	n.Relays, n.Common = b.relay, b.net
+	n.Relays, n.Common, n.DNS = b.relay, b.net, b.dns
 	seen := map[coord.NodeID]bool{}
 	for _, c := range n.Log {
 		if m, ok := b.nodes[c.ID]; ok && !seen[c.ID] {
@@ -129,7 +130,7 @@ func (b *book) news(after uint64) (n News) {
 
 // load is what a replica reads that begins.
 func (b *book) load() *State {
-	n := Network{Common: b.net, Relays: b.relay, Log: slices.Clone(b.log)}
+	n := Network{Common: b.net, Relays: b.relay, DNS: b.dns, Log: slices.Clone(b.log)}
 	for _, id := range slices.Sorted(maps.Keys(b.nodes)) {
 		n.Members = append(n.Members, b.nodes[id])
 	}
@@ -297,6 +298,10 @@ func TestWhoeverFollowsHasTheWholeNetmap(t *testing.T) {
 			"relays": func(t *rapid.T) {
 				w.relay = make([]coord.Relay, number("relays"))
 				w.note(RelaysChange, 0, nil)
+			},
+			"dns": func(t *rapid.T) {
+				w.dns = coord.DNS{NoNames: number("names") == 0}
+				w.note(DNSChange, 0, nil)
 			},
 			"network": func(t *rapid.T) {
 				w.net.Name = fmt.Sprint("n", number("name"))

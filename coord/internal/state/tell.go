@@ -102,7 +102,7 @@ func (s *State) Since(id coord.NodeID, after uint64) (body []byte, seq uint64, f
 		}
 		concerned[c.ID] = concerns
 	}
-	if len(ids) == 0 && s.networkSeq <= after && s.relaysSeq <= after && (e.ticket == nil || e.TicketSeq <= after) {
+	if len(ids) == 0 && s.networkSeq <= after && s.relaysSeq <= after && s.dnsSeq <= after && (e.ticket == nil || e.TicketSeq <= after) {
 		return nil, s.seq, false
 	}
 	return s.changes(e, ids, after), s.seq, false
@@ -133,6 +133,9 @@ func (s *State) changes(viewer *entry, ids []coord.NodeID, after uint64) []byte 
 	}
 	if s.relaysSeq > after {
 		add("relays", encode(relaysOf(s.relays)))
+	}
+	if s.dnsSeq > after {
+		add("dns", encode(s.dns))
 	}
 	if viewer.ticket != nil && viewer.TicketSeq > after {
 		add("ticket", encode(viewer.ticket))

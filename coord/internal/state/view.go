@@ -14,13 +14,14 @@ type View struct {
 	Seq     uint64
 	Network coord.Network
 	Relays  []coord.Relay
+	DNS     coord.DNS
 	policy  policy.Policy
 	nodes   table
 }
 
 // View gives the network as it is now.
 func (s *State) View() *View {
-	return &View{Seq: s.seq, Network: s.common, Relays: s.relays, policy: s.policy, nodes: s.nodes}
+	return &View{Seq: s.seq, Network: s.common, Relays: s.relays, DNS: s.dns, policy: s.policy, nodes: s.nodes}
 }
 
 // ByMachine finds the node of a machine.
@@ -83,6 +84,9 @@ func (v *View) Full(id coord.NodeID) []byte {
 		b = append(b, e.json...)
 	}
 	b = append(append(b, `],"relays":`...), encode(relaysOf(v.Relays))...)
+	if !v.DNS.IsZero() {
+		b = append(append(b, `,"dns":`...), encode(v.DNS)...)
+	}
 	if self.ticket != nil {
 		b = append(append(b, `,"ticket":`...), encode(self.ticket)...)
 	}

@@ -105,9 +105,10 @@ func (n *Node) StartDaemon() {
 	})
 }
 
-// Daemon is a command line of warrend, for a test that expects it to fail.
+// Daemon is a command line of warrend, for a test that expects it to fail. The host's DNS is none of its business: all
+// machines of a lab see the files of the one that runs it.
 func (m *Mesh) Daemon(flags ...string) []string {
-	return append([]string{m.programs.path("warrend")}, flags...)
+	return append([]string{m.programs.path("warrend"), "--host-dns=false"}, flags...)
 }
 
 // Recover runs warrend recover.

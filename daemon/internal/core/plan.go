@@ -2,9 +2,11 @@ package core
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/key"
+	"github.com/warren-mesh/warren/daemon/internal/dns/zone"
 )
 
 // MTU of the interface, in bytes: the least that IPv6 allows (RFC 8200, section 5), so that WireGuard's packets
@@ -19,6 +21,15 @@ type Plan struct {
 	Peers   []Peer         // in the netmap's order
 	Relays  []coord.Relay
 	Ticket  []byte
+	DNS     DNS
+}
+
+// DNS is how names are to be resolved.
+type DNS struct {
+	Servers  []netip.Addr // where this machine answers its own programs
+	Zone     *zone.Zone   // the network's names
+	Settings coord.DNS
+	Accept   bool // the host is to ask us: nobody said that it is not
 }
 
 // Peer is what is wanted of one other machine.
@@ -34,6 +45,7 @@ type Peer struct {
 // (coord.Netmap.Validate), so no two peers claim one.
 func NewPlan(m *coord.Netmap) *Plan {
 	p := &Plan{Network: m.Network, Addrs: host(m.Self.Addrs), Relays: m.Relays, Ticket: m.Ticket}
+	p.DNS = DNS{Servers: free(m), Zone: zone.New(&m.Network, &m.DNS, &m.Self, m.Peers), Settings: m.DNS, Accept: true}
 	for _, prefix := range []netip.Prefix{m.Network.IPv4, m.Network.IPv6} {
 		if prefix.IsValid() {
 			p.Routes = append(p.Routes, prefix.Masked())
@@ -46,6 +58,17 @@ func NewPlan(m *coord.Netmap) *Plan {
 	}
 	return p
 }
+
+// free gives the resolver's addresses that no machine has: a server of another version may have given one away.
+func free(m *coord.Netmap) []netip.Addr {
+	return slices.DeleteFunc(m.Network.Resolver(), func(a netip.Addr) bool {
+		has := func(n coord.Node) bool { return slices.Contains(n.Addrs, a) }
+		return has(m.Self) || slices.ContainsFunc(m.Peers, has)
+	})
+}
+
+// Hosts makes each address a prefix of its own.
+func (d *DNS) Hosts() []netip.Prefix { return host(d.Servers) }
 
 // host makes each address a prefix of its own.
 func host(addrs []netip.Addr) []netip.Prefix {

@@ -35,6 +35,7 @@ type Facts struct {
 	Traffic   map[key.NodePublic]Traffic
 	Relays    []ipc.Relay
 	Drops     ipc.Drops
+	DNS       *ipc.DNS // nil: names are not resolved yet
 
 	Coord    ipc.Link
 	Failures []ipc.Problem // what the shells could not do
@@ -79,7 +80,7 @@ func (f *Facts) Status(now time.Time) *ipc.Status {
 	s := &ipc.Status{
 		Version: f.Version, State: f.State(), Profile: f.Profile, Server: f.Prefs.Server, Coord: f.Coord, Time: now,
 		Self:  ipc.Self{Name: f.Prefs.Hostname, Key: f.Key, Addrs: []netip.Addr{}, Endpoints: []ipc.Endpoint{}, Interface: f.Interface, Port: f.Port},
-		Peers: []ipc.Peer{}, Relays: append([]ipc.Relay{}, f.Relays...), Problems: f.problems(now), Dropped: f.Drops,
+		Peers: []ipc.Peer{}, Relays: append([]ipc.Relay{}, f.Relays...), Problems: f.problems(now), Dropped: f.Drops, DNS: f.DNS,
 	}
 	for _, e := range f.Endpoints {
 		s.Self.Endpoints = append(s.Self.Endpoints, ipc.Endpoint{Addr: e.Addr, Kind: string(e.Kind)})

@@ -58,6 +58,7 @@ type DNS struct {
 	log      *slog.Logger
 	resolver *resolver.Resolver
 	wishes   chan wished
+	wanted   chan Wish // holds one
 	status   atomic.Pointer[Status]
 	step     func()           // tests die before the next change
 	now      func() time.Time // tests turn it
@@ -112,7 +113,7 @@ func Open(cfg Config) (*DNS, error) {
 		return nil, err
 	}
 	d := &DNS{
-		cfg: cfg, log: cfg.Log, resolver: resolver.New(cfg.Log), first: resolver.New(cfg.Log), wishes: make(chan wished), step: func() {}, now: time.Now,
+		cfg: cfg, log: cfg.Log, resolver: resolver.New(cfg.Log), first: resolver.New(cfg.Log), wishes: make(chan wished), wanted: make(chan Wish, 1), step: func() {}, now: time.Now,
 		servers: make(map[netip.Addr]*resolver.Server), files: fs, signals: make(chan *dbus.Signal, 64),
 	}
 	d.status.Store(&Status{DNS: ipc.DNS{Mode: string(hostmode.Off), Reason: reasonStart}})
@@ -131,6 +132,15 @@ func (d *DNS) Apply(ctx context.Context, w Wish) ([]ipc.Problem, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// Want is Apply without waiting: of several wishes the last one counts. One caller at a time.
+func (d *DNS) Want(w Wish) {
+	select {
+	case <-d.wanted:
+	default:
+	}
+	d.wanted <- w
 }
 
 // Status tells how names are resolved now.
@@ -167,6 +177,8 @@ func (d *DNS) run(ctx context.Context) {
 		case w := <-d.wishes:
 			d.take(ctx, w.wish)
 			answer = w.done
+		case w := <-d.wanted:
+			d.take(ctx, w)
 		case <-d.files.events:
 			look(settle)
 			continue

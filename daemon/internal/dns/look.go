@@ -2,6 +2,8 @@ package dns
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 
 	"github.com/godbus/dbus/v5"
 
@@ -19,6 +21,7 @@ func (d *DNS) look(ctx context.Context) hostmode.Facts {
 	if target := follow(confPath); target != confPath {
 		f.Link = target
 	}
+	f.Foreign = foreign()
 	f.NSSwitch, _, _ = readConf(nsswitchPath)
 	_, f.Resolvconf = resolvconfCommand()
 	d.connect(ctx)
@@ -32,6 +35,24 @@ func (d *DNS) look(ctx context.Context) hostmode.Facts {
 	d.files.watch(confPath, nsswitchPath, f.Link, uplinks)
 	d.files.watchDirs(resolvconfRecords...)
 	return f
+}
+
+// foreign reports whether the resolv.conf that we see is that of the machine's first process, and that is in another
+// network than we are (network_namespaces(7)): as for programs that ip netns exec starts.
+func foreign() bool {
+	same := func(a, b string) bool {
+		ours, err1 := os.Stat(a)
+		firsts, err2 := os.Stat(b)
+		return err1 == nil && err2 == nil && os.SameFile(ours, firsts)
+	}
+	const first = "/proc/1/root"
+	if _, err := os.Stat("/proc/1/ns/net"); err != nil || same("/proc/self/ns/net", "/proc/1/ns/net") {
+		return false
+	}
+	if _, err := os.Stat(confPath); err != nil {
+		return same(filepath.Dir(confPath), first+filepath.Dir(confPath))
+	}
+	return same(confPath, first+confPath)
 }
 
 // connect keeps the connection to the system bus, where there is one.

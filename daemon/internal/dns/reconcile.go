@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -243,6 +244,8 @@ func (d *DNS) publish(c hostmode.Choice, p hostmode.Plan, problems []ipc.Problem
 		}
 		s.Upstreams = append(s.Upstreams, up)
 	}
-	d.status.Store(&Status{DNS: s, Problems: problems})
-	d.cfg.Changed()
+	now := &Status{DNS: s, Problems: problems}
+	if was := d.status.Swap(now); !reflect.DeepEqual(was, now) {
+		d.cfg.Changed()
+	}
 }

@@ -12,7 +12,7 @@ import (
 // What people read of why the host's DNS stays as it is.
 const (
 	reasonStart = "warrend has just begun to look"
-	reasonPrefs = "this machine's settings leave the host's DNS alone (accept-dns is off)"
+	reasonPrefs = "this machine's settings leave the host's DNS alone (accept-dns is off, or warrend was started with --host-dns=false)"
 	reasonDeaf  = "warrend cannot listen for DNS on its own interface"
 	fixPrefs    = "Or leave the host's DNS alone: sudo warren set --accept-dns=false"
 )

@@ -222,6 +222,9 @@ func edit(s *store.State, q ipc.PrefsEdit) error {
 	if q.Port != nil {
 		s.WantPort = *q.Port
 	}
+	if q.AcceptDNS != nil {
+		s.NoDNS = !*q.AcceptDNS
+	}
 	current := s.Login()
 	if current == nil {
 		if q.Hostname != nil {

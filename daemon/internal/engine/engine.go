@@ -44,6 +44,7 @@ type Config struct {
 	Store     *store.Store
 	Journal   *journal.Journal
 	Interface string
+	NoHostDNS bool // the host's DNS stays as it is, whatever people set
 	Log       *slog.Logger
 
 	// OpenPlane starts the data plane; Dial makes a client of a coordination server. Tests replace them.
@@ -77,11 +78,13 @@ type Engine struct {
 	plane    Plane
 	planeErr error // why there is none
 	applied  *coord.Netmap
-	tryAgain *time.Timer // when settle should look again
-	unsaved  bool        // the netmap on disk is older than net.netmap
-	saveTime *time.Timer
-	waiters  []chan struct{} // to be closed after the next settle
-	waiting  *pending        // the login that waits for a person
+
+	appliedNoDNS bool
+	tryAgain     *time.Timer // when settle should look again
+	unsaved      bool        // the netmap on disk is older than net.netmap
+	saveTime     *time.Timer
+	waiters      []chan struct{} // to be closed after the next settle
+	waiting      *pending        // the login that waits for a person
 
 	watch   watchers
 	logging chan struct{} // holds one token: the right to log in or out, or to switch
@@ -238,13 +241,15 @@ func (e *Engine) settle() {
 	case e.plane == nil && e.planeErr == nil:
 		e.openPlane()
 	}
-	if e.plane != nil && e.planeErr == nil && e.applied != e.net.netmap {
-		if err := e.plane.Apply(core.NewPlan(e.net.netmap)); err != nil {
+	if e.plane != nil && e.planeErr == nil && (e.applied != e.net.netmap || e.appliedNoDNS != e.state.NoDNS) {
+		plan := core.NewPlan(e.net.netmap)
+		plan.DNS.Accept = !e.state.NoDNS && !e.cfg.NoHostDNS
+		if err := e.plane.Apply(plan); err != nil {
 			e.log.Error("could not apply the netmap", "err", err)
 			e.planeErr = err
 			e.tryAgain.Reset(planeRetry)
 		} else {
-			e.applied = e.net.netmap
+			e.applied, e.appliedNoDNS = e.net.netmap, e.state.NoDNS
 		}
 	}
 	e.publish()

@@ -221,6 +221,10 @@ func (p *fakePlane) Ping(context.Context, key.NodePublic) (ipc.Path, error) {
 	return ipc.Path{Kind: ipc.PathDirect}, nil
 }
 
+func (p *fakePlane) QueryDNS(context.Context, ipc.DNSQuery) (*ipc.DNSAnswer, error) {
+	return &ipc.DNSAnswer{Code: "NOERROR"}, nil
+}
+
 func (p *fakePlane) Close() error {
 	p.host.mu.Lock()
 	defer p.host.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/key"
 	"github.com/warren-mesh/warren/daemon/internal/core"
+	"github.com/warren-mesh/warren/daemon/internal/dns"
 	"github.com/warren-mesh/warren/daemon/internal/journal"
 	"github.com/warren-mesh/warren/daemon/internal/router"
 	"github.com/warren-mesh/warren/daemon/internal/sock"
@@ -25,6 +26,8 @@ type Plane interface {
 	Reach() Reach
 	// Ping asks a peer for an answer over the present path.
 	Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error)
+	// QueryDNS asks the resolver for a name.
+	QueryDNS(ctx context.Context, q ipc.DNSQuery) (*ipc.DNSAnswer, error)
 	// Close puts the host back.
 	Close() error
 }
@@ -66,6 +69,7 @@ type wire struct {
 	sock   *sock.Sock
 	tunnel *tunnel.Tunnel
 	router *router.Router
+	dns    *dns.DNS
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	events *mailbox
@@ -99,6 +103,16 @@ func OpenPlane(cfg PlaneConfig) (Plane, error) {
 		w.tunnel.Close()
 		return nil, err
 	}
+	w.dns, err = dns.Open(dns.Config{
+		Interface: cfg.Interface, Journal: cfg.Journal, Log: cfg.Log, Changed: func() { cfg.Told(Seen) },
+	})
+	if err != nil {
+		cancel()
+		for range host { // until the router has ended its watch
+		}
+		w.tunnel.Close()
+		return nil, err
+	}
 	w.wg.Go(func() { _ = w.sock.Run(ctx) })
 	w.wg.Go(func() { w.follow(ctx, host) })
 	return w, nil
@@ -118,8 +132,11 @@ func (w *wire) Apply(p *core.Plan) error {
 	if err := w.tunnel.SetPeers(tunnels); err != nil {
 		return err
 	}
-	problems, err := w.router.Apply(context.Background(), router.Wish{MTU: core.MTU, Addrs: p.Addrs, Routes: p.Routes})
+	problems, err := w.router.Apply(context.Background(), router.Wish{MTU: core.MTU, Addrs: p.Addrs, Routes: p.Routes, Host: p.DNS.Hosts()})
 	w.problems = problems
+	w.dns.Want(dns.Wish{
+		Servers: p.DNS.Servers, Suffix: p.Network.Suffix, Zone: p.DNS.Zone, DNS: p.DNS.Settings, Accept: p.DNS.Accept,
+	})
 	return err
 }
 
@@ -153,6 +170,9 @@ func (w *wire) Observe(f *core.Facts) {
 	}
 	f.Drops = drops(s.Drops)
 	f.Failures = append(f.Failures, w.problems...)
+	names := w.dns.Status()
+	f.DNS = &names.DNS
+	f.Failures = append(f.Failures, names.Problems...)
 	if s.UDPBlocked {
 		f.Failures = append(f.Failures, ipc.Problem{
 			Code: "udp-blocked", Text: "This network lets no UDP through: every connection goes through a relay.",
@@ -203,9 +223,15 @@ func (w *wire) Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error) {
 	return p, nil
 }
 
-// Close implements Plane.
+// QueryDNS implements Plane.
+func (w *wire) QueryDNS(ctx context.Context, q ipc.DNSQuery) (*ipc.DNSAnswer, error) {
+	return w.dns.Query(ctx, q)
+}
+
+// Close implements Plane. The host stops asking us before there is nobody to ask.
 func (w *wire) Close() error {
 	w.cancel()
+	w.dns.Close()
 	err := w.router.Close(context.Background())
 	w.tunnel.Close()
 	w.wg.Wait()

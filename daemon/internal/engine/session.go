@@ -222,4 +222,16 @@ func (e *Engine) Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error) {
 	return plane.Ping(ctx, k)
 }
 
+// QueryDNS asks the resolver, as the host's programs do.
+func (e *Engine) QueryDNS(ctx context.Context, q ipc.DNSQuery) (*ipc.DNSAnswer, error) {
+	var plane Plane
+	if err := e.look(ctx, func() { plane = e.plane }); err != nil {
+		return nil, err
+	}
+	if plane == nil {
+		return nil, errNotUp
+	}
+	return plane.QueryDNS(ctx, q)
+}
+
 var errNotUp = &ipc.Error{Status: 409, Code: ipc.CodeNotUp, Message: "This machine is not connected to its network.", Fix: "warren up"}

@@ -33,6 +33,7 @@ type Engine interface {
 	Profiles(ctx context.Context) (*ipc.Profiles, error)
 	Switch(ctx context.Context, r ipc.SwitchRequest) (*ipc.UpReply, error)
 	Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error)
+	QueryDNS(ctx context.Context, q ipc.DNSQuery) (*ipc.DNSAnswer, error)
 }
 
 // Backend answers for an engine.

@@ -10,6 +10,7 @@ type Wish struct {
 	MTU    int            // in bytes; 0: as it is
 	Addrs  []netip.Prefix // the machine's own, as single addresses (/32, /128)
 	Routes []netip.Prefix // what is reached through the interface
+	Host   []netip.Prefix // addresses as Addrs, but for this host's own programs: packets to others never come from them
 }
 
 // fact is how the interface is.
@@ -29,6 +30,7 @@ type plan struct {
 	setUp     bool
 	addAddrs  []netip.Prefix
 	addRoutes []netip.Prefix
+	host      []netip.Prefix // of addAddrs, those of the wish's Host
 }
 
 func (p *plan) empty() bool {
@@ -38,13 +40,15 @@ func (p *plan) empty() bool {
 // diff plans the way from f to w. Only addresses that are ours may go: a person may have added others.
 func diff(f fact, w Wish, ours []netip.Prefix) plan {
 	w = w.clean()
+	all := slices.Concat(w.Addrs, w.Host)
 	p := plan{
 		delRoutes: without(f.routes, w.Routes),
-		addAddrs:  without(w.Addrs, f.addrs),
+		addAddrs:  without(all, f.addrs),
+		host:      w.Host,
 		addRoutes: without(w.Routes, f.routes),
 		setUp:     !f.up,
 	}
-	for _, a := range without(f.addrs, w.Addrs) {
+	for _, a := range without(f.addrs, all) {
 		if slices.Contains(ours, a) {
 			p.delAddrs = append(p.delAddrs, a)
 		}
@@ -65,7 +69,13 @@ func (w Wish) clean() Wish {
 	for _, r := range w.Routes {
 		routes = append(routes, unmap(r).Masked())
 	}
-	return Wish{MTU: w.MTU, Addrs: unique(addrs), Routes: unique(routes)}
+	var host []netip.Prefix
+	for _, a := range w.Host {
+		if a = unmap(a); !slices.Contains(addrs, a) {
+			host = append(host, a)
+		}
+	}
+	return Wish{MTU: w.MTU, Addrs: unique(addrs), Routes: unique(routes), Host: unique(host)}
 }
 
 // unmap turns an IPv4-mapped IPv6 prefix into the IPv4 prefix that it means.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"slices"
@@ -91,7 +92,7 @@ func (r *Router) Apply(ctx context.Context, w Wish) ([]ipc.Problem, error) {
 	}
 	w = w.clean()
 	if r.noIPv6 = hostWithoutIPv6(r.name); r.noIPv6 {
-		w.Addrs, w.Routes = ipv4(w.Addrs), ipv4(w.Routes)
+		w.Addrs, w.Routes, w.Host = ipv4(w.Addrs), ipv4(w.Routes), ipv4(w.Host)
 	}
 	r.last.Store(&told{routes: w.Routes, rivals: r.told().rivals})
 	p := diff(f, w, r.ours(kindAddr))
@@ -244,7 +245,11 @@ func (r *Router) put(link netlink.Link, p plan) error {
 	}
 	for _, a := range p.addAddrs {
 		r.step()
-		err := r.handle.AddrAdd(link, address(a))
+		made := address(a)
+		if slices.Contains(p.host, a) {
+			made = hostAddress(a)
+		}
+		err := r.handle.AddrAdd(link, made)
 		if a.Addr().Is6() && noFamily(err) {
 			r.noIPv6 = true
 			continue
@@ -301,6 +306,19 @@ func address(a netip.Prefix) *netlink.Addr {
 	if a.Addr().Is6() {
 		n.Flags = unix.IFA_F_NODAD | unix.IFA_F_NOPREFIXROUTE
 	}
+	return n
+}
+
+// hostAddress is an address that the kernel picks as no packet's source: one of IPv4 whose scope is the host, and of IPv6
+// one that is not preferred any more (RFC 6724, section 5, rule 3).
+func hostAddress(a netip.Prefix) *netlink.Addr {
+	n := address(a)
+	if a.Addr().Is4() {
+		n.Scope = unix.RT_SCOPE_HOST
+		return n
+	}
+	n.Flags |= unix.IFA_F_DEPRECATED
+	n.ValidLft, n.PreferedLft = math.MaxUint32, 0
 	return n
 }
 

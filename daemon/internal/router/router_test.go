@@ -494,3 +494,25 @@ func TestAPlanLeadsFromAnyFactToTheWish(t *testing.T) {
 		}
 	})
 }
+
+// TestPacketsToOthersNeverComeFromTheHostsOwnAddress: a peer would drop them.
+func TestPacketsToOthersNeverComeFromTheHostsOwnAddress(t *testing.T) {
+	tun(t)
+	r := newRouter(t)
+	w := whole
+	w.Host = []netip.Prefix{netip.MustParsePrefix("100.64.0.1/32"), netip.MustParsePrefix("fd77:1:2::ffff:53/128")} // before our own, in any order
+	apply(t, r, Wish{MTU: w.MTU, Host: w.Host})                                                                     // and there before it
+	apply(t, r, w)
+	for dst, src := range map[string]string{"100.64.9.9": "100.64.0.7", "fd77:1:2::ffff:52": "fd77:1:2::7"} {
+		if got := ip(t, "route get "+dst); !strings.Contains(got, "src "+src+" ") {
+			t.Errorf("to %s: %s", dst, got)
+		}
+	}
+	if got := ip(t, "route get 100.64.0.1"); !strings.HasPrefix(got, "local") {
+		t.Errorf("the host's own is not local: %s", got)
+	}
+	apply(t, r, whole)
+	if got := ip(t, "addr show "+name); strings.Contains(got, "100.64.0.1/") || strings.Contains(got, "ffff:53") {
+		t.Errorf("it stays:\n%s", got)
+	}
+}

@@ -36,6 +36,7 @@ type filePrefs struct {
 	Up       bool   `json:"up"`
 	Hostname string `json:"hostname,omitempty"`
 	Port     uint16 `json:"port,omitempty"`
+	NoDNS    bool   `json:"noDNS,omitempty"`
 }
 
 type fileLogin struct {
@@ -64,7 +65,7 @@ func encode(s *State) ([]byte, error) {
 	}
 	f := file{
 		Version: schema, Machine: s.Machine.Reveal(), Node: s.Node.Reveal(), Port: s.Port, Current: s.Current,
-		Prefs: filePrefs{Up: s.Up, Hostname: s.Hostname, Port: s.WantPort},
+		Prefs: filePrefs{Up: s.Up, Hostname: s.Hostname, Port: s.WantPort, NoDNS: s.NoDNS},
 	}
 	for _, l := range s.Logins {
 		f.Logins = append(f.Logins, fileLogin{
@@ -108,7 +109,7 @@ func decode(text []byte) (_ *State, version int, err error) {
 
 // state makes of the file what it stands for.
 func (f *file) state() (*State, error) {
-	s := &State{Up: f.Prefs.Up, Hostname: f.Prefs.Hostname, WantPort: f.Prefs.Port, Port: f.Port, Current: f.Current}
+	s := &State{Up: f.Prefs.Up, Hostname: f.Prefs.Hostname, WantPort: f.Prefs.Port, NoDNS: f.Prefs.NoDNS, Port: f.Port, Current: f.Current}
 	var err error
 	if s.Machine, s.Node, err = parseKeys(f.Machine, f.Node); err != nil {
 		return nil, err

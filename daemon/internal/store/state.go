@@ -23,6 +23,7 @@ type State struct {
 	Node    key.Node
 
 	Up       bool   // the machine should be on the network of its current login
+	NoDNS    bool   // the host's DNS stays as it is
 	WantPort uint16 // UDP port that somebody set; 0: Port
 	Hostname string // wanted before there is a login; the first takes it
 	Port     uint16 // the random UDP port of the first start, kept
@@ -69,7 +70,7 @@ func (s *State) Login() *Login {
 
 // Prefs is what the people of this machine want, as they see it.
 func (s *State) Prefs() ipc.Prefs {
-	p := ipc.Prefs{Up: s.Up, Port: s.WantPort, Hostname: s.Hostname}
+	p := ipc.Prefs{Up: s.Up, Port: s.WantPort, Hostname: s.Hostname, IgnoreDNS: s.NoDNS}
 	if l := s.Login(); l != nil {
 		p.Server, p.Hostname = l.Server, l.Hostname
 	}

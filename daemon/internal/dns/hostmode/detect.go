@@ -30,6 +30,7 @@ const (
 type Facts struct {
 	Conf       string // text of /etc/resolv.conf; empty where there is none
 	Missing    bool   // there is none
+	Foreign    bool   // it is that of another network: we are in a network namespace of our own, and see the machine's files
 	Link       string // where it leads, if it is a symbolic link
 	NSSwitch   string // text of /etc/nsswitch.conf
 	Bus        bool   // the system bus answers
@@ -55,6 +56,9 @@ const (
 
 // Detect chooses.
 func Detect(f Facts) Choice {
+	if f.Foreign {
+		return Choice{Mode: Off, Reason: "warrend runs in a network namespace of its own, but sees the /etc/resolv.conf of the whole machine, which is not this network's"}
+	}
 	c := byFile(f)
 	if c.Mode != Resolved && c.Mode != Off && f.Resolved && asksResolved(f.NSSwitch) {
 		c.Also = true

@@ -1,0 +1,89 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/warren-mesh/warren/daemon/e2e/lab"
+	"github.com/warren-mesh/warren/daemon/e2e/mesh"
+)
+
+// TestMachinesAreFoundByName runs the real programs. One machine has a resolv.conf of its own, mounted as containers have
+// it; the other is told to leave the host's alone, which is that of the machine that runs the test.
+func TestMachinesAreFoundByName(t *testing.T) {
+	n := lab.New(t)
+	m := mesh.Start(t, n, mesh.Build(t))
+	bob := m.Behind(lab.EasyNAT, "bob")
+	machine := n.Internet().Router("home-alice", lab.EasyNAT).Host("alice")
+	const theirs = "# a container's\nnameserver 192.0.2.53\nsearch lan.example\n"
+	conf := mesh.Write(t, machine, "resolv.conf", theirs)
+	contained := []string{"unshare", "--mount", "sh", "-c", "mount --bind " + conf + ` /etc/resolv.conf && exec "$@"`, "sh"}
+	withDNS := slices.Clone(contained)
+	withDNS[4] += " --host-dns=true"
+	alice := m.NodeWith(machine, withDNS...)
+	hosts, err := os.ReadFile("/etc/resolv.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := m.Coord.Key("--reusable")
+	alice.Up(key)
+	bob.Up(key)
+
+	lab.Eventually(t, 5*time.Second, func() error {
+		out, err := alice.Warren("dns", "query", "bob")
+		if want := " IN A " + bob.Inner().String(); err != nil || !strings.Contains(out, want) {
+			return fmt.Errorf("%s, %w", out, err)
+		}
+		return nil
+	})
+	if out := alice.MustWarren("dns", "status"); !strings.Contains(out, "Mode: /etc/resolv.conf") || !strings.Contains(out, "All other names: 192.0.2.53") {
+		t.Errorf("alice: %s", out)
+	}
+	if out := bob.MustWarren("dns", "status"); !strings.Contains(out, "Mode: off") || !strings.Contains(out, "--host-dns=false") {
+		t.Errorf("bob: %s", out)
+	}
+	read := func() string {
+		text, err := os.ReadFile(conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	if text := read(); !strings.Contains(text, "nameserver 100.127.255.254\n") || !strings.Contains(text, "search demo.warren.internal") && !strings.Contains(text, "search warren.internal") {
+		t.Errorf("alice's programs read\n%s", text)
+	}
+
+	// It goes on without the coordination server, and ends with the daemon, however that ends.
+	if err := m.Coord.Proc.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if out := alice.MustWarren("dns", "query", bob.Inner().String()); !strings.Contains(out, "PTR bob.") {
+		t.Errorf("without the coordination server: %s", out)
+	}
+	alice.MustWarren("set", "--accept-dns=false")
+	lab.Eventually(t, 5*time.Second, func() error {
+		if text := read(); text != theirs {
+			return fmt.Errorf("it is left as\n%s", text)
+		}
+		return nil
+	})
+	alice.MustWarren("set", "--accept-dns")
+	lab.Eventually(t, 5*time.Second, func() error {
+		if text := read(); text == theirs {
+			return fmt.Errorf("it is not set again")
+		}
+		return nil
+	})
+	alice.Daemon.Kill9()
+	machine.MustRun(append(contained, append(m.Daemon()[:1], "recover", "--state", alice.State())...)...)
+	if text := read(); text != theirs {
+		t.Errorf("recovered to\n%s", text)
+	}
+	if now, err := os.ReadFile("/etc/resolv.conf"); err != nil || string(now) != string(hosts) {
+		t.Errorf("the machine that runs the tests has another resolv.conf now:\n%s", now)
+	}
+}

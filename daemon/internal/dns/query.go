@@ -1,0 +1,52 @@
+package dns
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	mdns "github.com/miekg/dns"
+
+	"github.com/warren-mesh/warren/daemon/internal/dns/zone"
+	"github.com/warren-mesh/warren/ipc"
+)
+
+// Query asks as the host's programs are answered, on behalf of a person. An address is asked for its name.
+func (d *DNS) Query(ctx context.Context, q ipc.DNSQuery) (*ipc.DNSAnswer, error) {
+	name, kind := q.Name, strings.ToUpper(q.Type)
+	if a, err := netip.ParseAddr(name); err == nil {
+		name = zone.ReverseName(a.Unmap().WithZone(""))
+		if kind == "" {
+			kind = "PTR"
+		}
+	}
+	if kind == "" {
+		kind = "A"
+	}
+	t, known := mdns.StringToType[kind]
+	if !known || t == mdns.TypeAXFR || t == mdns.TypeIXFR || t == mdns.TypeOPT {
+		return nil, &ipc.Error{
+			Status: http.StatusBadRequest, Code: ipc.CodeBadRequest, Message: fmt.Sprintf("%.20q is no type of DNS records.", q.Type),
+			Fix: "Give one such as A, AAAA, CNAME, MX, PTR, SRV or TXT",
+		}
+	}
+	if _, ok := mdns.IsDomainName(name); !ok || name == "" || len(name) > 255 {
+		return nil, &ipc.Error{
+			Status: http.StatusBadRequest, Code: ipc.CodeBadRequest, Message: fmt.Sprintf("%.100q is no name.", q.Name),
+			Fix: "Give a machine's name, such as den, or any other, such as www.example.org",
+		}
+	}
+	began := time.Now()
+	a := d.resolver.Lookup(ctx, name, t)
+	out := &ipc.DNSAnswer{Code: mdns.RcodeToString[a.Msg.Rcode], Records: []string{}, From: a.From, Took: ipc.Millis(time.Since(began))}
+	for _, rr := range a.Msg.Answer {
+		out.Records = append(out.Records, strings.ReplaceAll(rr.String(), "\t", " "))
+	}
+	if a.Cause != nil {
+		out.Error = a.Cause.Error()
+	}
+	return out, nil
+}
