@@ -185,3 +185,16 @@ func TestFindTakesWhatPeopleType(t *testing.T) {
 		}
 	}
 }
+
+func TestTheResolverHasNoMachinesAddress(t *testing.T) {
+	m := netmap()
+	both := NewPlan(m).DNS.Servers
+	if len(both) == 0 {
+		t.Fatal("there is none")
+	}
+	m.Peers = slices.Clone(m.Peers)
+	m.Peers[0].Addrs = both[:1] // of a server that gave it away
+	if got := NewPlan(m).DNS.Servers; slices.Contains(got, both[0]) {
+		t.Errorf("got %v", got)
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/daemon/internal/core"
 	"github.com/warren-mesh/warren/ipc"
 )
 
@@ -302,4 +303,27 @@ func TestAWatcherOfAQuietMachineIsLeftAlone(t *testing.T) {
 			t.Errorf("%d snapshots in a second in which nothing happened", seen)
 		}
 	})
+}
+
+func TestTheHostsDNSIsThatOfThePeopleOfTheMachine(t *testing.T) {
+	m := newMachine(t)
+	defer func() { m.stop() }()
+	m.up(ipc.UpRequest{Server: "https://s.example", AuthKey: "good"})
+	last := func() core.DNS {
+		m.host.mu.Lock()
+		defer m.host.mu.Unlock()
+		return m.host.plans[len(m.host.plans)-1].DNS
+	}
+	if d := last(); !d.Accept || len(d.Servers) == 0 || d.Zone == nil {
+		t.Errorf("at first: %+v", d)
+	}
+	no := false
+	if p, err := m.EditPrefs(t.Context(), ipc.PrefsEdit{AcceptDNS: &no}); err != nil || !p.IgnoreDNS || last().Accept {
+		t.Errorf("%+v, %v, applied %v", p, err, last().Accept)
+	}
+	m.stop()
+	m.start()
+	if p, err := m.Prefs(t.Context()); err != nil || !p.IgnoreDNS {
+		t.Errorf("after a restart: %+v, %v", p, err)
+	}
 }
