@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"time"
 
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/daemon/internal/store"
@@ -22,7 +23,7 @@ func (e *Engine) LoginWait(ctx context.Context, r ipc.LoginWait) (*ipc.UpReply, 
 	wait, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	defer context.AfterFunc(p.over, func() { stop(context.Cause(p.over)) })()
-	err = p.attempt.client.WaitLogin(wait, r.ID)
+	err = waitLogin(wait, p)
 	if err != nil && wait.Err() == nil {
 		// The server ends a login as soon as the machine begins another. Who begins it knows better why this one is over.
 		if release, err := e.exclusive(ctx); err == nil {
@@ -39,6 +40,25 @@ func (e *Engine) LoginWait(ctx context.Context, r ipc.LoginWait) (*ipc.UpReply, 
 		return nil, explain(err)
 	}
 	return e.complete(ctx, r.ID)
+}
+
+// awayPause is how long the wait for a login pauses while the server cannot be reached.
+const awayPause = 2 * time.Second
+
+// waitLogin waits at the server, also over its restarts and this machine's changes of network: the person at the page
+// sees nothing of them.
+func waitLogin(ctx context.Context, p *pending) error {
+	for {
+		err := p.attempt.client.WaitLogin(ctx, p.id)
+		if err == nil || !away(err) || !time.Now().Add(awayPause).Before(p.expires) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(awayPause):
+		}
+	}
 }
 
 // errCommitted ends the wait for a login that the browser on this device brought to its end.
@@ -117,17 +137,16 @@ func (e *Engine) Down(ctx context.Context) error {
 	var p *pending
 	err := e.change(ctx, func(s *store.State) error {
 		s.Up, p, e.waiting = false, e.waiting, nil
+		s.DropAuthKeys()
 		return nil
 	})
-	if p != nil {
-		p.end(errTakenDown)
-		e.cancel(ctx, p)
-	}
+	e.endWaiting(ctx, p, errTakenDown)
 	return err
 }
 
 // Logout ends this machine's membership at the server, and takes the current login out of the profiles. Which server it
-// was stays known, so that warren up logs in there again.
+// was stays known, so that warren up logs in there again. If that login waits for a person, or there is none yet, the wait
+// is over too.
 func (e *Engine) Logout(ctx context.Context) error {
 	release, err := e.exclusive(ctx)
 	if err != nil {
@@ -136,13 +155,18 @@ func (e *Engine) Logout(ctx context.Context) error {
 	defer release()
 	var client Client
 	var login store.Login
+	var p *pending
 	if err := e.do(ctx, func() {
 		if l := e.state.Login(); l != nil {
 			login, client = *l, e.net.client
 		}
+		if e.waiting != nil && (login.ID == "" || e.waiting.attempt.login.ID == login.ID) {
+			p, e.waiting = e.waiting, nil
+		}
 	}); err != nil {
 		return err
 	}
+	e.endWaiting(ctx, p, errTakenOut)
 	if login.ID == "" {
 		return nil
 	}
@@ -158,6 +182,7 @@ func (e *Engine) Logout(ctx context.Context) error {
 	err = e.change(ctx, func(s *store.State) error {
 		login.Node, login.User, login.AuthKey, login.Pending, login.Former = 0, "", "", false, true
 		s.Put(login)
+		s.DropAuthKeys()
 		s.Up = false
 		return nil
 	})

@@ -19,6 +19,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/warren-mesh/warren/coord"
@@ -87,7 +88,8 @@ type Engine struct {
 	waiting      *pending        // the login that waits for a person
 
 	watch   watchers
-	logging chan struct{} // holds one token: the right to log in or out, or to switch
+	logging chan struct{}                      // holds one token: the right to log in or out, or to switch
+	giveWay atomic.Pointer[context.CancelFunc] // breaks off what the daemon does of itself with that right; nil: nothing
 }
 
 // network is what the loop holds of the current login: its client, its session and what came of them.

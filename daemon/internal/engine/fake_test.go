@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/key"
@@ -23,6 +25,7 @@ type server struct {
 	mu         sync.Mutex
 	key        key.ServerPublic
 	away       bool // cannot be reached
+	silent     bool // does not answer
 	registered bool
 	expired    bool
 	pending    bool
@@ -55,7 +58,14 @@ func newServer() *server {
 
 var errAway = errors.New("connection refused")
 
-func (s *server) Connect(context.Context) (*coord.Session, error) {
+func (s *server) Connect(ctx context.Context) (*coord.Session, error) {
+	s.mu.Lock()
+	silent := s.silent
+	s.mu.Unlock()
+	if silent {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.away {
@@ -132,7 +142,9 @@ func (s *server) Register(_ context.Context, k key.Node, r coord.RegisterRequest
 	case r.AuthKey == "":
 		s.logins++
 		s.nodes = append(s.nodes, k.Public())
-		return &coord.RegisterReply{LoginID: fmt.Sprintf("login-%d", s.logins), Code: "1234"}, nil
+		return &coord.RegisterReply{LoginID: fmt.Sprintf("login-%d", s.logins), Code: "1234", Expires: time.Now().Add(coord.LoginTTL)}, nil
+	case r.AuthKey == "copied":
+		return nil, &coord.Error{Status: http.StatusConflict, Code: coord.CodeNodeKeyTaken, Message: "Another machine has it"}
 	case r.AuthKey != "good":
 		return nil, &coord.Error{Code: coord.CodeKeyUnknown, Message: "No such key"}
 	}
@@ -145,9 +157,17 @@ func (s *server) Register(_ context.Context, k key.Node, r coord.RegisterRequest
 }
 
 func (s *server) WaitLogin(ctx context.Context, _ string) error {
+	s.mu.Lock()
+	cut, unreachable := s.cut, s.away
+	s.mu.Unlock()
+	if unreachable {
+		return fmt.Errorf("%w: connection refused", coord.ErrUnreachable)
+	}
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-cut:
+		return fmt.Errorf("%w: the connection broke", coord.ErrUnreachable)
 	case <-s.loginDone:
 		return s.FinishLogin(ctx, coord.CodeRequest{})
 	}

@@ -36,6 +36,7 @@ func (a *attempt) drop() {
 type pending struct {
 	id      string
 	attempt *attempt
+	expires time.Time
 	over    context.Context // ends when the login is not waited for any more; its cause says why
 	end     context.CancelCauseFunc
 }
@@ -44,13 +45,22 @@ type pending struct {
 var (
 	errTakenOver = &ipc.Error{Status: 409, Code: ipc.CodeLogin, Message: "Another login was begun on this machine, so this one is over.", Fix: "Go on there, or log in again: warren up"}
 	errTakenDown = &ipc.Error{Status: 409, Code: ipc.CodeLogin, Message: "The login was ended by warren down.", Fix: "warren up starts another"}
+	errTakenOut  = &ipc.Error{Status: 409, Code: ipc.CodeLogin, Message: "The login was ended by warren logout.", Fix: "warren up starts another"}
 )
 
 // cancelWait is how long the server may take to hear of a login that is over. If it does not, the page ends by itself.
 const cancelWait = 3 * time.Second
 
-// exclusive waits for the right to log in or out: one at a time.
+// exclusive waits for the right to log in or out: one at a time. People do not wait for what the daemon does of itself.
 func (e *Engine) exclusive(ctx context.Context) (release func(), err error) {
+	select {
+	case e.logging <- struct{}{}:
+		return func() { <-e.logging }, nil
+	default:
+	}
+	if giveWay := e.giveWay.Load(); giveWay != nil {
+		(*giveWay)()
+	}
 	select {
 	case e.logging <- struct{}{}:
 		return func() { <-e.logging }, nil
@@ -112,7 +122,7 @@ func (e *Engine) register(ctx context.Context, a *attempt, r ipc.UpRequest) (*ip
 	case reply.Registered:
 		return e.commit(ctx, a)
 	}
-	p := &pending{id: reply.LoginID, attempt: a}
+	p := &pending{id: reply.LoginID, attempt: a, expires: reply.Expires}
 	p.over, p.end = context.WithCancelCause(context.Background())
 	if err := e.do(ctx, func() {
 		if e.waiting != nil && e.waiting.id != p.id {
@@ -169,9 +179,11 @@ func (e *Engine) prepare(ctx context.Context, r ipc.UpRequest) (*attempt, error)
 // commit makes an attempt that succeeded the machine's login, and waits until packets flow.
 func (e *Engine) commit(ctx context.Context, a *attempt) (*ipc.UpReply, error) {
 	var failed error
+	var displaced *pending
 	err := e.do(ctx, func() {
 		next := *e.state
 		next.Put(a.succeeded(e.state))
+		next.DropAuthKeys()
 		next.Current, next.Up = a.login.ID, true
 		if failed = edit(&next, a.edit); failed != nil {
 			return
@@ -181,6 +193,7 @@ func (e *Engine) commit(ctx context.Context, a *attempt) (*ipc.UpReply, error) {
 		}
 		reopen := next.WantPort != e.state.WantPort
 		*e.state = next
+		displaced = e.displaced()
 		switch {
 		case e.net.login != a.login.ID || a.fresh:
 			var client Client
@@ -198,6 +211,7 @@ func (e *Engine) commit(ctx context.Context, a *attempt) (*ipc.UpReply, error) {
 		}
 		e.told(HostChanged) // and with it any wait for the next session
 	})
+	e.endWaiting(ctx, displaced, errTakenOver)
 	if err := errors.Join(err, failed); err != nil {
 		return nil, hostError(err)
 	}
@@ -247,15 +261,39 @@ var errEnough = errors.New("seen enough")
 // remember puts an attempt with its pre-auth key on disk, beside the login that is in use.
 func (e *Engine) remember(ctx context.Context, a *attempt) error {
 	var failed error
+	var displaced *pending
 	err := e.do(ctx, func() {
 		next, l := *e.state, a.login
 		l.Former = false
+		next.DropAuthKeys() // of two, the later is meant
 		next.Put(l)
 		if failed = e.cfg.Store.Save(&next); failed == nil {
 			*e.state = next
+			displaced = e.displaced()
 		}
 	})
+	e.endWaiting(ctx, displaced, errTakenOver)
 	return hostError(errors.Join(err, failed))
+}
+
+// displaced takes out the login that waits for a person if it is a new one whose keys another new one has just taken: two
+// logins never have the same. The caller ends it.
+func (e *Engine) displaced() *pending {
+	p := e.waiting
+	if p == nil || p.attempt.login.Machine == e.state.Machine ||
+		slices.ContainsFunc(e.state.Logins, func(l store.Login) bool { return l.ID == p.attempt.login.ID }) {
+		return nil
+	}
+	e.waiting = nil
+	return p
+}
+
+// endWaiting ends a login that waited, if there is one, here and at the server.
+func (e *Engine) endWaiting(ctx context.Context, p *pending, why error) {
+	if p != nil {
+		p.end(why)
+		e.cancel(ctx, p)
+	}
 }
 
 // unremember takes a refused pre-auth key off the disk again.
@@ -295,7 +333,11 @@ func (e *Engine) resume(ctx context.Context, l *store.Login) {
 		if err := e.do(ctx, func() { still = interrupted(e.state) }); err != nil || still == nil || still.ID != l.ID {
 			return
 		}
-		_, err := e.Up(ctx, ipc.UpRequest{Profile: l.ID, AuthKey: l.AuthKey})
+		try, cancel := context.WithCancel(ctx)
+		e.giveWay.Store(&cancel)
+		_, err := e.Up(try, ipc.UpRequest{Profile: l.ID, AuthKey: l.AuthKey})
+		e.giveWay.Store(nil)
+		cancel()
 		if err == nil || ctx.Err() != nil {
 			return
 		}

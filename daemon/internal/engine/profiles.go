@@ -71,9 +71,18 @@ func (e *Engine) profileFor(name, server string) (store.Login, error) {
 	if server == "" {
 		return store.Login{}, errNoServer
 	}
+	if e.state.Full() {
+		return store.Login{}, errManyLogins
+	}
 	login := e.state.NewLogin(server)
 	login.Name = name
 	return login, nil
+}
+
+// errManyLogins comes before any server hears of the login.
+var errManyLogins = &ipc.Error{
+	Status: 409, Code: ipc.CodeHost, Message: fmt.Sprintf("This machine has %d logins, and cannot have more.", store.MaxLogins),
+	Fix: "Give up one that is not needed: warren switch NAME, warren logout, and warren switch to one that stays",
 }
 
 var errProfileName = &ipc.Error{
@@ -107,6 +116,8 @@ func (e *Engine) loginAt(server string) (store.Login, error) {
 		return there[0], nil
 	case len(former) > 0: // its keys have the machine's name and addresses there
 		return former[len(former)-1], nil
+	case e.state.Full():
+		return store.Login{}, errManyLogins
 	}
 	return e.state.NewLogin(server), nil
 }
@@ -175,6 +186,7 @@ func (e *Engine) Switch(ctx context.Context, r ipc.SwitchRequest) (*ipc.UpReply,
 		}
 		next := *e.state
 		next.Current = l.ID
+		next.DropAuthKeys()
 		if failed = e.cfg.Store.Save(&next); failed != nil {
 			return
 		}

@@ -30,7 +30,13 @@ func explain(err error) error {
 // refused reports whether the server itself has refused, so that asking again is of no use.
 func refused(err error) bool {
 	var refusal *coord.Error
-	return errors.As(err, &refusal) && ipcCode(refusal.Code) != ipc.CodeCoord
+	return errors.As(err, &refusal) && (ipcCode(refusal.Code) != ipc.CodeCoord || refusal.Status/100 == 4)
+}
+
+// away reports whether the server cannot answer now, and may soon.
+func away(err error) bool {
+	var refusal *coord.Error
+	return errors.Is(err, coord.ErrUnreachable) || errors.As(err, &refusal) && refusal.Status/100 == 5
 }
 
 func ipcCode(code string) string {

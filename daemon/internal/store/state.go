@@ -104,6 +104,20 @@ func (s *State) Put(l Login) {
 	s.Logins = append(s.Logins, l)
 }
 
+// Full reports whether there is no room for another new login.
+func (s *State) Full() bool {
+	return len(s.Logins) >= MaxLogins && !slices.ContainsFunc(s.Logins, func(l Login) bool { return l.Former && l.ID != s.Current })
+}
+
+// DropAuthKeys takes note that somebody has said what this machine is to do: an interrupted login by pre-auth key is not
+// completed over that. If the server did take the key, the login needs none the next time.
+func (s *State) DropAuthKeys() {
+	s.Logins = slices.Clone(s.Logins)
+	for i := range s.Logins {
+		s.Logins[i].AuthKey = ""
+	}
+}
+
 // Find gives the profile that a person names by its name or its ID, or nil.
 func (s *State) Find(name string) *Login {
 	for i := range s.Logins {
