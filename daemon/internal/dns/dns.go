@@ -23,7 +23,7 @@ import (
 const (
 	settle  = 100 * time.Millisecond // what comes at once is looked at once
 	lookAll = time.Minute            // for what no event tells of
-	soon    = 2 * time.Second        // after a failure
+	soon    = 2 * time.Second        // after a failure; then twice that, and so on, up to lookAll
 )
 
 // The files that decide.
@@ -74,6 +74,7 @@ type DNS struct {
 	host    chosen
 	contest hostmode.Contest
 	lost    bool                         // others won the contest
+	failure string                       // of the last change, as it was logged
 	own     []netip.AddrPort             // the host's own nameservers, as last seen
 	first   *resolver.Resolver           // finds the hosts of nameservers that are named by URL
 	https   map[string]resolver.Upstream // in use, by URL
@@ -162,11 +163,12 @@ func (d *DNS) run(ctx context.Context) {
 	defer all.Stop()
 	later := time.NewTimer(time.Hour)
 	defer later.Stop()
-	armed := false // later is set: what comes meanwhile must not put it off
+	patience := soon  // doubled while it fails
+	var due time.Time // when later fires; zero: never. What comes meanwhile may bring it forward, and never puts it off
 	look := func(after time.Duration) {
-		if !armed {
+		if at := time.Now().Add(after); due.IsZero() || at.Before(due) {
 			later.Reset(after)
-			armed = true
+			due = at
 		}
 	}
 	for {
@@ -189,14 +191,17 @@ func (d *DNS) run(ctx context.Context) {
 			look(settle)
 			continue
 		case <-later.C:
-			armed = false
+			due = time.Time{}
 		case <-all.C:
 		}
 		if d.wish == nil {
 			continue
 		}
 		if again := d.reconcile(ctx); again {
-			look(soon)
+			look(patience)
+			patience = min(2*patience, lookAll)
+		} else {
+			patience = soon
 		}
 		if answer != nil {
 			answer <- d.status.Load()

@@ -34,13 +34,18 @@ func (d *DNS) reconcile(ctx context.Context) (again bool) {
 	plan := hostmode.NewPlan(listening, d.wish.Suffix, &d.wish.DNS, d.domains())
 	if err := d.adopt(ctx, choice, plan); err != nil {
 		problems, again = append(problems, hostProblem(err)), true
-		d.log.Warn("the host's DNS could not be changed", "mode", choice.Mode, "err", err)
+		if text := err.Error(); text != d.failure {
+			d.failure = text
+			d.log.Warn("the host's DNS could not be changed", "mode", choice.Mode, "err", err)
+		}
+	} else {
+		d.failure = ""
 	}
 	if d.lost {
 		problems = append(problems, contested(choice.Mode))
 	}
 	if choice.Advice != "" {
-		problems = append(problems, ipc.Problem{Code: ipc.ProblemDNSAdvice, Text: sentence(choice.Reason), Fix: choice.Advice})
+		problems = append(problems, ipc.Problem{Code: ipc.ProblemDNSAdvice, Level: ipc.ProblemNotice, Text: sentence(choice.Reason), Fix: choice.Advice})
 	}
 	d.own = d.others(ctx)
 	d.answer()
@@ -128,7 +133,6 @@ func (d *DNS) listen() (problems []ipc.Problem) {
 		if d.servers[a] == nil {
 			s, err := d.resolver.Listen(netip.AddrPortFrom(a, port))
 			if err != nil {
-				d.log.Warn("no DNS on this address", "addr", a, "err", err)
 				problems = append(problems, portTaken(a, err))
 				continue
 			}
