@@ -33,6 +33,9 @@ func forward(ctx context.Context, ups []Upstream, q *dns.Msg) (reply, error) {
 		started, pending = started+1, pending+1
 		go func() {
 			m, err := u.Exchange(ctx, question(q))
+			if err == nil {
+				m, err = usable(q, m)
+			}
 			results <- result{reply{m, u.String()}, err}
 		}()
 	}
@@ -56,9 +59,9 @@ func forward(ctx context.Context, ups []Upstream, q *dns.Msg) (reply, error) {
 				failures = append(failures, fmt.Errorf("%s: %w", res.from, res.err))
 			case res.msg.Rcode != dns.RcodeSuccess && res.msg.Rcode != dns.RcodeNameError:
 				failures = append(failures, fmt.Errorf("%s says %s", res.from, dns.RcodeToString[res.msg.Rcode]))
-				poor = &reply{believable(q, res.msg), res.from}
+				poor = &res.reply
 			default:
-				return reply{believable(q, res.msg), res.from}, nil
+				return res.reply, nil
 			}
 			if started < len(ups) {
 				start()

@@ -188,7 +188,11 @@ func believable(q, m *dns.Msg) *dns.Msg {
 	}
 	last := chain[len(chain)-1]
 	for _, rr := range m.Ns {
-		switch h := rr.Header(); h.Rrtype {
+		h := rr.Header()
+		if h.Class != dns.ClassINET {
+			continue
+		}
+		switch h.Rrtype {
 		case dns.TypeSOA:
 			if zone.Within(last, h.Name) {
 				out.Ns = append(out.Ns, rr)
@@ -198,6 +202,16 @@ func believable(q, m *dns.Msg) *dns.Msg {
 		}
 	}
 	return out
+}
+
+// usable is believable for what can be passed on: a record without its data can be read, but what is written of it cannot.
+func usable(q, m *dns.Msg) (*dns.Msg, error) {
+	m = believable(q, m)
+	raw, err := m.Pack()
+	if err != nil || new(dns.Msg).Unpack(raw) != nil {
+		return nil, errGarbage
+	}
+	return m, nil
 }
 
 // pack writes a reply so that it fits, with the mark of what was cut off (RFC 2181, section 9).

@@ -119,7 +119,7 @@ func TestHostileUpstreamsDoNotDelayTheNetworksNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	var slowest time.Duration
+	var times []time.Duration
 	for i := range 2 * maxFlying {
 		_, _ = conn.Write(packed(asking(fmt.Sprintf("n%d.example.com.", i), dns.TypeA)))
 		if i%8 != 0 {
@@ -129,11 +129,15 @@ func TestHostileUpstreamsDoNotDelayTheNetworksNames(t *testing.T) {
 		if got := text(dig(t, srv, "udp", "bob.warren.internal.", dns.TypeA)); got != "NOERROR; bob.warren.internal. A 100.64.0.2" {
 			t.Fatal(got)
 		}
-		slowest = max(slowest, time.Since(began))
+		times = append(times, time.Since(began))
 	}
-	t.Logf("the slowest answer took %v", slowest)
-	if slowest > 250*time.Millisecond { // 50 ms on a machine that does nothing else; this one runs other tests
-		t.Errorf("the slowest answer took %v", slowest)
+	// 50 ms is the promise. The slowest also waits for whatever else the machine of the tests does; had it waited for an
+	// upstream, it would have taken patience.
+	slices.Sort(times)
+	median, slowest := times[len(times)/2], times[len(times)-1]
+	t.Logf("median %v, slowest %v", median, slowest)
+	if median > 50*time.Millisecond || slowest > patience/2 {
+		t.Errorf("median %v, slowest %v", median, slowest)
 	}
 }
 
@@ -450,7 +454,10 @@ func FuzzAnswer(f *testing.F) {
 		if v == isStranger {
 			return
 		}
-		m = believable(q, m)
+		m, err := usable(q, m)
+		if err != nil {
+			return
+		}
 		c := newCache(time.Now)
 		c.put(keyOf(q), m)
 		for _, m := range []*dns.Msg{m, c.get(keyOf(q))} {
