@@ -385,6 +385,8 @@ func TestServersAreNamedInManyWays(t *testing.T) {
 		"coord.example.org": "https://coord.example.org", "COORD.example.org:443": "https://coord.example.org",
 		"https://coord:8443/": "https://coord:8443", " 192.0.2.1:8443 ": "https://192.0.2.1:8443",
 		"https://[2001:db8::1]": "https://[2001:db8::1]", "[::1]:8443": "https://[::1]:8443",
+		"https://[2001:DB8:0:0::1]:0443": "https://[2001:db8::1]", "[::ffff:192.0.2.1]:08443": "https://192.0.2.1:8443",
+		"coord.example.org.:08443": "https://coord.example.org:8443", "https://coord./": "https://coord.",
 		coord.FormatInvite("https://coord:8443", pin): "https://coord:8443",
 	} {
 		got, p, err := coord.ParseServer(text)

@@ -27,7 +27,10 @@ func ParseServer(text string) (server string, pin key.ServerPublic, err error) {
 		return bad("it is too long")
 	}
 	for _, c := range []byte(text) {
-		if c < 0x21 || c > 0x7e {
+		switch {
+		case c > 0x7f:
+			return bad("it has a letter that is not of a-z; write such a name in the form that begins with xn--")
+		case c < 0x21 || c > 0x7e:
 			return bad("it has a character that no address has")
 		}
 	}
@@ -66,11 +69,16 @@ func ParseServer(text string) (server string, pin key.ServerPublic, err error) {
 	return canonical(u), pin, nil
 }
 
-// canonical gives one text to all the ways to write one server.
+// canonical gives one text to all the ways to write one server: a machine knows a server by this text.
 func canonical(u *url.URL) string {
 	host := strings.ToLower(u.Hostname())
-	if port := u.Port(); port != "" && port != "443" {
-		return "https://" + net.JoinHostPort(host, port)
+	if ip, err := netip.ParseAddr(host); err == nil {
+		host = ip.Unmap().String()
+	} else if bare := strings.TrimSuffix(host, "."); strings.Contains(bare, ".") { // a single label may mean another without
+		host = bare
+	}
+	if n, _ := strconv.ParseUint(u.Port(), 10, 16); n != 0 && n != 443 {
+		return "https://" + net.JoinHostPort(host, strconv.FormatUint(n, 10))
 	}
 	if strings.Contains(host, ":") {
 		host = "[" + host + "]"

@@ -28,6 +28,9 @@ func TestURLs(t *testing.T) {
 		{"https://Warren.Example.org:8443", "https://warren.example.org:8443/join#server:00", "https://warren.example.org:8443/login/" + id},
 		{"https://192.0.2.1", "", "https://192.0.2.1/login/" + id},
 		{"https://[2001:db8::1]:8443", "https://[2001:db8::1]:8443", "https://[2001:db8::1]:8443/login/" + id},
+		{"https://[2001:db8::1]", "https://[2001:DB8:0:0::1]:0443", "https://[2001:db8::1]/login/" + id},
+		{"https://192.0.2.1:8443", " [::ffff:192.0.2.1]:08443/join#server:00 ", "https://192.0.2.1:8443/login/" + id},
+		{"https://warren.example.org", "warren.example.org.", "https://warren.example.org/login/" + id},
 		{"http://127.0.0.1:8080", "", "http://127.0.0.1:8080/login/" + id},
 		{"http://localhost:8080", "", "http://localhost:8080/login/" + id},
 		{"http://[::1]:8080", "", "http://[::1]:8080/login/" + id},
@@ -67,7 +70,7 @@ func TestHostileLogins(t *testing.T) {
 			t.Errorf("id %q gives %q, %v", bad, p.Elsewhere(), err)
 		}
 	}
-	for _, asked := range []string{"b.example", "https://a.example.b", "https://a.example:8443", "https://a.example@b.example", "a.example:80"} {
+	for _, asked := range []string{"b.example", "https://a.example.b", "https://a.example:8443", "https://a.example@b.example", "a.example:80", "a.example:0", "a.example:99999"} {
 		if p, err := NewPage(&ipc.Login{Server: "https://a.example", ID: id}, asked); !errors.Is(err, ErrUnsafe) {
 			t.Errorf("asked for %q, got %q, %v", asked, p.Elsewhere(), err)
 		}

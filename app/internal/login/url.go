@@ -64,7 +64,7 @@ func NewPage(l *ipc.Login, asked string) (Page, error) {
 		return Page{}, err
 	}
 	if asked != "" {
-		if !strings.Contains(asked, "://") {
+		if asked = strings.TrimSpace(asked); !strings.Contains(asked, "://") {
 			asked = "https://" + asked
 		}
 		u, err := url.Parse(asked)
@@ -153,16 +153,22 @@ func loopback(host string) bool {
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
-// hostPort compares servers.
+// hostPort compares servers, in whatever way their addresses are written.
 func hostPort(u *url.URL) string {
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80"}[u.Scheme]
+	host := strings.ToLower(u.Hostname())
+	if ip, err := netip.ParseAddr(host); err == nil {
+		host = ip.Unmap().String()
 	}
-	if port == "" {
-		port = "443"
+	port, err := strconv.ParseUint(u.Port(), 10, 16)
+	switch {
+	case u.Port() == "" && u.Scheme == "http":
+		port = 80
+	case u.Port() == "":
+		port = 443
+	case err != nil || port == 0:
+		return u.Host // no server's
 	}
-	return strings.ToLower(u.Hostname()) + " " + port
+	return strings.TrimSuffix(host, ".") + " " + strconv.FormatUint(port, 10)
 }
 
 func must(u *url.URL, err error) *url.URL {
