@@ -30,6 +30,7 @@ var mayCall = map[string]struct{ own, others string }{
 	"POST /signout":    {everybody, everybody},
 	"GET /{$}":         {everybody, everybody}, // each sees what is theirs to see
 	"GET /add":         {everybody, everybody},
+	"GET /network":     {everybody, everybody}, // the same
 
 	"GET /machines/{id}":         {everybody, seers},
 	"POST /machines/{id}/rename": {ownChangers, changers},
