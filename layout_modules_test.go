@@ -68,6 +68,16 @@ var modules = []allowance{
 		why: "the host's resolvers (systemd-resolved, NetworkManager) are told over D-Bus; without cgo",
 	},
 
+	// Signing in.
+	{
+		module: "github.com/coreos/go-oidc/v3", in: []string{"coord/internal/idp"},
+		why: "providers' descriptions, keys and signed tokens are read in one place",
+	},
+	{
+		module: "golang.org/x/oauth2", in: []string{"coord/internal/idp"},
+		why: "the code flow under OpenID Connect; go-oidc stands on it",
+	},
+
 	// Storage.
 	{
 		module: "database/sql", in: []string{"coord/internal/store"},

@@ -67,6 +67,10 @@ const (
 	actSecondRemove   action = "second.remove"
 	actSecondReset    action = "second.reset"
 	actSecondCodes    action = "second.codes"
+	actProviderAdd    action = "provider.add"
+	actProviderRemove action = "provider.remove"
+	actIdentityAdd    action = "identity.add"
+	actIdentityRemove action = "identity.remove"
 	actSettings       action = "settings.change"
 )
 
@@ -105,6 +109,10 @@ var actionTexts = map[action]string{
 	actSecondRemove:   "second step turned off",
 	actSecondReset:    "second step reset",
 	actSecondCodes:    "recovery codes made",
+	actProviderAdd:    "sign-in provider added",
+	actProviderRemove: "sign-in provider removed",
+	actIdentityAdd:    "account elsewhere added",
+	actIdentityRemove: "account elsewhere removed",
 	actSettings:       "settings changed",
 }
 

@@ -18,7 +18,10 @@ type navItem struct {
 }
 
 // confirmation asks before something that cannot be undone.
-type confirmation struct{ Ask, What, Action, Button, Back string }
+type confirmation struct {
+	Ask, What, Action, Button, Back string
+	Plain                           bool // it takes nothing away
+}
 
 // showConsole writes a page of the console, with the links to those that the visitor may see.
 func (s *Server) showConsole(w http.ResponseWriter, status int, name, part string, v *visit, p page) error {

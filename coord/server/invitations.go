@@ -119,7 +119,7 @@ func (s *Server) invitedPage(w http.ResponseWriter, r *http.Request, v *visit) e
 	if err != nil {
 		return err
 	}
-	return s.showNewAccount(w, r, http.StatusOK, v, newcomer{role: i.Role}, "")
+	return s.showNewAccount(w, r, http.StatusOK, v, newcomer{role: i.Role, invite: r.PathValue("id")}, "")
 }
 
 func (s *Server) invitationInPath(r *http.Request) (i store.Invitation, err error) {
@@ -135,16 +135,22 @@ func (s *Server) acceptPage(w http.ResponseWriter, r *http.Request, v *visit) er
 	if err != nil {
 		return err
 	}
-	return s.newAccount(w, r, v, newcomer{role: i.Role}, func(tx store.Tx) error {
-		i, err := s.invitation(tx, r.PathValue("id"))
-		if err != nil {
-			return err
-		}
-		if err := tx.RemoveInvitation(i.ID); errors.Is(err, store.ErrNotFound) {
-			return errInviteOver
-		} else if err != nil {
-			return err
-		}
-		return s.record(tx, caller{user: i.User, via: viaConsole, address: v.from}, actInviteUse, invitationName(i.ID), facts{"id": i.ID, "role": i.Role})
+	return s.newAccount(w, r, v, newcomer{role: i.Role, invite: r.PathValue("id")}, func(tx store.Tx) error {
+		_, err := s.useInvitation(tx, r.PathValue("id"), v.from)
+		return err
 	})
+}
+
+// useInvitation uses an invitation up, and says as what it lets somebody in.
+func (s *Server) useInvitation(tx store.Tx, secret, from string) (account.Role, error) {
+	i, err := s.invitation(tx, secret)
+	if err != nil {
+		return "", err
+	}
+	if err := tx.RemoveInvitation(i.ID); errors.Is(err, store.ErrNotFound) {
+		return "", errInviteOver
+	} else if err != nil {
+		return "", err
+	}
+	return i.Role, s.record(tx, caller{user: i.User, via: viaConsole, address: from}, actInviteUse, invitationName(i.ID), facts{"id": i.ID, "role": i.Role})
 }

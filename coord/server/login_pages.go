@@ -69,7 +69,14 @@ func (l *loginRef) query() string {
 	if l == nil {
 		return ""
 	}
-	return "?" + url.Values{"id": {l.ID}, "port": {strconv.Itoa(l.Port)}, "state": {l.State}}.Encode()
+	return "?" + l.values().Encode()
+}
+
+func (l *loginRef) values() url.Values {
+	if l == nil {
+		return url.Values{}
+	}
+	return url.Values{"id": {l.ID}, "port": {strconv.Itoa(l.Port)}, "state": {l.State}}
 }
 
 // SignInPath is the page that signs in for the login.

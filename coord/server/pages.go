@@ -109,6 +109,8 @@ func (s *Server) failPage(w http.ResponseWriter, e *coord.Error) {
 		title = "This link is over"
 	case errNotAllowed.Code:
 		title = "Not for your account"
+	case codeProvider, errSpent.Code:
+		title = "Not signed in"
 	}
 	message := e.Message
 	switch e {
@@ -117,7 +119,7 @@ func (s *Server) failPage(w http.ResponseWriter, e *coord.Error) {
 	case errLoginDenied:
 		message = "The machine was not let in. You can close this page."
 	}
-	if err := s.show(w, e.Status, "error", nil, page{Title: title, Problem: message, Front: e == errNotFound}); err != nil {
+	if err := s.show(w, e.Status, "error", nil, page{Title: title, Problem: message, Front: e == errNotFound || e.Code == codeProvider || e.Code == errSpent.Code}); err != nil {
 		s.log.Error("cannot show a page", "err", err)
 	}
 }

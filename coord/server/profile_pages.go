@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,12 +20,21 @@ type signInRow struct {
 	This                            bool
 }
 
+// identityRow is an account elsewhere that signs in to this one.
+type identityRow struct {
+	ID             int64
+	Name, At, Last string
+}
+
 type profile struct {
 	Login, Role, Since string
 	SignIns            []signInRow
 	Fresh              bool // how one signs in can be changed now
 	Second             bool
 	Codes              int64 // recovery codes that are left
+	Password           bool  // there is one
+	Identities         []identityRow
+	Link               []withLink // to add
 }
 
 func (s *Server) profilePage(w http.ResponseWriter, r *http.Request, v *visit) error {
@@ -32,7 +42,7 @@ func (s *Server) profilePage(w http.ResponseWriter, r *http.Request, v *visit) e
 }
 
 func (s *Server) showProfile(w http.ResponseWriter, r *http.Request, status int, v *visit, problem string) error {
-	d := profile{Login: v.user.Login, Role: string(v.user.Role), Since: v.user.Created.Format("2 Jan 2006"), Fresh: s.fresh(v)}
+	d := profile{Login: v.user.Login, Role: string(v.user.Role), Since: v.user.Created.Format("2 Jan 2006"), Fresh: s.fresh(v), Password: v.user.Password != ""}
 	now := s.now()
 	err := s.store.Read(r.Context(), func(tx store.Tx) error {
 		all, err := tx.WebSessions(v.user.ID)
@@ -53,6 +63,9 @@ func (s *Server) showProfile(w http.ResponseWriter, r *http.Request, status int,
 			return err
 		}
 		d.Second = st.Code
+		if err := s.fillIdentities(tx, v, &d); err != nil {
+			return err
+		}
 		d.Codes, err = tx.RecoveryCodes(v.user.ID)
 		return err
 	})
@@ -60,6 +73,31 @@ func (s *Server) showProfile(w http.ResponseWriter, r *http.Request, status int,
 		return err
 	}
 	return s.showConsole(w, status, "profile", "/profile", v, page{Title: textProfile, Problem: problem, Body: d})
+}
+
+// fillIdentities reads the providers that know the account, and those that could.
+func (s *Server) fillIdentities(tx store.Tx, v *visit, d *profile) error {
+	providers, err := tx.Providers()
+	if err != nil {
+		return err
+	}
+	ids, err := tx.Identities(v.user.ID)
+	if err != nil {
+		return err
+	}
+	for _, i := range ids {
+		row := identityRow{ID: i.ID, Name: i.Name, At: i.Issuer, Last: ago(s.now(), i.Used)}
+		for _, p := range providers {
+			if p.Issuer == i.Issuer {
+				row.At = p.Name
+			}
+		}
+		d.Identities = append(d.Identities, row)
+	}
+	for _, p := range providers {
+		d.Link = append(d.Link, withLink{Name: p.Name, Path: pathLink + "/" + strconv.FormatInt(p.ID, 10)})
+	}
+	return nil
 }
 
 // passwordPage changes the visitor's password, which ends all sign-ins but a new one of this browser.
@@ -73,7 +111,13 @@ func (s *Server) passwordPage(w http.ResponseWriter, r *http.Request, v *visit) 
 	if next != f.Get("again") {
 		return again(http.StatusUnprocessableEntity, textPasswordsDiffer)
 	}
-	user, wait, err := s.checkPassword(r, v.user.Login, f.Get("password"))
+	if v.user.Password == "" && !s.fresh(v) {
+		return redirect(w, r, "/profile")
+	}
+	user, wait, err := v.user, time.Duration(0), error(nil)
+	if v.user.Password != "" {
+		user, wait, err = s.checkPassword(r, v.user.Login, f.Get("password"))
+	}
 	switch {
 	case err != nil:
 		return err

@@ -54,25 +54,33 @@ var mayCall = map[string]struct{ own, others string }{
 	"POST /invitations":              {changers, changers},
 	"POST /invitations/{id}/revoke":  {changers, changers},
 
-	"GET /keys":              {everybody, everybody}, // each sees what is theirs to see
-	"POST /keys":             {ownChangers, ownChangers},
-	"POST /keys/{id}/revoke": {ownChangers, changers},
-	"GET /relays":            {seers, seers},
-	"GET /settings":          {seers, seers},
-	"POST /settings":         {"owner", "owner"},
-	"GET /audit":             {seers, seers},
-	"GET /audit/export":      {seers, seers},
+	"GET /keys":                   {everybody, everybody}, // each sees what is theirs to see
+	"POST /keys":                  {ownChangers, ownChangers},
+	"POST /keys/{id}/revoke":      {ownChangers, changers},
+	"GET /relays":                 {seers, seers},
+	"GET /settings":               {seers, seers},
+	"POST /settings":              {"owner", "owner"},
+	"GET /providers":              {seers, seers},
+	"POST /providers":             {"owner", "owner"},
+	"GET /providers/{id}/remove":  {"owner", "owner"},
+	"POST /providers/{id}/remove": {"owner", "owner"},
+	"GET /audit":                  {seers, seers},
+	"GET /audit/export":           {seers, seers},
 
-	"GET /profile":                       {everybody, everybody},
-	"POST /profile/password":             {everybody, everybody},
-	"POST /profile/sessions/{id}/revoke": {everybody, everybody}, // of their own sign-ins
-	"POST /profile/sessions/revoke":      {everybody, everybody},
-	"POST /profile/again":                {everybody, everybody},
-	"GET /profile/second":                {everybody, everybody},
-	"POST /profile/second":               {everybody, everybody},
-	"POST /profile/second/codes":         {everybody, everybody},
-	"GET /profile/second/remove":         {everybody, everybody},
-	"POST /profile/second/remove":        {everybody, everybody},
+	"GET /profile":                         {everybody, everybody},
+	"POST /profile/password":               {everybody, everybody},
+	"POST /profile/sessions/{id}/revoke":   {everybody, everybody}, // of their own sign-ins
+	"POST /profile/sessions/revoke":        {everybody, everybody},
+	"GET /profile/link/{id}":               {everybody, everybody}, // leads to the provider
+	"GET /profile/link":                    {everybody, everybody},
+	"POST /profile/link":                   {everybody, everybody},
+	"POST /profile/identities/{id}/remove": {everybody, everybody}, // of their own
+	"POST /profile/again":                  {everybody, everybody},
+	"GET /profile/second":                  {everybody, everybody},
+	"POST /profile/second":                 {everybody, everybody},
+	"POST /profile/second/codes":           {everybody, everybody},
+	"GET /profile/second/remove":           {everybody, everybody},
+	"POST /profile/second/remove":          {everybody, everybody},
 }
 
 // mayOperate lists the calls of the admin API with what they need. The host's administrator holds every right.
@@ -103,6 +111,7 @@ func (w *web) refused(rt route, path string) bool {
 		return true
 	case rt.method != http.MethodGet && (e.Error == nil || e.Error.Message != errForm.Message):
 		w.t.Errorf("%s %s without a token: %d %s", rt.method, path, resp.StatusCode, text)
+	case rt.method == http.MethodGet && resp.StatusCode == http.StatusSeeOther && resp.Header.Get("Location") != "/signin": // leads on
 	case rt.method == http.MethodGet && resp.StatusCode != http.StatusOK:
 		w.t.Errorf("%s %s: %d %s", rt.method, path, resp.StatusCode, text)
 	}
@@ -174,7 +183,9 @@ func (r *running) things() things {
 	for _, k := range keys {
 		all["/keys/ "+k.User] = strconv.FormatInt(k.ID, 10)
 	}
+	provider := r.provider(NewProvider{Name: "Work"})
 	for login, id := range r.ids() {
+		all["/providers/ "+login], all[pathLink+"/ "+login] = provider, provider
 		all["/users/ "+login] = strconv.FormatInt(id, 10)
 	}
 	return all

@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/internal/account"
+	"github.com/warren-mesh/warren/coord/internal/idp"
 	"github.com/warren-mesh/warren/coord/internal/state"
 	"github.com/warren-mesh/warren/coord/internal/store"
 	"github.com/warren-mesh/warren/coord/key"
@@ -77,6 +78,7 @@ type Server struct {
 	unlock    func()
 	formKey   [32]byte // of the forms' tokens
 	vault     *vault
+	idps      *idp.Directory
 	started   time.Time
 	ready     readiness
 
@@ -110,7 +112,7 @@ func Open(ctx context.Context, dir string, o Options) (_ *Server, err error) {
 	}
 	s := &Server{
 		dir: dir, opts: o, identity: identity, log: o.Log, now: o.Now, heartbeat: coord.Heartbeat, started: o.Now(),
-		trail: newTrail(), sessions: newSessions(identity), logins: newLogins(), hasher: account.NewHasher(), guesses: account.NewThrottle(),
+		trail: newTrail(), sessions: newSessions(identity), logins: newLogins(), hasher: account.NewHasher(), guesses: account.NewThrottle(), idps: idp.New(o.Now),
 		count: newCounters(), slots: make(chan struct{}, maxConcurrent), pageSlots: make(chan struct{}, maxConcurrent), serving: make(chan struct{}), stopping: make(chan struct{}),
 	}
 	_, _ = rand.Read(s.formKey[:])
@@ -381,6 +383,7 @@ func (s *Server) tidy(ctx context.Context) {
 
 // Close closes the database and lets others use the directory. Serve must have returned.
 func (s *Server) Close() error {
+	s.idps.Close()
 	err := s.store.Close()
 	s.unlock()
 	return err

@@ -21,6 +21,8 @@ type newcomer struct {
 	role  account.Role // that they were promised; empty: nobody invited them, and they become members
 	first bool         // of the network
 	login *loginRef    // what they came for
+
+	invite string // the invitation's secret
 }
 
 // signUpPage makes an account for anybody, where the settings say so.
@@ -66,6 +68,20 @@ func (s *Server) showNewAccount(w http.ResponseWriter, r *http.Request, status i
 	p := page{
 		Title: "Your account", Token: s.formToken(v, r.URL.Path), Action: r.URL.Path, Role: string(n.role), First: n.first, Login: n.login,
 		Problem: problem,
+	}
+	if !n.first {
+		more := n.login.values()
+		if n.invite != "" {
+			more.Set("invite", n.invite)
+		}
+		err := s.store.Read(r.Context(), func(tx store.Tx) error {
+			links, err := s.withLinks(tx, more)
+			p.Body = links
+			return err
+		})
+		if err != nil {
+			return err
+		}
 	}
 	if r.Method == http.MethodPost {
 		p.Typed = bounded(r.PostForm.Get("login"), account.MaxLogin)

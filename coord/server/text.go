@@ -57,9 +57,6 @@ var (
 	errNoUser        = refuse(http.StatusNotFound, "not-found", "There is no such account (any more)")
 	errInviteOver    = refuse(http.StatusGone, "link-over", "An invitation makes one account, and only for some time: ask whoever sent it for another")
 	errNoKey         = refuse(http.StatusNotFound, "not-found", "There is no such pre-auth key")
-	errSignUpOver    = refuse(http.StatusForbidden, "not-allowed", "Accounts here are made by invitation: ask somebody who has one")
-	errTicket        = refuse(http.StatusForbidden, coord.CodeBadRequest, "The page was open for too long, or in another browser: begin again")
-	errSpent         = refuse(http.StatusConflict, "spent", "This was done already: if you are not signed in, sign in again")
 	errCrossOrigin   = refuse(http.StatusForbidden, coord.CodeBadRequest, "The request comes from another site")
 )
 
@@ -123,19 +120,6 @@ const (
 	textNetRelay        = "Relay %s"
 	textNetRelays       = "%s other relays"
 	textNetPicture      = "%s in %s. Machines stand in boxes by person or tag; lines lead to the relays at which they are at home. The table below says the same."
-	textSignUpOver      = "Accounts here are made by invitation: ask somebody who has one."
-	textSignUpDomains   = "This server sends no mail, so it cannot check an address itself: sign in with one of the buttons instead, and the account is made."
-	textSecond          = "Second step"
-	textRecovery        = "Recovery codes"
-	textSecondOver      = "That took too long, or was done already: sign in again."
-	textWrongSecond     = "That is not the code, or it was used already."
-	textWrongEnrol      = "That is not the app’s code now. If it goes on, check the time on your phone."
-	textSecondOffAsk    = "Turn the second step off?"
-	textSecondOffWhat   = "Your password alone will sign you in again, and your recovery codes are void."
-	textSecondOff       = "Turn off"
-	textResetSecondAsk  = "Reset the second step of %s?"
-	textResetSecondWhat = "Their app’s codes and recovery codes are void, and all their browsers are signed out. Their password alone signs them in until they set it up again."
-	textResetSecond     = "Reset"
 	textSettings        = "Settings"
 	textAudit           = "Audit"
 	textProfile         = "Your account"
@@ -159,14 +143,11 @@ const (
 	textWrongCode     = "That is not the code. Tries left: %d."
 )
 
-func sayWaitSignUp(d time.Duration) string {
-	return fmt.Sprintf("Many accounts were made from your network: wait %s, then try again", max(d, time.Second).Round(time.Second))
-}
-
 // auditKinds are what the audit log's lines are about: the first part of an action.
 var auditKinds = map[string]string{
 	"signin": "Sign-ins", "user": "Accounts", "invitation": "Invitations", "setup": "Set-up", "key": "Pre-auth keys",
 	"machine": "Machines", "relay": "Relays", "settings": "Settings", "second": "Second steps",
+	"provider": "Sign-in providers", "identity": "Accounts elsewhere", "passkey": "Passkeys",
 }
 
 // auditNobody is who did something that no account did.

@@ -128,6 +128,7 @@ func (s *Server) signInPage(w http.ResponseWriter, r *http.Request, v *visit) er
 // signInView is what the page offers beside name and password.
 type signInView struct {
 	SignUp    string // the path of the page that makes accounts; empty: they are by invitation
+	With      []withLink
 	ToProfile bool
 }
 
@@ -135,13 +136,24 @@ type signInView struct {
 const toProfile = "profile"
 
 func (s *Server) showSignIn(w http.ResponseWriter, r *http.Request, status int, v *visit, l *loginRef, typed, problem string) error {
-	c, err := s.Settings(r.Context())
+	d := signInView{ToProfile: l == nil && r.FormValue("to") == toProfile}
+	more := l.values()
+	if d.ToProfile {
+		more.Set("to", toProfile)
+	}
+	err := s.store.Read(r.Context(), func(tx store.Tx) error {
+		c, err := settingsOf(tx)
+		if err != nil {
+			return err
+		}
+		if c.SignUp != SignUpInvitation {
+			d.SignUp = pathSignUp + l.query()
+		}
+		d.With, err = s.withLinks(tx, more)
+		return err
+	})
 	if err != nil {
 		return err
-	}
-	d := signInView{ToProfile: l == nil && r.FormValue("to") == toProfile}
-	if c.SignUp != SignUpInvitation {
-		d.SignUp = pathSignUp + l.query()
 	}
 	return s.show(w, status, "signin", v, page{
 		Title: "Sign in", Token: s.formToken(v, "/signin"), Login: l, Typed: typed, Problem: problem, Body: d,

@@ -121,3 +121,23 @@ func CheckLogin(login string) error {
 	}
 	return nil
 }
+
+// CleanLogin makes a name for an account of what somebody is called elsewhere; "user" where nothing of it can serve. It
+// is short enough for a number behind it.
+func CleanLogin(text string) string {
+	var b strings.Builder
+	for _, c := range strings.ToLower(text) {
+		plain := (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9')
+		switch {
+		case b.Len() >= MaxLogin-10:
+		case plain, b.Len() > 0 && strings.ContainsRune("._-@", c):
+			b.WriteRune(c)
+		case b.Len() > 0 && c == ' ':
+			b.WriteRune('.')
+		}
+	}
+	if login := strings.TrimRight(b.String(), "._-@"); login != "" {
+		return login
+	}
+	return "user"
+}
