@@ -78,6 +78,11 @@ var modules = []allowance{
 		why: "the code flow under OpenID Connect; go-oidc stands on it",
 	},
 
+	{
+		module: "github.com/go-webauthn/webauthn", in: []string{"coord/internal/passkey"},
+		why: "what authenticators sign is read and checked in one place",
+	},
+
 	// Storage.
 	{
 		module: "database/sql", in: []string{"coord/internal/store"},

@@ -1,9 +1,9 @@
 // Package assets holds what programs show: page templates and styles.
 //
 //	pages/    templates (html/template), one file for each page, and the frame around them
-//	static/   what pages load: the style, the mark, the script that shows what is so now
+//	static/   what pages load: the style, the mark, and a script each for what is so now and for passkeys
 //
-// Pages work without JavaScript. Nothing is from another host.
+// Pages work without JavaScript, all but passkeys, which browsers give to scripts only. Nothing is from another host.
 package assets
 
 import "embed"

@@ -71,6 +71,9 @@ const (
 	actProviderRemove action = "provider.remove"
 	actIdentityAdd    action = "identity.add"
 	actIdentityRemove action = "identity.remove"
+	actPasskeyAdd     action = "passkey.add"
+	actPasskeyRemove  action = "passkey.remove"
+	actPasskeyCopied  action = "passkey.copied"
 	actSettings       action = "settings.change"
 )
 
@@ -113,6 +116,9 @@ var actionTexts = map[action]string{
 	actProviderRemove: "sign-in provider removed",
 	actIdentityAdd:    "account elsewhere added",
 	actIdentityRemove: "account elsewhere removed",
+	actPasskeyAdd:     "passkey added",
+	actPasskeyRemove:  "passkey removed",
+	actPasskeyCopied:  "passkey used by two devices, it seems",
 	actSettings:       "settings changed",
 }
 

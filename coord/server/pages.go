@@ -44,7 +44,10 @@ type page struct {
 	URL     string
 	Invite  string
 	Front   bool // a link to the front page
-	Body    any  // what a page of the console shows
+	Script  bool // passkey.js is part of it
+
+	PasskeyToken string // of the form for passkeys
+	Body         any    // what a page of the console shows
 
 	seal func(path string) string
 }
@@ -79,8 +82,11 @@ func (s *Server) show(w http.ResponseWriter, status int, name string, v *visit, 
 		p.User, p.SignOutToken = v.user.Login, s.formToken(v, "/signout")
 		p.seal = func(path string) string { return s.formToken(v, path) }
 	}
-	if p.Live {
+	switch {
+	case p.Live:
 		w.Header().Set("Content-Security-Policy", csp("")+"; script-src 'self'; connect-src 'self'")
+	case p.Script:
+		w.Header().Set("Content-Security-Policy", csp("")+"; script-src 'self'")
 	}
 	var b bytes.Buffer
 	if err := templates.ExecuteTemplate(&b, name+".html", &p); err != nil {

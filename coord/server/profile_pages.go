@@ -33,6 +33,8 @@ type profile struct {
 	Second             bool
 	Codes              int64 // recovery codes that are left
 	Password           bool  // there is one
+	CanPasskey         bool  // there can be some
+	Passkeys           []passkeyRow
 	Identities         []identityRow
 	Link               []withLink // to add
 }
@@ -42,7 +44,7 @@ func (s *Server) profilePage(w http.ResponseWriter, r *http.Request, v *visit) e
 }
 
 func (s *Server) showProfile(w http.ResponseWriter, r *http.Request, status int, v *visit, problem string) error {
-	d := profile{Login: v.user.Login, Role: string(v.user.Role), Since: v.user.Created.Format("2 Jan 2006"), Fresh: s.fresh(v), Password: v.user.Password != ""}
+	d := profile{Login: v.user.Login, Role: string(v.user.Role), Since: v.user.Created.Format("2 Jan 2006"), Fresh: s.fresh(v), Password: v.user.Password != "", CanPasskey: s.desk != nil}
 	now := s.now()
 	err := s.store.Read(r.Context(), func(tx store.Tx) error {
 		all, err := tx.WebSessions(v.user.ID)
@@ -64,6 +66,9 @@ func (s *Server) showProfile(w http.ResponseWriter, r *http.Request, status int,
 		}
 		d.Second = st.Code
 		if err := s.fillIdentities(tx, v, &d); err != nil {
+			return err
+		}
+		if d.Passkeys, err = s.passkeyRows(tx, v); err != nil {
 			return err
 		}
 		d.Codes, err = tx.RecoveryCodes(v.user.ID)

@@ -72,6 +72,9 @@ var mayCall = map[string]struct{ own, others string }{
 	"POST /profile/sessions/{id}/revoke":   {everybody, everybody}, // of their own sign-ins
 	"POST /profile/sessions/revoke":        {everybody, everybody},
 	"GET /profile/link/{id}":               {everybody, everybody}, // leads to the provider
+	"GET /profile/passkeys":                {everybody, everybody},
+	"POST /profile/passkeys":               {everybody, everybody},
+	"POST /profile/passkeys/{id}/remove":   {everybody, everybody}, // of their own
 	"GET /profile/link":                    {everybody, everybody},
 	"POST /profile/link":                   {everybody, everybody},
 	"POST /profile/identities/{id}/remove": {everybody, everybody}, // of their own

@@ -67,6 +67,7 @@ func (s *Server) routes() []route {
 		{method: post, path: "/signin", access: visitor, limited: true, page: s.signIn},
 		{method: get, path: pathWith + "{id}", access: visitor, page: s.withPage},
 		{method: get, path: pathCallback, access: visitor, page: s.callbackPage},
+		{method: post, path: pathPasskey, access: visitor, limited: true, page: s.passkeySignIn},
 		{method: get, path: pathSecond, access: visitor, page: s.secondPage},
 		{method: post, path: pathSecond, access: visitor, limited: true, page: s.secondStep},
 		{method: get, path: pathSignUp, access: visitor, page: s.signUpPage},
@@ -118,6 +119,9 @@ func (s *Server) routes() []route {
 
 		{method: get, path: "/profile", access: signedIn, right: account.Self, own: true, page: s.profilePage},
 		{method: post, path: "/profile/password", access: signedIn, limited: true, right: account.Self, own: true, page: s.passwordPage},
+		{method: get, path: pathPasskeys, access: signedIn, right: account.Self, own: true, page: s.newPasskeyPage},
+		{method: post, path: pathPasskeys, access: signedIn, right: account.Self, own: true, page: s.addPasskeyPage},
+		{method: post, path: pathPasskeys + "/{id}/remove", access: signedIn, right: account.Self, own: true, page: s.removePasskeyPage},
 		{method: get, path: pathLink + "/{id}", access: signedIn, right: account.Self, own: true, page: s.linkWithPage},
 		{method: get, path: pathLink, access: signedIn, right: account.Self, own: true, page: s.linkPage},
 		{method: post, path: pathLink, access: signedIn, right: account.Self, own: true, page: s.setLinkPage},

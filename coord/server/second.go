@@ -52,7 +52,9 @@ func (s *Server) secondStepsOf(tx store.Tx, user int64) (st secondSteps, err err
 	} else if !errors.Is(err, store.ErrNotFound) {
 		return st, err
 	}
-	return st, nil
+	keys, err := tx.Passkeys(user)
+	st.Passkey = len(keys) > 0 && s.desk != nil
+	return st, err
 }
 
 // mustHaveSecond reports whether the settings want a second step of the account.
@@ -70,17 +72,23 @@ func (s *Server) owesSecond(tx store.Tx, u store.User) (bool, error) {
 	return !st.any(), err
 }
 
-// proved goes on after somebody proved to be the user by one thing: to the second step where there is one, else in.
+// proved goes on after somebody proved to be the user by one thing: to the second step where there is one, else in. Who
+// has a passkey and no codes may leave it at that, but where the settings want a second step.
 func (s *Server) proved(w http.ResponseWriter, r *http.Request, v *visit, user store.User, by, to string) error {
-	var st secondSteps
-	err := s.store.Read(r.Context(), func(tx store.Tx) (err error) {
-		st, err = s.secondStepsOf(tx, user.ID)
+	needed := false
+	err := s.store.Read(r.Context(), func(tx store.Tx) error {
+		st, err := s.secondStepsOf(tx, user.ID)
+		if err != nil {
+			return err
+		}
+		c, err := settingsOf(tx)
+		needed = st.Code || st.Passkey && mustHaveSecond(c, user)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	if !st.Code {
+	if !needed {
 		return s.letIn(w, r, v, user, by, to)
 	}
 	text, err := writeTicket(s, v, "second", stepLife, halfway{User: user.ID, Stamp: stamp(user), By: by, To: to})
@@ -112,6 +120,12 @@ func (s *Server) half(r *http.Request, v *visit) *ticket[halfway] {
 	return &t
 }
 
+// secondView is the page of the second step.
+type secondView struct {
+	secondSteps
+	Ceremony ceremony
+}
+
 func (s *Server) secondPage(w http.ResponseWriter, r *http.Request, v *visit) error {
 	t := s.half(r, v)
 	if t == nil {
@@ -121,18 +135,28 @@ func (s *Server) secondPage(w http.ResponseWriter, r *http.Request, v *visit) er
 }
 
 func (s *Server) showSecond(w http.ResponseWriter, r *http.Request, status int, v *visit, t *ticket[halfway], problem string) error {
-	var st secondSteps
+	d := secondView{}
+	var keys []store.Passkey
 	err := s.store.Read(r.Context(), func(tx store.Tx) (err error) {
-		st, err = s.secondStepsOf(tx, t.What.User)
+		if d.secondSteps, err = s.secondStepsOf(tx, t.What.User); err == nil && d.secondSteps.Passkey {
+			keys, err = tx.Passkeys(t.What.User)
+		}
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	if !st.any() { // it was reset meanwhile
+	if len(keys) > 0 {
+		if d.Ceremony, err = s.signInCeremony(v, keys); err != nil {
+			return err
+		}
+	}
+	if !d.any() { // it was reset meanwhile
 		return redirect(w, r, "/signin")
 	}
-	return s.show(w, status, "second", v, page{Title: "Second step", Token: s.formToken(v, pathSecond), Problem: problem, Body: st})
+	return s.show(w, status, "second", v, page{
+		Title: "Second step", Token: s.formToken(v, pathSecond), Problem: problem, Body: d, Script: len(keys) > 0, PasskeyToken: s.formToken(v, pathPasskey),
+	})
 }
 
 func (s *Server) secondStep(w http.ResponseWriter, r *http.Request, v *visit) error {
@@ -372,6 +396,9 @@ func (s *Server) resetSecond(ctx context.Context, by caller, find finder) error 
 			return err
 		}
 		if err := tx.RemoveSecondFactor(u.ID); err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		if err := s.dropPasskeys(tx, u); err != nil {
 			return err
 		}
 		return s.record(tx, by, actSecondReset, u.Login, facts{"id": u.ID})

@@ -20,6 +20,7 @@ import (
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/internal/account"
 	"github.com/warren-mesh/warren/coord/internal/idp"
+	"github.com/warren-mesh/warren/coord/internal/passkey"
 	"github.com/warren-mesh/warren/coord/internal/state"
 	"github.com/warren-mesh/warren/coord/internal/store"
 	"github.com/warren-mesh/warren/coord/key"
@@ -79,6 +80,7 @@ type Server struct {
 	formKey   [32]byte // of the forms' tokens
 	vault     *vault
 	idps      *idp.Directory
+	desk      *passkey.Desk // nil: browsers know the server by no name that passkeys could be for
 	started   time.Time
 	ready     readiness
 
@@ -133,6 +135,9 @@ func Open(ctx context.Context, dir string, o Options) (_ *Server, err error) {
 	}
 	s.store = measured{db, s.count}
 	if err := errors.Join(s.load(ctx), s.moved(ctx)); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	if s.desk, err = passkey.New(s.url, s.network.Name); err != nil && !errors.Is(err, passkey.ErrNoName) {
 		return nil, errors.Join(err, db.Close())
 	}
 	if !o.BehindProxy {

@@ -20,10 +20,14 @@ var (
 	errNoProvider    = refuse(http.StatusNotFound, "not-found", "There is no such provider (any more)")
 	errJourney       = refuse(http.StatusForbidden, codeProvider, "This sign-in took too long, or was begun in another browser: begin again")
 	errIdentityTaken = refuse(http.StatusConflict, codeProvider, "Another account here is signed in to with this: sign in with it, or remove it there first")
+	errPasskeysFull  = refuse(http.StatusConflict, "full", "This account has as many passkeys as one can have: remove one first")
 	errLastWay       = refuse(http.StatusConflict, "last-way", "This is the only way in that this account has: set a password, or add another first")
 )
 
 const (
+	textPasskey            = "Passkey"
+	textWrongPasskey       = "That passkey is not known here: was it removed, or made for another server?"
+	textWrongNewPasskey    = "The passkey could not be added: try again, perhaps with another device."
 	textSignUpOver         = "Accounts here are made by invitation: ask somebody who has one."
 	textSignUpDomains      = "This server sends no mail, so it cannot check an address itself: sign in with one of the buttons instead, and the account is made."
 	textSecond             = "Second step"

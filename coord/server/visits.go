@@ -129,6 +129,7 @@ func (s *Server) signInPage(w http.ResponseWriter, r *http.Request, v *visit) er
 type signInView struct {
 	SignUp    string // the path of the page that makes accounts; empty: they are by invitation
 	With      []withLink
+	Passkey   ceremony
 	ToProfile bool
 }
 
@@ -155,8 +156,12 @@ func (s *Server) showSignIn(w http.ResponseWriter, r *http.Request, status int, 
 	if err != nil {
 		return err
 	}
+	if d.Passkey, err = s.signInCeremony(v, nil); err != nil {
+		return err
+	}
 	return s.show(w, status, "signin", v, page{
-		Title: "Sign in", Token: s.formToken(v, "/signin"), Login: l, Typed: typed, Problem: problem, Body: d,
+		Title: "Sign in", Token: s.formToken(v, "/signin"), Login: l, Typed: typed, Problem: problem, Body: d, Script: s.desk != nil,
+		PasskeyToken: s.formToken(v, pathPasskey),
 	})
 }
 
