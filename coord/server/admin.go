@@ -95,6 +95,7 @@ func (s *Server) adminRoutes() []adminRoute {
 		{post, "/users", account.Change, body(func(r *http.Request, q UserRequest) error { return s.AddUser(r.Context(), q.Login, q.Password, q.Role) })},
 		{post, "/users/role", account.Change, body(func(r *http.Request, q UserRequest) error { return s.SetRole(r.Context(), q.Login, q.Role) })},
 		{post, "/users/password", account.Change, body(func(r *http.Request, q UserRequest) error { return s.SetPassword(r.Context(), q.Login, q.Password) })},
+		{post, "/users/second/reset", account.Change, body(func(r *http.Request, q UserRequest) error { return s.ResetSecond(r.Context(), q.Login) })},
 		{del, "/users/{login}", account.Change, func(r *http.Request) (any, error) { return nil, s.RemoveUser(r.Context(), r.PathValue("login")) }},
 		{get, "/keys", account.See, func(r *http.Request) (any, error) { return s.Keys(r.Context()) }},
 		{post, "/keys", account.Change, s.newKey},

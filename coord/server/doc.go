@@ -16,9 +16,11 @@
 //
 // Who signs in proves it in one step or two, and has no session before the last (second.go). What a browser carries from
 // one step to the next is a ticket that only this server opens, only from this browser, and that serves once (vault.go):
-// strangers who begin a sign-in leave nothing in memory or on disk.
+// strangers who begin a sign-in leave nothing in memory or on disk. What proves who somebody is stands in packages of its
+// own: account (passwords, codes), passkey (WebAuthn), idp (OpenID Connect).
 //
 // Every route stands in one table (routes.go) with who may call it; what is in no table does not exist. What an account may
 // do is its role's (account.Role), and one function says so (authorize.go). The console's pages are in *_pages.go: they
-// need no script, and each change is a form that holds a token for its own path.
+// need no script (but for passkeys, which browsers give to scripts only), and each change is a form that holds a token for
+// its own path.
 package server

@@ -89,7 +89,7 @@ var mayCall = map[string]struct{ own, others string }{
 // mayOperate lists the calls of the admin API with what they need. The host's administrator holds every right.
 var mayOperate = map[string]account.Right{
 	"GET /status": account.See, "POST /setup": account.Govern, "GET /users": account.See, "POST /users": account.Change, "POST /users/password": account.Change,
-	"POST /users/role": account.Change, "DELETE /users/{login}": account.Change, "GET /keys": account.See, "POST /keys": account.Change,
+	"POST /users/role": account.Change, "POST /users/second/reset": account.Change, "DELETE /users/{login}": account.Change, "GET /keys": account.See, "POST /keys": account.Change,
 	"DELETE /keys/{id}": account.Change, "GET /machines": account.See, "DELETE /machines/{name}": account.Change,
 	"POST /machines/{name}/expire": account.Change, "POST /machines/{name}/rename": account.Change, "GET /relays": account.See, "POST /relays": account.Change,
 	"DELETE /relays/{name}": account.Change, "POST /machines/{name}/approve": account.Change, "POST /machines/{name}/deny": account.Change,

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/internal/account"
+	"github.com/warren-mesh/warren/coord/internal/store"
 )
 
 // web is a browser without a picture.
@@ -232,11 +234,31 @@ func TestUnknownAndKnownNamesLookAlikeAndGuessesAreThrottled(t *testing.T) {
 	now := time.Now() // stands still: a slow machine must not let the wait pass
 	r := serveDir(t, dir, "127.0.0.1:0", Options{Now: func() time.Time { return now }})
 	r.user("anna", "correct horse")
+	r.user("otto", "correct horse")
+	r.secondFactor("otto")
+	r.userAs("pia", "correct horse", account.Member)
+	err := r.store.Write(t.Context(), func(tx store.Tx) error { // signs in with a passkey only
+		u, err := tx.UserByLogin("pia")
+		if err != nil {
+			return err
+		}
+		_, err = tx.AddPasskey(store.Passkey{User: u.ID, Credential: []byte{1}, Name: "phone", Data: "{}"})
+		if err != nil {
+			return err
+		}
+		return tx.SetPassword(u.ID, "")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	strip := regexp.MustCompile(`value="[^"]*"`)
-	_, known, _ := r.web().signIn("anna", "wrong", nil)
-	_, unknown, _ := r.web().signIn("nobody", "wrong", nil)
-	if strip.ReplaceAllString(known, "") != strip.ReplaceAllString(unknown, "") {
-		t.Error("the pages differ")
+	status, known, _ := r.web().signIn("anna", "wrong", nil)
+	for _, login := range []string{"nobody", "otto", "pia", "<b>"} {
+		w := r.web()
+		code, page, _ := w.signIn(login, "wrong", nil)
+		if code != status || strip.ReplaceAllString(known, "") != strip.ReplaceAllString(page, "") || w.cookie(cookieStep) != "" {
+			t.Errorf("the page for %s differs", login)
+		}
 	}
 	for range 4 {
 		_, _, _ = r.web().signIn("anna", "wrong", nil)

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -113,11 +112,11 @@ func Open(ctx context.Context, dir string, o Options) (_ *Server, err error) {
 		o.Now = time.Now
 	}
 	s := &Server{
-		dir: dir, opts: o, identity: identity, log: o.Log, now: o.Now, heartbeat: coord.Heartbeat, started: o.Now(),
+		formKey: identity.Derive("warren-coord forms v1"), // pages that are open outlive a restart
+		dir:     dir, opts: o, identity: identity, log: o.Log, now: o.Now, heartbeat: coord.Heartbeat, started: o.Now(),
 		trail: newTrail(), sessions: newSessions(identity), logins: newLogins(), hasher: account.NewHasher(), guesses: account.NewThrottle(), idps: idp.New(o.Now),
 		count: newCounters(), slots: make(chan struct{}, maxConcurrent), pageSlots: make(chan struct{}, maxConcurrent), serving: make(chan struct{}), stopping: make(chan struct{}),
 	}
-	_, _ = rand.Read(s.formKey[:])
 	if s.vault, err = newVault(identity); err != nil {
 		return nil, err
 	}

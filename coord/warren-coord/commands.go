@@ -41,6 +41,9 @@ func userCommand(e *env) *cobra.Command {
 			},
 		},
 		on("password NAME", "Replace a password, which also signs all browsers out", withPassword("/users/password")),
+		on("reset-second NAME", "Take an account's second step away, for who has lost phone and recovery codes", func(cmd *cobra.Command, name string) error {
+			return e.ask(cmd.Context(), http.MethodPost, "/users/second/reset", server.UserRequest{Login: name}, nil)
+		}),
 		on("remove NAME", "Remove an account with its machines and keys", func(cmd *cobra.Command, name string) error {
 			return e.ask(cmd.Context(), http.MethodDelete, "/users/"+url.PathEscape(name), nil, nil)
 		}),

@@ -1,4 +1,4 @@
-// Package account knows who people are: passwords, throttled guesses, browser sessions.
+// Package account knows who people are: their roles, passwords, one-time and recovery codes, throttled guesses.
 //
 // Browser sessions have a small table of their own in the store (store.WebSession) in place of a session library's
 // blobs: they can then be listed and revoked by account, end with the password in one transaction, and only the
