@@ -48,17 +48,25 @@ func TestAChangeThatDoesNotComeIsNoticed(t *testing.T) {
 	net := &network{}
 	net.current.Store(c)
 	a, b := &node{net: net}, &node{net: net, index: 1}
-	mine := []byte(`{"changes":[{"upsert":{"endpoints":[{"addr":"198.18.0.0:1025","kind":"stun"}]}}]}`)
-	for range 3 {
-		a.look(mine) // counts once
+	look := func(n *node, addr string, pack bool) {
+		body := []byte(`{"changes":[` + strings.Repeat(`{"remove":1},`, 200) + `{"upsert":{"endpoints":[{"addr":"` + addr + `","kind":"stun"}]}}]}`)
+		if pack {
+			body = coord.Pack(body)
+		}
+		if err := n.look(&coord.Line{Body: body}); err != nil {
+			t.Error(err)
+		}
 	}
-	b.look([]byte(`{"changes":[{"upsert":{"endpoints":[{"addr":"198.18.0.0:10255","kind":"stun"}]}}]}`))
+	for range 3 {
+		look(a, "198.18.0.0:1025", true) // counts once
+	}
+	look(b, "198.18.0.0:10255", false)
 	select {
 	case <-c.all:
 		t.Error("one of two has it, and it counts as told to all")
 	default:
 	}
-	b.look(mine)
+	look(b, "198.18.0.0:1025", false)
 	<-c.all
 }
 

@@ -178,9 +178,8 @@ func (n *node) once(ctx context.Context, again bool, came func()) error {
 			n.net.fulls.Add(1)
 		}
 		n.seq = l.Seq
-		n.look(l.Body)
 		came()
-		return nil
+		return n.look(l)
 	})
 }
 
@@ -193,16 +192,21 @@ func (n *node) spoken() int {
 }
 
 // look notes the news that are on their way when they come.
-func (n *node) look(body []byte) {
+func (n *node) look(l *coord.Line) error {
 	c := n.net.current.Load()
-	if c == nil || n.heard == c.number || !bytes.Contains(body, c.mark) {
-		return
+	if c == nil || n.heard == c.number {
+		return nil
+	}
+	body, err := l.Text()
+	if err != nil || !bytes.Contains(body, c.mark) {
+		return err
 	}
 	n.heard = c.number
 	c.took[n.index] = time.Since(c.start)
 	if c.left.Add(-1) == 0 {
 		close(c.all)
 	}
+	return nil
 }
 
 // heard is how long a change took.
