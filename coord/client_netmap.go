@@ -29,8 +29,10 @@ func (c *Client) Netmap(ctx context.Context, have *Netmap, got func(*Netmap) err
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.host, err)
 		}
-		have = next
-		return got(next)
+		if have = next; have.Self.ID == 0 {
+			return nil // the next line says who we are
+		}
+		return got(have)
 	})
 }
 

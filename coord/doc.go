@@ -24,11 +24,12 @@
 //	   │                                                       │  held until one has
 //	   │  POST /v1/node       {disco, endpoints, relay, …}     │  what this machine says of itself
 //	   │ ────────────────────────────────────────────────────▶ │
-//	   │  GET  /v1/netmap?after=N                              │
+//	   │  GET  /v1/netmap?after=N&packed=zstd                  │
 //	   │ ────────────────────────────────────────────────────▶ │
 //	   │  seq prev signature {"full":…}⏎                       │  one signed line for each change that
 //	   │  seq prev signature {"changes":[…]}⏎ …                │  concerns this machine; empty lines
-//	   │ ◀──────────────────────────────────────────────────── │  keep the connection alive
+//	   │  seq prev signature #length⏎ packed body⏎             │  keep the connection alive
+//	   │ ◀──────────────────────────────────────────────────── │
 //	   │  POST /v1/logout                                      │
 //
 // # Numbers
@@ -40,6 +41,15 @@
 // no number, a ticket. A machine that reconnects, to whichever process of the server, names the last number it has and
 // gets what came after, which is nothing if nothing changed. If the log does not have that number, since it is too old
 // or the log was set back, the machine gets a whole netmap.
+//
+// A whole netmap comes in two lines, the first of which is alike for many machines: it has all nodes, and says not which
+// is Self. The second one has that, the machine's ticket, and what has changed since the first was made.
+//
+// # Packed lines
+//
+// A reader that asks for packed=zstd gets long bodies compressed (Zstandard, RFC 8878): the line then ends with "#" and
+// the body's length in bytes, and the body and a line feed follow. It is made once for all who get it; the signature
+// covers it as it is sent, and nothing is unpacked before that is verified, nor to more than MaxLine.
 //
 // # Signatures
 //

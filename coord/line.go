@@ -106,7 +106,8 @@ func packedLength(last []byte) (n int, packed bool, err error) {
 // ErrGap is returned by Advance for a line that does not follow the netmap: ask again from its Seq.
 var ErrGap = errors.New("a line of the netmap stream is missing")
 
-// Advance gives the netmap after the line, validated; m (nil at first) must be valid, and is left as it is.
+// Advance gives the netmap after the line, validated; m (nil at first) must be valid, and is left as it is. A whole
+// netmap that does not say who is Self yet (Self.ID is 0) is not: it is for the next Advance alone.
 func (l *Line) Advance(m *Netmap) (*Netmap, error) {
 	text, err := l.Text()
 	if err != nil {
@@ -119,14 +120,19 @@ func (l *Line) Advance(m *Netmap) (*Netmap, error) {
 	var next *Netmap
 	switch {
 	case u.Full != nil && l.Prev == 0:
-		next, err = u.Full, u.Full.Validate()
+		if next = u.Full; next.Self.ID != 0 {
+			err = next.Validate()
+		}
 	case u.Full != nil || l.Prev == 0:
 		return nil, fmt.Errorf("%w line %d: only a whole netmap follows nothing", ErrInvalid, l.Seq)
 	case m == nil || m.Seq != l.Prev:
 		return nil, ErrGap
 	default:
-		next = Apply(m, u.Changes)
-		err = next.validateChanged(u.Changes)
+		if next = Apply(m, u.Changes); m.Self.ID == 0 {
+			err = next.Validate()
+		} else {
+			err = next.validateChanged(u.Changes)
+		}
 	}
 	if err != nil {
 		return nil, err

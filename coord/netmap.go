@@ -29,7 +29,8 @@ type Change struct {
 	DNS     *DNS     `json:"dns,omitempty"`
 }
 
-// Update is the body of one line of the stream: a whole netmap, or the changes since the line before.
+// Update is the body of one line of the stream: a whole netmap, or the changes since the line before. A whole netmap
+// without Self is the same for many machines; the changes of the line after it say which of Peers is Self.
 type Update struct {
 	Full    *Netmap  `json:"full,omitempty"`
 	Changes []Change `json:"changes,omitempty"`
@@ -209,6 +210,9 @@ func Apply(m *Netmap, cs []Change) *Netmap {
 			out.Network = *c.Network
 		case c.Self != nil:
 			out.Self = *c.Self
+			if i, found := out.find(c.Self.ID); found { // it was among all, before it was said who is who
+				out.Peers = slices.Delete(out.Peers, i, i+1)
+			}
 		case c.Upsert != nil && c.Upsert.ID == out.Self.ID: // one body then serves all whom a change concerns
 			out.Self = *c.Upsert
 		case c.Upsert != nil:

@@ -18,7 +18,7 @@ import (
 // Times and bounds of the fan-out.
 const (
 	gather        = 10 * time.Millisecond // changes that come together are told together
-	longestGather = time.Second           // the longest gathering, when telling takes long
+	longestGather = time.Second           // the longest wait for streams to write before more is told
 	queueLength   = 64                    // deliveries that a stream may be behind before it is cut off
 	retryPause    = time.Second           // after the database could not be used
 	ticketLife    = 7 * 24 * time.Hour    // relay tickets outlive an outage of this server
@@ -58,8 +58,8 @@ type stream struct {
 	queue chan *state.Delivery
 	over  chan struct{} // closed when the hub gives it up; then why says the reason
 	why   string
+	base  *state.Delivery // a whole netmap, if it needs one; then comes
 	first *state.Delivery
-	full  bool
 }
 
 func newHub(s *Server) *hub {
@@ -294,8 +294,11 @@ func (h *hub) open(ctx context.Context, m key.MachinePublic, after uint64) (*str
 		h.wish(id)
 	}
 	h.ticket(now, id)
-	body, seq, full := h.st.Since(id, after)
-	s.first, s.full = &state.Delivery{Seq: seq, Body: body}, full
+	base, body, seq := h.st.Since(id, after)
+	if base != nil && base.Packed == nil {
+		base.Packed = coord.Pack(base.Body)
+	}
+	s.base, s.first = base, &state.Delivery{Seq: seq, Body: body}
 	return s, nil
 }
 
@@ -396,17 +399,42 @@ func (h *hub) tell(ctx context.Context) {
 			h.hear(ctx, retry)
 			continue
 		case <-h.wake:
-			// Where telling takes long, gathering takes as long: telling never eats more than half of the time.
-			pause(ctx, min(longestGather, max(gather, spent)))
+			// Where telling takes long, gathering takes half as long, beside: a burst of changes is told in few lines.
+			pause(ctx, max(gather, spent/2))
 		case <-due.C:
 		}
 		start := time.Now()
 		deadline := h.flush()
+		h.told(ctx, start.Add(longestGather))
 		spent = time.Since(start)
 		if wait := deadline.Sub(h.now()); !deadline.IsZero() {
 			due.Reset(max(wait, 0))
 		}
 	}
+}
+
+// told waits until most streams have written what was put into their queues, but not for longer than until. To tell
+// more before would only lengthen the queues. A few that are slow keep nobody waiting.
+func (h *hub) told(ctx context.Context, until time.Time) {
+	for ctx.Err() == nil && h.writing() && time.Now().Before(until) {
+		pause(ctx, gather/2)
+	}
+}
+
+// writing reports whether more than one in eight streams have something in their queues.
+func (h *hub) writing() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	streams, full := 0, 0
+	for _, p := range h.here {
+		if p.stream == nil {
+			continue
+		}
+		if streams++; len(p.stream.queue) > 0 {
+			full++
+		}
+	}
+	return full > streams/8
 }
 
 // hear catches up, and tries again later where the database cannot be used.

@@ -41,7 +41,7 @@ func TestNobodyHearsOfARestart(t *testing.T) {
 	r = serveDir(t, r.dir, r.addr, Options{})
 	last := r.hub.view().Seq
 	for i, d := range all {
-		if body, _, full := r.hub.st.Since(have[i].Self.ID, have[i].Seq); body != nil || full {
+		if base, body, _ := r.hub.st.Since(have[i].Self.ID, have[i].Seq); body != nil || base != nil {
 			t.Errorf("m%d would hear %s", i, body)
 		}
 		maps[i], _ = d.follow(have[i])

@@ -95,15 +95,18 @@ func (lw *lineWriter) cutWith(over <-chan struct{}) (stop func()) {
 }
 
 func (lw *lineWriter) first(st *stream) error {
-	d := st.first
-	st.first = nil
+	base, d := st.base, st.first
+	st.base, st.first = nil, nil
 	lw.told = d.Seq
-	if d.Body == nil {
-		return lw.beat()
-	}
-	if st.full {
+	if base != nil {
 		lw.last = 0
 		lw.s.count.fulls.Inc()
+		if err := lw.line(base); err != nil {
+			return err
+		}
+	}
+	if d.Body == nil {
+		return lw.beat()
 	}
 	return lw.line(d)
 }

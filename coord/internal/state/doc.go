@@ -5,7 +5,8 @@
 //	                                     │ gathered for some milliseconds by the owner
 //	                               Flush() ──▶ []Delivery: one body, encoded once, and whom it concerns
 //
-//	machine that reconnects ──▶ Since(id, number) ──▶ what came after, or a whole netmap
+//	machine that reconnects ──▶ Since(id, number) ──▶ what came after; or a whole netmap: the base, which many get
+//	                                                   alike, and what only this machine needs beside it
 //	readers ──▶ View(): an immutable snapshot
 //
 // All numbers are the store's, so that a State that was just loaded says the same as one that has been there all the

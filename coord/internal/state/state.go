@@ -42,7 +42,8 @@ type State struct {
 	followers map[policy.Class]map[coord.NodeID]struct{}
 	expiry    time.Time // the next; zero: none
 
-	log []Change // in order; all after its first
+	log   []Change // in order; all after its first
+	bases map[policy.Class]*Delivery
 
 	// What the next Flush tells.
 	touched map[coord.NodeID][]policy.Facts // with what they were
@@ -58,6 +59,7 @@ func New(n Network) *State {
 		followers: map[policy.Class]map[coord.NodeID]struct{}{},
 		touched:   map[coord.NodeID][]policy.Facts{},
 		tickets:   map[coord.NodeID]struct{}{},
+		bases:     map[policy.Class]*Delivery{},
 	}
 	for i := range n.Members {
 		s.put(n.Members[i])

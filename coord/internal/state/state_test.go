@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -56,6 +57,14 @@ func (f *follower) take(t *rapid.T, body []byte, seq uint64, full bool) {
 		t.Fatalf("%v in %s", err, body)
 	}
 	f.m = next
+}
+
+// start takes what Since gives.
+func (f *follower) start(t *rapid.T, base *Delivery, body []byte, seq uint64) {
+	if base != nil {
+		f.take(t, base.Body, base.Seq, true)
+	}
+	f.take(t, body, seq, false)
 }
 
 // book is the store: the log, and what is.
@@ -200,11 +209,43 @@ func (w *world) flush(t *rapid.T) {
 	}
 }
 
+// whole encodes the whole netmap as machine id sees it, for itself alone: what Since's two parts must come to.
+func whole(v *View, id coord.NodeID) []byte {
+	self := v.nodes.get(id)
+	if self == nil {
+		return nil
+	}
+	b := []byte(`{"full":{"seq":`)
+	b = strconv.AppendUint(b, v.Seq, 10)
+	b = append(append(b, `,"network":`...), encode(v.Network)...)
+	b = append(append(b, `,"self":`...), self.json...)
+	b = append(b, `,"peers":[`...)
+	first := true
+	for e := range v.nodes.all() {
+		if e == self || e.hidden() || !v.policy.Sees(self.class, e.facts) {
+			continue
+		}
+		if !first {
+			b = append(b, ',')
+		}
+		first = false
+		b = append(b, e.json...)
+	}
+	b = append(append(b, `],"relays":`...), encode(relaysOf(v.Relays))...)
+	if !v.DNS.IsZero() {
+		b = append(append(b, `,"dns":`...), encode(v.DNS)...)
+	}
+	if self.ticket != nil {
+		b = append(append(b, `,"ticket":`...), encode(self.ticket)...)
+	}
+	return append(b, "}}"...)
+}
+
 // compare holds each follower's netmap against the whole one.
 func (w *world) compare(t *rapid.T) {
 	for id, f := range w.online {
 		var u coord.Update
-		if err := json.Unmarshal(w.s.View().Full(id), &u); err != nil {
+		if err := json.Unmarshal(whole(w.s.View(), id), &u); err != nil {
 			t.Fatal(err)
 		}
 		ignore := cmpopts.IgnoreFields(coord.Netmap{}, "Seq")
@@ -225,10 +266,19 @@ func (w *world) compare(t *rapid.T) {
 // alike holds what this process says against what one says that was never started again.
 func (w *world) alike(t *rapid.T, id coord.NodeID, after uint64) {
 	w.sign(w.never, id)
-	body, seq, full := w.never.Since(id, after)
-	b, s, f := w.s.Since(id, after)
-	if string(b) != string(body) || s != seq || f != full {
-		t.Fatalf("after %d machine %d hears %d %v %s\nand without a restart %d %v %s", after, id, s, f, b, seq, full, body)
+	base, body, seq := w.never.Since(id, after)
+	bs, b, s := w.s.Since(id, after)
+	if s != seq || (base == nil) != (bs == nil) || base == nil && string(b) != string(body) {
+		t.Fatalf("after %d machine %d hears %d %v %s\nand without a restart %d %v %s", after, id, s, bs, b, seq, base, body)
+	}
+	if base == nil {
+		return
+	}
+	var one, other follower // bases may be of different moments
+	one.start(t, base, body, seq)
+	other.start(t, bs, b, s)
+	if d := cmp.Diff(one.m, other.m, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}, netip.AddrPort{})); d != "" {
+		t.Fatalf("machine %d has another netmap than without a restart:\n%s", id, d)
 	}
 }
 
@@ -240,8 +290,8 @@ func (w *world) join(t *rapid.T, id coord.NodeID, f *follower) {
 	w.s.Follow(id)
 	w.sign(w.s, id)
 	w.alike(t, id, after)
-	body, seq, full := w.s.Since(id, after)
-	f.take(t, body, seq, full)
+	base, body, seq := w.s.Since(id, after)
+	f.start(t, base, body, seq)
 	f.told = seq
 	w.online[id] = f
 }
@@ -374,8 +424,8 @@ func TestOnlyNumbersOfTheLogAreFollowedOn(t *testing.T) {
 	b.set(Member{Machine: machine(2), Node: coord.Node{ID: 2, Name: "new"}})
 	s.Apply(b.news(have))
 	for after, want := range map[uint64]bool{0: true, have: false, have + 1: true, s.Seq() - 1: true, s.Seq(): false, s.Seq() + 1: true, 1 << 62: true} {
-		if body, _, full := s.Since(1, after); full != want || (body == nil) != (after == s.Seq()) {
-			t.Errorf("after %d, where the log has %d and %d: whole %v, %d bytes", after, have, s.Seq(), full, len(body))
+		if base, body, _ := s.Since(1, after); (base != nil) != want || (body == nil) != (after == s.Seq()) {
+			t.Errorf("after %d, where the log has %d and %d: whole %v, %d bytes", after, have, s.Seq(), base, len(body))
 		}
 	}
 }
@@ -385,7 +435,7 @@ func TestWhoCouldSeeAMachineHearsThatItIsGone(t *testing.T) {
 	have := s.Seq()
 	b.remove(2)
 	s.Apply(b.news(have))
-	if body, _, _ := s.Since(1, have); string(body) != `{"changes":[{"remove":2}]}` {
+	if _, body, _ := s.Since(1, have); string(body) != `{"changes":[{"remove":2}]}` {
 		t.Errorf("it hears %s", body)
 	}
 }
@@ -404,10 +454,10 @@ func TestATicketReachesWhoeverBreaksOffMeanwhile(t *testing.T) {
 	if len(ds) != 2 || ds[0].Seq != 0 || ds[1].Seq != s.Seq() {
 		t.Fatalf("it is told %+v", ds)
 	}
-	if body, _, _ := s.Since(1, have); !strings.Contains(string(body), `"ticket":`) { // it has the first line, and not the second
+	if _, body, _ := s.Since(1, have); !strings.Contains(string(body), `"ticket":`) { // it has the first line, and not the second
 		t.Errorf("it hears %s", body)
 	}
-	if body, _, _ := s.Since(1, s.Seq()); body != nil { // it has both
+	if _, body, _ := s.Since(1, s.Seq()); body != nil { // it has both
 		t.Errorf("it hears %s", body)
 	}
 }
@@ -423,11 +473,36 @@ func TestAMachineThatMissedTooMuchGetsTheWholeNetmap(t *testing.T) {
 	if len(s.log) > 2*horizon {
 		t.Errorf("the log has %d entries", len(s.log))
 	}
-	if _, _, full := s.Since(1, have); !full {
+	if base, _, _ := s.Since(1, have); base == nil {
 		t.Error("changes that the log has lost were given as none")
 	}
-	if body, _, full := s.Since(1, b.log[len(b.log)-horizon].Seq); full || len(body) != 0 {
+	if base, body, _ := s.Since(1, b.log[len(b.log)-horizon].Seq); base != nil || len(body) != 0 {
 		t.Error("it has forgotten too much")
+	}
+}
+
+func TestABaseServesManyAndIsMadeAnewInTime(t *testing.T) {
+	b, s := small()
+	for id := coord.NodeID(3); id <= 10; id++ {
+		b.set(Member{Machine: machine(id), Node: node(id)})
+	}
+	s.Apply(b.news(s.Seq()))
+	first, _, _ := s.Since(1, 0)
+	for i := range baseLeft {
+		b.set(Member{Machine: machine(2), Node: coord.Node{ID: 2, Name: fmt.Sprint("n", i)}})
+		s.Apply(b.news(s.Seq()))
+		base, body, seq := s.Since(coord.NodeID(3+i%8), 0)
+		if base != first {
+			t.Fatalf("after %d changes it is made anew", i+1)
+		}
+		if seq != s.Seq() || !strings.Contains(string(body), fmt.Sprintf(`"name":"n%d"`, i)) {
+			t.Errorf("with the rest up to %d of %d: %s", seq, s.Seq(), body)
+		}
+	}
+	b.set(Member{Machine: machine(2), Node: coord.Node{ID: 2, Name: "last"}})
+	s.Apply(b.news(s.Seq()))
+	if base, body, _ := s.Since(1, 0); base == first || strings.Contains(string(body), "last") {
+		t.Error("it is never made anew")
 	}
 }
 

@@ -74,15 +74,17 @@ func (s *State) concerns(class policy.Class, id coord.NodeID, was []policy.Facts
 }
 
 // Since gives what machine id, which has the number after, must hear, and the number that it then has. The body is
-// nil where there is nothing, and full says that it is a whole netmap.
-func (s *State) Since(id coord.NodeID, after uint64) (body []byte, seq uint64, full bool) {
+// nil where there is nothing. Where the machine needs a whole netmap, base is what many get of it, and comes first; the
+// body then is the rest: who the machine is, and what has changed since the base was made.
+func (s *State) Since(id coord.NodeID, after uint64) (base *Delivery, body []byte, seq uint64) {
 	e := s.nodes.get(id)
 	if e == nil {
-		return nil, s.seq, false
+		return nil, nil, s.seq
 	}
 	missed, known := s.since(after)
 	if !known {
-		return s.View().Full(id), s.seq, true
+		base, missed = s.base(e.class)
+		after = base.Seq
 	}
 	concerned := make(map[coord.NodeID]bool, len(missed))
 	var ids []coord.NodeID
@@ -102,10 +104,28 @@ func (s *State) Since(id coord.NodeID, after uint64) (body []byte, seq uint64, f
 		}
 		concerned[c.ID] = concerns
 	}
-	if len(ids) == 0 && s.networkSeq <= after && s.relaysSeq <= after && s.dnsSeq <= after && (e.ticket == nil || e.TicketSeq <= after) {
-		return nil, s.seq, false
+	if base != nil {
+		return base, s.own(e, s.changes(e, ids, after), after), s.seq
 	}
-	return s.changes(e, ids, after), s.seq, false
+	if len(ids) == 0 && s.networkSeq <= after && s.relaysSeq <= after && s.dnsSeq <= after && (e.ticket == nil || e.TicketSeq <= after) {
+		return nil, nil, s.seq
+	}
+	return nil, s.changes(e, ids, after), s.seq
+}
+
+// own puts what the base does not say of the viewer itself in front of the changes since.
+func (s *State) own(viewer *entry, changes []byte, after uint64) []byte {
+	b := append([]byte(`{"changes":[{"self":`), viewer.json...)
+	b = append(b, '}')
+	if viewer.ticket != nil && viewer.TicketSeq <= after { // a newer one is among the changes
+		b = append(append(append(b, `,{"ticket":`...), encode(viewer.ticket)...), '}')
+	}
+	if rest := changes[len(`{"changes":[`):]; rest[0] != ']' {
+		b = append(append(b, ','), rest...)
+	} else {
+		b = append(b, rest...)
+	}
+	return b
 }
 
 // changes encodes an update for a viewer: what has become of the ids, and what of the shared things is newer than

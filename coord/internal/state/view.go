@@ -2,7 +2,6 @@ package state
 
 import (
 	"iter"
-	"strconv"
 
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/internal/policy"
@@ -53,42 +52,4 @@ func (v *View) Member(id coord.NodeID) (Member, bool) {
 		return e.Member, true
 	}
 	return Member{}, false
-}
-
-// Full encodes the whole netmap as machine id sees it, put together from what is encoded already; nil if there is no
-// such machine.
-func (v *View) Full(id coord.NodeID) []byte {
-	self := v.nodes.get(id)
-	if self == nil {
-		return nil
-	}
-	size := 1024
-	for e := range v.nodes.all() {
-		size += len(e.json) + 1
-	}
-	b := make([]byte, 0, size)
-	b = append(b, `{"full":{"seq":`...)
-	b = strconv.AppendUint(b, v.Seq, 10)
-	b = append(append(b, `,"network":`...), encode(v.Network)...)
-	b = append(append(b, `,"self":`...), self.json...)
-	b = append(b, `,"peers":[`...)
-	first := true
-	for e := range v.nodes.all() {
-		if e == self || e.hidden() || !v.policy.Sees(self.class, e.facts) {
-			continue
-		}
-		if !first {
-			b = append(b, ',')
-		}
-		first = false
-		b = append(b, e.json...)
-	}
-	b = append(append(b, `],"relays":`...), encode(relaysOf(v.Relays))...)
-	if !v.DNS.IsZero() {
-		b = append(append(b, `,"dns":`...), encode(v.DNS)...)
-	}
-	if self.ticket != nil {
-		b = append(append(b, `,"ticket":`...), encode(self.ticket)...)
-	}
-	return append(b, "}}"...)
 }
