@@ -37,6 +37,7 @@ import (
 type options struct {
 	program string // warren-coord
 	nodes   int    // the largest network
+	only    bool   // no smaller ones
 	at      int    // machines that join at a time
 	changes int    // measured on each network; 0: as many as take about half a minute
 	idle    time.Duration
@@ -44,7 +45,7 @@ type options struct {
 
 // sizes are the networks to measure: 100, 1,000, … and last the largest.
 func (o options) sizes() (all []int) {
-	for n := 100; n < o.nodes; n *= 10 {
+	for n := 100; n < o.nodes && !o.only; n *= 10 {
 		all = append(all, n)
 	}
 	return append(all, o.nodes)
@@ -54,6 +55,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.program, "coord", "bin/warren-coord", "the server's program")
 	flag.IntVar(&o.nodes, "nodes", fromEnv("NODES", 10_000), "machines of the largest network (NODES)")
+	flag.BoolVar(&o.only, "only", false, "measure that network alone, and no smaller ones before")
 	flag.IntVar(&o.at, "at", fromEnv("AT", 64), "machines that join at a time (AT)")
 	flag.IntVar(&o.changes, "changes", fromEnv("CHANGES", 0), "changes to measure on each network; 0: by its size (CHANGES)")
 	flag.DurationVar(&o.idle, "idle", 20*time.Second, "how long to measure the idle server")

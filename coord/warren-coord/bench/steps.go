@@ -12,7 +12,7 @@ import (
 
 // Bounds of the waits, which only a broken server reaches.
 const (
-	joinTimeout    = 30 * time.Minute
+	joinTimeout    = time.Hour
 	changeTimeout  = 2 * time.Minute
 	restartTimeout = 10 * time.Minute
 	sampled        = 100 // machines of the smaller figure for changes
