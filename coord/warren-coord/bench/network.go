@@ -99,7 +99,7 @@ func (n *node) join(ctx, life context.Context) error {
 		if err == nil {
 			break
 		}
-		if wait > longestWait/2 || errors.As(err, new(*coord.Error)) {
+		if e := (*coord.Error)(nil); errors.As(err, &e) && e.Code != coord.CodeBusy {
 			return err
 		}
 		n.net.retries.Add(1)
