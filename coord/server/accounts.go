@@ -18,11 +18,13 @@ import (
 func (s *Server) complete(ctx context.Context, by caller, l *login, user int64) error {
 	a := l.admission
 	a.user = user
-	if err := s.admit(ctx, by, a); err != nil {
-		s.logins.finish(l, loginFailed)
+	err := s.admit(ctx, by, a, func(tx store.Tx) error {
+		return changeLogin(tx, l, func(now *store.Login) { now.State = int(loginDone) })
+	})
+	if err != nil {
+		_ = s.logins.finish(ctx, l, loginFailed) // at worst it runs out
 		return err
 	}
-	s.logins.finish(l, loginDone)
 	return nil
 }
 

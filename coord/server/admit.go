@@ -37,10 +37,17 @@ type admission struct {
 	authKey string
 }
 
-// admit makes the machine a node, on disk and for the others.
-func (s *Server) admit(ctx context.Context, by caller, a admission) error {
+// admit makes the machine a node, together with what else belongs to it.
+func (s *Server) admit(ctx context.Context, by caller, a admission, also func(store.Tx) error) error {
 	now := s.now()
-	err := s.store.Write(ctx, func(tx store.Tx) error { return s.enter(tx, now, by, a) })
+	err := s.store.Write(ctx, func(tx store.Tx) error {
+		if also != nil {
+			if err := also(tx); err != nil {
+				return err
+			}
+		}
+		return s.enter(tx, now, by, a)
+	})
 	if err != nil {
 		return err
 	}

@@ -82,21 +82,21 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request, sess *session)
 		return writeJSON(w, &coord.RegisterReply{Registered: true, Pending: pending})
 	case req.AuthKey != "":
 		a.authKey = bounded(req.AuthKey, 255)
-		if err := s.admit(r.Context(), caller{via: viaMachine, address: s.clientAddr(r).String()}, a); err != nil {
+		if err := s.admit(r.Context(), caller{via: viaMachine, address: s.clientAddr(r).String()}, a, nil); err != nil {
 			return err
 		}
 		return writeJSON(w, &coord.RegisterReply{Registered: true, Pending: s.pending(r.Context(), a.machine)})
 	}
-	l, err := s.logins.start(s.now(), a, req.Challenge, s.clientAddr(r).String())
+	l, err := s.logins.start(r.Context(), s.now(), a, req.Challenge, s.clientAddr(r).String())
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, &coord.RegisterReply{LoginID: l.id, Code: showCode(l.code), Expires: l.expires})
+	return writeJSON(w, &coord.RegisterReply{LoginID: l.id, Code: showCode(l.code), Expires: l.Expires})
 }
 
 // ownLogin finds a login of this very machine.
-func (s *Server) ownLogin(sess *session, id string) (*login, loginState, error) {
-	l, st, err := s.logins.find(s.now(), id)
+func (s *Server) ownLogin(ctx context.Context, sess *session, id string) (*login, loginState, error) {
+	l, st, err := s.logins.find(ctx, s.now(), id)
 	if l != nil && l.admission.machine != sess.machine {
 		return nil, 0, errLoginUnknown
 	}
@@ -104,26 +104,34 @@ func (s *Server) ownLogin(sess *session, id string) (*login, loginState, error) 
 }
 
 func (s *Server) registerWait(w http.ResponseWriter, r *http.Request, sess *session) error {
-	l, st, err := s.ownLogin(sess, r.URL.Query().Get("id"))
+	l, st, err := s.ownLogin(r.Context(), sess, r.URL.Query().Get("id"))
 	if err != nil {
 		return err
 	}
-	if st != loginDone {
-		wait := time.NewTimer(min(coord.MaxLoginWait, l.expires.Sub(s.now())))
-		defer wait.Stop()
+	wait := time.NewTimer(min(coord.MaxLoginWait, l.Expires.Sub(s.now())))
+	defer wait.Stop()
+	for over := false; st != loginDone && !over; {
+		changed := s.logins.changed(l)
+		if _, st, err = s.ownLogin(r.Context(), sess, l.id); err != nil { // whatever becomes of it from here on is heard
+			return err
+		}
+		if st == loginDone {
+			break
+		}
 		select {
-		case <-l.over:
+		case <-changed:
 		case <-wait.C:
+			over = true
 		case <-s.stopping:
 			return errBusy
 		case <-r.Context().Done():
 			return r.Context().Err()
 		}
-		if _, st, err = s.ownLogin(sess, l.id); err != nil {
+		if _, st, err = s.ownLogin(r.Context(), sess, l.id); err != nil {
 			return err
 		}
 	}
-	return writeJSON(w, &coord.RegisterReply{Registered: st == loginDone, Pending: s.pending(r.Context(), sess.machine), LoginID: l.id, Expires: l.expires})
+	return writeJSON(w, &coord.RegisterReply{Registered: st == loginDone, Pending: s.pending(r.Context(), sess.machine), LoginID: l.id, Expires: l.Expires})
 }
 
 func (s *Server) registerCode(w http.ResponseWriter, r *http.Request, sess *session) error {
@@ -131,12 +139,12 @@ func (s *Server) registerCode(w http.ResponseWriter, r *http.Request, sess *sess
 	if err := readJSON(w, r, &req); err != nil {
 		return err
 	}
-	l, st, err := s.ownLogin(sess, req.LoginID)
+	l, st, err := s.ownLogin(r.Context(), sess, req.LoginID)
 	if err != nil {
 		return err
 	}
 	if st != loginDone { // asked again, after an answer that was lost
-		user, err := s.logins.redeem(l, req.Code, req.Verifier)
+		user, err := s.logins.redeem(r.Context(), l, req.Code, req.Verifier)
 		if err != nil {
 			return err
 		}
@@ -153,11 +161,13 @@ func (s *Server) registerStop(w http.ResponseWriter, r *http.Request, sess *sess
 	if err := readJSON(w, r, &req); err != nil {
 		return err
 	}
-	l, _, err := s.ownLogin(sess, req.LoginID)
+	l, _, err := s.ownLogin(r.Context(), sess, req.LoginID)
 	if l == nil {
 		return err
 	}
-	s.logins.finish(l, loginDenied)
+	if err := s.logins.finish(r.Context(), l, loginDenied); err != nil {
+		return err
+	}
 	return writeJSON(w, struct{}{})
 }
 

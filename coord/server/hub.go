@@ -33,6 +33,7 @@ type hub struct {
 	load     func(store.Tx) (state.Network, error)
 	memberOf func(store.Node, store.User) state.Member
 	count    *counters
+	stir     func(coord.NodeID) // has whoever waits for that login look again
 
 	wake    chan struct{} // there is something to tell
 	waiting atomic.Int64  // since when, in Unix nanoseconds; 0: there is nothing
@@ -121,6 +122,11 @@ func (h *hub) catchUp(ctx context.Context) error {
 	h.mu.Lock()
 	h.take(n, news.Nodes)
 	h.mu.Unlock()
+	for _, c := range news.Log {
+		if c.Kind == store.LoginChanged {
+			h.stir(c.Node)
+		}
+	}
 	h.kick()
 	return nil
 }
@@ -461,7 +467,15 @@ type followed struct {
 }
 
 func (f followed) Write(ctx context.Context, fn func(store.Tx) error) error {
-	if err := f.Store.Write(ctx, fn); err != nil {
+	return f.follow(ctx, f.Store.Write(ctx, fn))
+}
+
+func (f followed) WriteSoft(ctx context.Context, fn func(store.Tx) error) error {
+	return f.follow(ctx, f.Store.WriteSoft(ctx, fn))
+}
+
+func (f followed) follow(ctx context.Context, err error) error {
+	if err != nil {
 		return err
 	}
 	if f.hub.catchUp(context.WithoutCancel(ctx)) != nil {

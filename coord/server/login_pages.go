@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -91,12 +92,12 @@ func (l *loginRef) SignInPath() string {
 func (l *loginRef) loopback() string { return "http://127.0.0.1:" + strconv.Itoa(l.Port) }
 
 // findLogin finds the login that the request names.
-func (s *Server) findLogin(id, port, state string) (*loginRef, *login, loginState, error) {
+func (s *Server) findLogin(ctx context.Context, id, port, state string) (*loginRef, *login, loginState, error) {
 	ref, err := parseLoginRef(id, port, state)
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	l, st, err := s.logins.find(s.now(), id)
+	l, st, err := s.logins.find(ctx, s.now(), id)
 	if err == nil && l.challenge == "" && ref.Port != 0 {
 		ref.Port, ref.State = 0, "" // its client cannot prove that it is on this device
 	}
@@ -105,7 +106,7 @@ func (s *Server) findLogin(id, port, state string) (*loginRef, *login, loginStat
 
 func (s *Server) loginPage(w http.ResponseWriter, r *http.Request, v *visit) error {
 	q := r.URL.Query()
-	ref, l, st, err := s.findLogin(r.PathValue("id"), q.Get("port"), q.Get("state"))
+	ref, l, st, err := s.findLogin(r.Context(), r.PathValue("id"), q.Get("port"), q.Get("state"))
 	switch {
 	case err != nil:
 		return err
@@ -128,7 +129,7 @@ func (s *Server) showConnect(w http.ResponseWriter, status int, v *visit, ref *l
 
 func (s *Server) device(l *login) *deviceInfo {
 	return &deviceInfo{
-		Name: coord.CleanName(l.admission.host), OS: l.admission.os, From: l.from, Asked: ago(s.now(), l.started),
+		Name: coord.CleanName(l.admission.host), OS: l.admission.os, From: l.Address, Asked: ago(s.now(), l.Started),
 		Fingerprint: shortKey(l.admission.machine),
 	}
 }
@@ -136,24 +137,28 @@ func (s *Server) device(l *login) *deviceInfo {
 // connect is a person's word: let the machine in, or not.
 func (s *Server) connect(w http.ResponseWriter, r *http.Request, v *visit) error {
 	id := r.PathValue("id")
-	ref, l, st, err := s.findLogin(id, r.PostForm.Get("port"), r.PostForm.Get("state"))
+	ref, l, st, err := s.findLogin(r.Context(), id, r.PostForm.Get("port"), r.PostForm.Get("state"))
 	switch {
 	case err != nil:
 		return err
 	case st == loginDone:
 		return redirect(w, r, coord.PathLogin+id+"/done")
 	case r.PostForm.Get("do") != "connect":
-		s.logins.finish(l, loginDenied)
+		if err := s.logins.finish(r.Context(), l, loginDenied); err != nil {
+			return err
+		}
 		return redirect(w, r, coord.PathLogin+id+"/done")
 	case ref.Port != 0:
-		code, err := s.logins.approve(l, v.user.ID)
+		code, err := s.logins.approve(r.Context(), l, v.user.ID)
 		if err != nil {
 			return err
 		}
 		return redirect(w, r, ref.loopback()+"/done?"+url.Values{"state": {ref.State}, "code": {code}}.Encode())
 	}
-	ok, left := s.logins.try(l, r.PostForm.Get("code"))
+	ok, left, err := s.logins.try(r.Context(), l, r.PostForm.Get("code"))
 	switch {
+	case err != nil:
+		return err
 	case !ok && left == 0:
 		return errLoginTries
 	case !ok:
@@ -167,7 +172,7 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request, v *visit) error
 
 // loginDonePage is safe to be fetched again by anything.
 func (s *Server) loginDonePage(w http.ResponseWriter, r *http.Request, v *visit) error {
-	l, st, err := s.logins.find(s.now(), r.PathValue("id"))
+	l, st, err := s.logins.find(r.Context(), s.now(), r.PathValue("id"))
 	p := page{Title: "Connected"}
 	switch {
 	case l == nil, err != nil && st != loginDenied:

@@ -114,7 +114,7 @@ func Open(ctx context.Context, dir string, o Options) (_ *Server, err error) {
 	s := &Server{
 		formKey: identity.Derive("warren-coord forms v1"), // pages that are open outlive a restart
 		dir:     dir, opts: o, identity: identity, log: o.Log, now: o.Now, heartbeat: coord.Heartbeat, started: o.Now(),
-		trail: newTrail(), sessions: newSessions(identity), logins: newLogins(), hasher: account.NewHasher(), guesses: account.NewThrottle(), idps: idp.New(o.Now),
+		trail: newTrail(), sessions: newSessions(identity), hasher: account.NewHasher(), guesses: account.NewThrottle(), idps: idp.New(o.Now),
 		count: newCounters(), slots: make(chan struct{}, maxConcurrent), pageSlots: make(chan struct{}, maxConcurrent), serving: make(chan struct{}), stopping: make(chan struct{}),
 	}
 	if s.vault, err = newVault(identity); err != nil {
@@ -215,6 +215,8 @@ func (s *Server) load(ctx context.Context) error {
 	}
 	if err == nil {
 		s.hub, s.store = h, followed{s.store, h}
+		s.logins = newLogins(s.store, s.vault)
+		h.stir = s.logins.stir
 	}
 	return err
 }
@@ -358,7 +360,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	return errors.Join(err, <-hubErr)
 }
 
-// tidy forgets old browser sessions, invitations and lines of the log, once an hour, and when the log has grown much.
+// tidy forgets old browser sessions, invitations, logins and lines of the log, once an hour, and when the log has grown much.
 func (s *Server) tidy(ctx context.Context) {
 	every := time.NewTicker(time.Hour)
 	defer every.Stop()
@@ -369,6 +371,9 @@ func (s *Server) tidy(ctx context.Context) {
 				return err
 			}
 			if err := tx.PurgeInvitations(now.Add(-inviteKept)); err != nil {
+				return err
+			}
+			if err := tx.PurgeLogins(now.Add(-coord.LoginTTL)); err != nil {
 				return err
 			}
 			return s.pruneAudit(tx, now)
