@@ -46,6 +46,34 @@ func Backup(ctx context.Context, dir, database, file string) error {
 // Restore sets a server up from a backup, in a directory without one and in an empty database. What it refuses it
 // leaves as it was.
 func Restore(ctx context.Context, dir, database, file string) error {
+	return restore(ctx, dir, file, []string{fileCert, fileKey, FileRelay}, func(work string, _ key.ServerPublic) error {
+		return store.Install(ctx, work, place(dir, database))
+	})
+}
+
+// RestoreReplica sets up another server of the same network, on another host, from a backup of the first: all but the
+// database, which has to be the network's already and stays as it is, and the key of an embedded relay.
+func RestoreReplica(ctx context.Context, dir, database, file string) error {
+	if database == "" {
+		return ErrNoReplica
+	}
+	return restore(ctx, dir, file, []string{fileCert, fileKey}, func(_ string, identity key.ServerPublic) error {
+		db, err := store.Open(ctx, place(dir, database))
+		if err != nil {
+			return err
+		}
+		err = db.Read(ctx, func(tx store.Tx) error {
+			if _, err := tx.Meta(metaNetwork); err != nil {
+				return fmt.Errorf("%w (%w)", ErrNoReplica, err)
+			}
+			return ours(tx, identity)
+		})
+		return errors.Join(err, db.Close())
+	})
+}
+
+// restore sets up what a backup holds: install takes the database, of which work is a copy, and then come the files.
+func restore(ctx context.Context, dir, file string, names []string, install func(work string, identity key.ServerPublic) error) error {
 	if _, err := os.Stat(file); err != nil {
 		return err
 	}
@@ -66,17 +94,18 @@ func Restore(ctx context.Context, dir, database, file string) error {
 	defer func() { _ = os.Remove(work) }()
 	_ = os.Remove(work) // of a restore that was cut off
 	files, err := store.Unpack(ctx, file, work)
+	var identity key.ServerPublic
 	if err == nil {
-		err = whole(ctx, work, files)
+		identity, err = whole(ctx, work, files)
 	}
 	if err == nil {
-		err = store.Install(ctx, work, place(dir, database))
+		err = install(work, identity)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot restore %s: %w", file, err)
 	}
 	// The identity comes last: with it the server is set up.
-	for _, name := range []string{fileCert, fileKey, FileRelay, fileIdentity} {
+	for _, name := range append(names, fileIdentity) {
 		if b, ok := files[name]; ok {
 			if err := writeFile(dir, name, b); err != nil {
 				return err
@@ -86,18 +115,18 @@ func Restore(ctx context.Context, dir, database, file string) error {
 	return nil
 }
 
-// whole looks whether a server can run on what a backup holds.
-func whole(ctx context.Context, work string, files map[string][]byte) error {
+// whole looks whether a server can run on what a backup holds, and gives the identity that it has then.
+func whole(ctx context.Context, work string, files map[string][]byte) (key.ServerPublic, error) {
 	identity, err := key.ParseServer(strings.TrimSpace(string(files[fileIdentity])))
 	if err != nil {
-		return fmt.Errorf("the server's identity in it is damaged: %w", err)
+		return key.ServerPublic{}, fmt.Errorf("the server's identity in it is damaged: %w", err)
 	}
 	if _, err := tls.X509KeyPair(files[fileCert], files[fileKey]); err != nil && files[fileCert] != nil && files[fileKey] != nil {
-		return fmt.Errorf("the certificate in it is damaged: %w", err)
+		return key.ServerPublic{}, fmt.Errorf("the certificate in it is damaged: %w", err)
 	}
 	db, err := store.OpenSQLite(ctx, work)
 	if err != nil {
-		return err
+		return key.ServerPublic{}, err
 	}
 	err = db.Read(ctx, func(tx store.Tx) error {
 		if _, err := tx.Meta(metaNetwork); err != nil {
@@ -105,7 +134,7 @@ func whole(ctx context.Context, work string, files map[string][]byte) error {
 		}
 		return ours(tx, identity.Public())
 	})
-	return errors.Join(err, db.Close())
+	return identity.Public(), errors.Join(err, db.Close())
 }
 
 // MoveToPostgres copies a stopped server's SQLite database into an empty PostgreSQL database. The old file stays under

@@ -176,6 +176,8 @@ var (
 	// ErrNoDatabase: there is an identity, and nothing that it is the identity of.
 	ErrNoDatabase = errors.New("the database is gone: if it is in PostgreSQL, name it with --database or WARREN_DATABASE; otherwise restore a backup, " +
 		"or begin anew in another state directory; nothing was changed")
+	// ErrNoReplica: there is no network in the database that another server could serve too.
+	ErrNoReplica = errors.New("a replica serves the PostgreSQL database that a server of this network uses already: name that with --database or WARREN_DATABASE")
 	// ErrInUse: another process serves the same state.
 	ErrInUse = errors.New("another warren-coord uses it already: stop that one first")
 	// ErrForeign: the database is not this server's.

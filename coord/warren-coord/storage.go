@@ -90,14 +90,21 @@ func backupCommand(e *env) *cobra.Command {
 }
 
 func restoreCommand(e *env) *cobra.Command {
-	return stored(e, "restore FILE", "Set a server up from a backup", textRestoreLong, cobra.ExactArgs(1),
+	replica := false
+	cmd := stored(e, "restore FILE", "Set a server up from a backup", textRestoreLong, cobra.ExactArgs(1),
 		func(cmd *cobra.Command, args []string, database string) error {
-			if err := server.Restore(cmd.Context(), e.dir, database, args[0]); err != nil {
+			restore, text := server.Restore, textRestore
+			if replica {
+				restore, text = server.RestoreReplica, textReplica
+			}
+			if err := restore(cmd.Context(), e.dir, database, args[0]); err != nil {
 				return err
 			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), textRestore, args[0], e.dir)
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), text, args[0], e.dir)
 			return err
 		})
+	cmd.Flags().BoolVar(&replica, "replica", false, textFlagReplica)
+	return cmd
 }
 
 func migrateStorageCommand(e *env) *cobra.Command {

@@ -28,11 +28,13 @@ All but init, serve and those of the storage speak to the running server over a 
 	textBackupLong = `Back up the whole server into one new file: the database as it is at one moment, the identity that machines pin,
 its own certificate, the embedded relay's key. The server may run meanwhile. Who has the file has the server's secrets: keep it as well as those.`
 	textRestoreLong = `Set a server up from a backup, in a state directory without one. The backup is checked first and nothing is
-overwritten. It may be of SQLite and go into PostgreSQL (--database), or the other way.`
+overwritten. It may be of SQLite and go into PostgreSQL (--database), or the other way. With --replica nothing goes into
+the database: it has to be the one that the server of the backup uses, and from then on both serve the network.`
 	textMigrateLong = `Copy the SQLite database of a stopped server into the empty PostgreSQL database that --database or WARREN_DATABASE
 names. The SQLite file is kept, under another name.`
 	textBackup  = "The server is backed up in %s. It holds the server's secrets: keep it safe.\n"
 	textRestore = "The server of %s is restored in %s. Start it with 'warren-coord serve'.\n"
+	textReplica = "A replica of the server of %s is set up in %s. Start it with 'warren-coord serve', the same --database and the same --url.\n"
 	textMigrate = "The database is in PostgreSQL now. Start the server with the same --database or WARREN_DATABASE; the old file is kept as %s.\n"
 
 	textBadDatabase  = "the database is named by a URL such as postgres://user@host/database, or by file:PATH of a file that holds it"
@@ -42,6 +44,7 @@ names. The SQLite file is kept, under another name.`
 
 	textFlagState     = "state directory"
 	textFlagDatabase  = "PostgreSQL instead of SQLite: postgres://user@host/database, or file:PATH of a file that holds the URL (default: $WARREN_DATABASE)"
+	textFlagReplica   = "set up another server beside the one that runs: take all but the database, which is the --database that both use"
 	textFlagJSON      = "print JSON"
 	textFlagURL       = "where machines reach the server: https://host[:port] (default: this host's name or address)"
 	textFlagNetwork   = "name of the network"
