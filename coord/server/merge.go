@@ -21,11 +21,13 @@ func merged(d *state.Delivery, queue <-chan *state.Delivery, told uint64) *state
 	if len(queue) == 0 || !bytes.HasPrefix(d.Body, changesBegin) {
 		return d
 	}
-	out := &state.Delivery{Seq: d.Seq}
+	out := &state.Delivery{}
 	add := func(d *state.Delivery) {
 		inner := bytes.TrimSuffix(bytes.TrimPrefix(d.Body, changesBegin), changesEnd)
 		switch {
-		case d.Seq != 0 && d.Seq <= told, len(inner) == 0: // it has it, or there is nothing in it
+		case d.Seq != 0 && d.Seq <= told: // it has it; a ticket has no number, and must not get this one
+			return
+		case len(inner) == 0: // there is nothing in it
 		case out.Body == nil:
 			out.Body = append(append(make([]byte, 0, 2*len(d.Body)), changesBegin...), inner...)
 		default:
@@ -43,7 +45,11 @@ func merged(d *state.Delivery, queue <-chan *state.Delivery, told uint64) *state
 		}
 		break
 	}
-	if out.Body == nil {
+	switch {
+	case out.Body != nil:
+	case out.Seq == 0:
+		return d // it has all of it
+	default:
 		out.Body = bytes.Clone(changesBegin)
 	}
 	out.Body = append(out.Body, changesEnd...)

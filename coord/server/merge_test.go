@@ -62,6 +62,23 @@ func TestMergedDeliveriesSayWhatTheySaidOneByOne(t *testing.T) {
 	}
 }
 
+func TestATicketIsNotLostBehindWhatTheMachineHas(t *testing.T) {
+	queue := make(chan *state.Delivery, 2)
+	had, ticket := &state.Delivery{Seq: 5, Body: []byte(`{"changes":[{"remove":2}]}`)}, &state.Delivery{Body: []byte(`{"changes":[{"ticket":"AQ=="}]}`)}
+	queue <- ticket
+	if d := merged(had, queue, 5); d.Seq != 0 || string(d.Body) != string(ticket.Body) {
+		t.Errorf("it is told %d %s", d.Seq, d.Body)
+	}
+	queue <- had
+	if d := merged(had, queue, 5); d.Seq != 5 {
+		t.Errorf("what it has comes as %d", d.Seq)
+	}
+	queue <- &state.Delivery{Seq: 6, Body: []byte(`{"changes":[{"remove":3}]}`)}
+	if d := merged(ticket, queue, 5); d.Seq != 6 || string(d.Body) != `{"changes":[{"ticket":"AQ=="},{"remove":3}]}` {
+		t.Errorf("with what is new it is told %d %s", d.Seq, d.Body)
+	}
+}
+
 func TestWhatIsMergedIsBounded(t *testing.T) {
 	queue := make(chan *state.Delivery, queueLength)
 	big := append(append(append([]byte{}, changesBegin...), make([]byte, maxMerged/4)...), changesEnd...)

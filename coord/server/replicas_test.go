@@ -87,7 +87,10 @@ func TestReplicasServeOneNetwork(t *testing.T) {
 			if err := d.Logout(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			wantCode(t, d.at(other).Update(t.Context(), update(1)), coord.CodeNotRegistered)
+			left := d.at(other)
+			eventually(t, "the other server lets it in no more", 10*time.Second, func() bool {
+				return errors.Is(left.Update(t.Context(), update(1)), &coord.Error{Code: coord.CodeNotRegistered})
+			})
 		}
 		if err := a.RemoveMachine(t.Context(), "y"); err != nil {
 			t.Fatal(err)
