@@ -125,6 +125,7 @@ func (s *Server) Admin() http.Handler {
 			var v any
 			err := authorize(operator, rt.right, false)
 			if err == nil {
+				s.hub.fresh(r.Context())
 				v, err = rt.handle(r)
 			}
 			if v == nil {

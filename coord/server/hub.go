@@ -21,6 +21,7 @@ const (
 	longestGather = time.Second           // the longest wait for streams to write before more is told
 	queueLength   = 64                    // deliveries that a stream may be behind before it is cut off
 	retryPause    = time.Second           // after the database could not be used
+	readPatience  = 10 * time.Second      // for one look at the log: others wait for it
 	ticketLife    = 7 * 24 * time.Hour    // relay tickets outlive an outage of this server
 )
 
@@ -104,6 +105,8 @@ func (h *hub) catchUp(ctx context.Context) error {
 	if h.store.News() == nil && h.store.Committed() <= after {
 		return nil // only this process writes
 	}
+	ctx, cancel := context.WithTimeout(ctx, readPatience)
+	defer cancel()
 	var news store.News
 	err := h.store.Read(ctx, func(tx store.Tx) (err error) {
 		news, err = tx.News(after)
@@ -129,6 +132,14 @@ func (h *hub) catchUp(ctx context.Context) error {
 	}
 	h.kick()
 	return nil
+}
+
+// fresh makes what another server of the network has acknowledged seen here too, for people who look at what they have
+// just changed there. Without the database they see what there was.
+func (h *hub) fresh(ctx context.Context) {
+	if h.store.News() != nil {
+		_ = h.catchUp(ctx)
+	}
 }
 
 // take brings the state up to date, and does what belongs to it here: the hub's lock is held.

@@ -280,6 +280,7 @@ func (s *Server) callPage(rt route, w http.ResponseWriter, r *http.Request) erro
 		return redirect(w, r, "/profile/second")
 	}
 	if rt.access == signedIn {
+		s.hub.fresh(r.Context())
 		own := rt.own
 		if rt.of != nil {
 			owner, err := rt.of(r)

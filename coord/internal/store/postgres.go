@@ -91,7 +91,7 @@ func (d *Database) listen(ctx context.Context, conf *pgx.ConnConfig) {
 		wait, cancel := context.WithTimeout(ctx, pollInterval)
 		if c == nil {
 			<-wait.Done()
-		} else if _, err := c.WaitForNotification(wait); err != nil && (c.IsClosed() || !pgconn.Timeout(err)) {
+		} else if !hears(ctx, wait, c) {
 			_ = c.Close(ctx)
 			c = nil
 		}
@@ -100,6 +100,17 @@ func (d *Database) listen(ctx context.Context, conf *pgx.ConnConfig) {
 	if c != nil {
 		_ = c.Close(context.WithoutCancel(ctx))
 	}
+}
+
+// hears waits for a notification, and reports whether the connection still serves.
+func hears(ctx, wait context.Context, c *pgx.Conn) bool {
+	_, err := c.WaitForNotification(wait)
+	if err == nil {
+		return true
+	}
+	limited, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	return !c.IsClosed() && pgconn.Timeout(err) && c.Ping(limited) == nil // a host that vanished says no goodbye
 }
 
 // tuneIn makes the connection that hears; nil if it cannot be made now.
