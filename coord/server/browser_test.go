@@ -116,7 +116,9 @@ func (b *browser) picture(name string) {
 			})
 			return err
 		}))
-		wide, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool]("document.documentElement.scrollWidth > innerWidth"))
+		// Two frames later the page is laid out for the window that it has now.
+		wide, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](
+			"new Promise(r => requestAnimationFrame(() => requestAnimationFrame(() => r(document.documentElement.scrollWidth > innerWidth))))", chromedp.EvalAwaitPromise))
 		if err != nil || wide {
 			b.t.Errorf("page %s is wider than its window of %d (%v)", name, c.width, err)
 		}

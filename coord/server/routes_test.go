@@ -291,7 +291,9 @@ func TestHostileNamesAreOnlyText(t *testing.T) {
 	}
 	w := r.web()
 	_, _, _ = w.signIn("anna", "correct horse", nil)
-	if _, page, _ := w.ask(http.MethodGet, "/", nil); strings.Contains(page, "<script>") || strings.ContainsRune(page, 0x202e) {
+	_, page, _ := w.ask(http.MethodGet, "/", nil)
+	page = strings.Replace(page, `<script src="/static/live.js?v=`+assetsHash+`" defer></script>`, "", 1) // our own
+	if strings.Contains(page, "<script") || strings.ContainsRune(page, 0x202e) {
 		t.Error("a machine's text is in the page as it is")
 	}
 }
