@@ -19,6 +19,9 @@
 // strangers who begin a sign-in leave nothing in memory or on disk. What proves who somebody is stands in packages of its
 // own: account (passwords, codes), passkey (WebAuthn), idp (OpenID Connect).
 //
+// Each connection remembers which certificate it was given (certificate.go): the server's own, one in files that change,
+// or one from a public authority (acme.go). The signed hello names that one, so that it may be another at any time.
+//
 // Every route stands in one table (routes.go) with who may call it; what is in no table does not exist. What an account may
 // do is its role's (account.Role), and one function says so (authorize.go). The console's pages are in *_pages.go: they
 // need no script (but for passkeys, which browsers give to scripts only), and each change is a form that holds a token for
