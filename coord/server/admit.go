@@ -62,22 +62,30 @@ func (s *Server) enter(tx store.Tx, now time.Time, by caller, a admission) error
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
-	k := store.AuthKey{User: a.user} // of a login by a person, what a key would say
+	k, again := store.AuthKey{User: a.user}, false // of a login by a person, what a key would say
 	c, err := settingsOf(tx)
 	if err != nil {
 		return err
 	}
 	if k.Approval = c.Approval; a.authKey != "" {
-		if k, err = s.useKey(tx, now, by, a, n); err != nil {
+		if k, again, err = s.useKey(tx, now, by, a, n); err != nil {
 			return err
 		}
 		by.user = k.User
+	} else if _, err := tx.User(a.user); err != nil {
+		if errors.Is(err, store.ErrNotFound) {
+			return errNoUser // any more
+		}
+		return err
 	}
 	switch owner, err := tx.NodeByKey(a.node); {
 	case err == nil && owner.Machine != a.machine:
 		return errNodeKeyTaken
 	case err != nil && !errors.Is(err, store.ErrNotFound):
 		return err
+	}
+	if again && n.Key == a.node {
+		return nil
 	}
 	if known && n.User != k.User { // another person's now: nothing of what it was goes over
 		known = false
@@ -97,9 +105,12 @@ func (s *Server) enter(tx store.Tx, now time.Time, by caller, a admission) error
 	n.Key, n.Tags, n.AuthKey, n.Ephemeral = a.node, k.Tags, k.ID, k.Ephemeral
 	n.OS, n.Version, n.Ticket = a.os, a.version, now.Add(ticketLife)
 	n.Pending = n.Pending && k.Approval // who was let in once is let in
-	n.Expires = time.Time{}
-	if n.User != 0 && len(n.Tags) == 0 && !n.Lasting {
+	switch {
+	case again: // and no longer than the key gave it
+	case n.User != 0 && len(n.Tags) == 0 && !n.Lasting:
 		n.Expires = c.keyEnd(now)
+	default:
+		n.Expires = time.Time{}
 	}
 	what := actMachineLogin
 	if known {
@@ -124,31 +135,31 @@ func (s *Server) enter(tx store.Tx, now time.Time, by caller, a admission) error
 	return s.record(tx, by, what, n.Name, details)
 }
 
-// useKey consumes the pre-auth key. A machine that is in by this very key has not heard the answer: it is let in
-// again, at no cost.
-func (s *Server) useKey(tx store.Tx, now time.Time, by caller, a admission, n store.Node) (store.AuthKey, error) {
-	k, err := tx.AuthKeyByHash(sha256.Sum256([]byte(a.authKey)))
+// useKey consumes the pre-auth key. Where it is of no use any more, a machine that is in by this very key has not heard
+// the answer: it is told again, and gains nothing by it.
+func (s *Server) useKey(tx store.Tx, now time.Time, by caller, a admission, n store.Node) (k store.AuthKey, again bool, err error) {
+	k, err = tx.AuthKeyByHash(sha256.Sum256([]byte(a.authKey)))
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return k, errKeyUnknown
+		return k, false, errKeyUnknown
 	case err != nil:
-		return k, err
-	case n.AuthKey == k.ID && !n.Key.IsZero() && (n.Expires.IsZero() || n.Expires.After(now)):
-		return k, nil
+		return k, false, err
 	}
 	ok, err := tx.UseAuthKey(k.ID, a.machine, now)
 	switch {
 	case err != nil:
-		return k, err
+		return k, false, err
+	case !ok && n.AuthKey == k.ID && !n.Key.IsZero() && (n.Expires.IsZero() || n.Expires.After(now)):
+		return k, true, nil
 	case ok:
 		by.user = k.User
-		return k, s.record(tx, by, actKeyUse, keyName(k.ID), facts{"id": k.ID, "machine": shortKey(a.machine), "host": a.host})
+		return k, false, s.record(tx, by, actKeyUse, keyName(k.ID), facts{"id": k.ID, "machine": shortKey(a.machine), "host": a.host})
 	case k.Revoked:
-		return k, errKeyRevoked
+		return k, false, errKeyRevoked
 	case !k.Expires.IsZero() && !k.Expires.After(now):
-		return k, errKeyExpired
+		return k, false, errKeyExpired
 	}
-	return k, errKeyUsed
+	return k, false, errKeyUsed
 }
 
 // place gives a new machine its name and its address.
@@ -160,14 +171,36 @@ func (s *Server) place(tx store.Tx, n *store.Node, host string) error {
 	last := uint32(1)<<(32-v4.Bits()) - 2 // the last one is the broadcast address
 	var err error
 	resolver := s.network.Resolver()
-	n.Number, err = tx.FreeNumber(last, func(number uint32) bool {
+	skip := func(number uint32) bool {
 		a := addresses(s.network, number)[0]
 		return a == notToUse || slices.Contains(resolver, a)
-	})
+	}
+	n.Number, err = tx.FreeNumber(last, skip)
+	if errors.Is(err, store.ErrNoNumber) {
+		if err = s.evict(tx, n.Created); err == nil {
+			n.Number, err = tx.FreeNumber(last, skip)
+		}
+	}
 	if err != nil {
 		return err
 	}
 	return name(tx, n, coord.CleanName(host))
+}
+
+// evict makes room in a network that is full: of the machines that keep their place after a logout, the one that has been
+// away the longest loses it.
+func (s *Server) evict(tx store.Tx, now time.Time) error {
+	gone, err := tx.LongestGone()
+	if errors.Is(err, store.ErrNotFound) {
+		return store.ErrNoNumber
+	}
+	if err != nil {
+		return err
+	}
+	if err := tx.RemoveNode(gone.ID, now); err != nil {
+		return err
+	}
+	return s.record(tx, caller{via: viaServer}, actMachineRemove, gone.Name, facts{"id": gone.ID, "why": "it had logged out, and its address was needed"})
 }
 
 // name gives a machine a name that no other has: the base, or the base and a number.

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"strconv"
@@ -119,16 +120,37 @@ func (s *Server) renameMachine(ctx context.Context, by caller, m state.Member, n
 		if n.Name == next {
 			return nil
 		}
-		if taken, err := tx.NameTaken(next); err != nil || taken {
-			if taken {
-				return errNameTaken
-			}
+		if err := vacate(tx, next); err != nil {
 			return err
 		}
 		was := n.Name
 		n.Name = next // and not Base: the name stays when its host is called the same as before
 		return s.record(tx, by, actMachineRename, was, facts{"id": n.ID, "from": was, "to": next})
 	})
+}
+
+// vacate makes a name free. A machine that has logged out stands in no list: it gives way, and is numbered when it comes
+// back.
+func vacate(tx store.Tx, name string) error {
+	holder, err := tx.NodeByName(name)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	case !holder.Key.IsZero():
+		return errNameTaken
+	}
+	for i := 2; ; i++ {
+		holder.Name = numbered(name, i)
+		taken, err := tx.NameTaken(holder.Name)
+		if err != nil {
+			return err
+		}
+		if !taken {
+			return tx.SetNode(holder)
+		}
+	}
 }
 
 // changeMachine changes what the store knows of a machine.

@@ -18,6 +18,7 @@ import (
 // do not pile up.
 const (
 	ephemeralLife = 30 * time.Minute // of an ephemeral machine that is offline
+	ephemeralWait = 24 * time.Hour   // of one that an admin has not decided on: people do not look every half hour
 	sweepInterval = time.Minute
 )
 
@@ -40,7 +41,7 @@ func (s *Server) approveMachine(ctx context.Context, by caller, m state.Member) 
 		if !n.Pending {
 			return errNotPending
 		}
-		n.Pending = false
+		n.Pending, n.Created = false, s.now() // it is a member from now on, and has the time of one to come
 		return s.record(tx, by, actMachineApprove, n.Name, facts{"id": n.ID, "owner": m.Node.User.Login})
 	})
 }
@@ -132,7 +133,11 @@ func (s *Server) ranOut(m state.Member) bool {
 			last = t
 		}
 	}
-	return m.Ephemeral && !m.Node.Online && s.now().Sub(last) >= ephemeralLife
+	life := ephemeralLife
+	if m.Pending {
+		life = ephemeralWait
+	}
+	return m.Ephemeral && !m.Node.Online && s.now().Sub(last) >= life
 }
 
 func (s *Server) stillOut(n store.Node) error {

@@ -33,7 +33,7 @@ var (
 	errFull          = refuse(http.StatusInsufficientStorage, coord.CodeFull, "The network has no address left: remove machines that are gone")
 	errLoginUnknown  = refuse(http.StatusNotFound, coord.CodeLoginUnknown, "This login is not known (any more): start again with 'warren login'")
 	errLoginExpired  = refuse(http.StatusGone, coord.CodeLoginExpired, "This login took too long: start again with 'warren login'")
-	errLoginDenied   = refuse(http.StatusForbidden, coord.CodeLoginDenied, "The login was cancelled")
+	errLoginDenied   = refuse(http.StatusForbidden, coord.CodeLoginDenied, "The login was cancelled: if that was not meant, start again with 'warren login'")
 	errLoginCode     = refuse(http.StatusForbidden, coord.CodeLoginUnknown, "The browser's code does not belong to this login: start again with 'warren login'")
 	errBusy          = refuse(http.StatusServiceUnavailable, coord.CodeBusy, "The server is busy: try again in a minute")
 	errStorage       = refuse(http.StatusInsufficientStorage, coord.CodeStorage, "The server cannot write to its disk (is it full?): nothing was changed; reading goes on")

@@ -42,6 +42,9 @@ func fill(t *testing.T, s Store) {
 			if i == 5 {
 				n.Key = key.NodePublic{}
 			}
+			if i == 19 { // peers have seen it
+				n.Pending = false
+			}
 			id, err := tx.AddNode(n)
 			if err != nil {
 				return err

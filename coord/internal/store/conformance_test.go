@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -107,7 +108,7 @@ func testNodes(t *testing.T, s Store) {
 	do(t, s, func(tx Tx) error {
 		for name, find := range map[string]func() (Node, error){
 			"machine": func() (Node, error) { return tx.NodeByMachine(n.Machine) }, "key": func() (Node, error) { return tx.NodeByKey(n.Key) },
-			"id": func() (Node, error) { return tx.Node(n.ID) },
+			"id": func() (Node, error) { return tx.Node(n.ID) }, "name": func() (Node, error) { return tx.NodeByName(n.Name) },
 		} {
 			got, err := find()
 			if n.TicketSeq = got.TicketSeq; n.TicketSeq == 0 {
@@ -150,6 +151,63 @@ func testNodes(t *testing.T, s Store) {
 		}
 		_, err := tx.FreeNumber(3, func(uint32) bool { return true })
 		wants(t, err, ErrNoNumber)
+		return nil
+	})
+	testFullOfGone(t, s, second)
+}
+
+// testFullOfGone: the numbers 1003 and 1004 are of machines that have logged out, 5000 of one that is there.
+func testFullOfGone(t *testing.T, s Store, there coord.NodeID) {
+	do(t, s, func(tx Tx) error {
+		for i, n := range []Node{someNode(6), someNode(5), someNode(7)} { // the last two wait for approval
+			id, err := tx.AddNode(n)
+			if err != nil {
+				return err
+			}
+			if err := tx.RemoveNode(id, start.Add(time.Duration(i)*time.Minute)); err != nil {
+				return err
+			}
+		}
+		if err := tx.RemoveNode(there, start.Add(-time.Minute)); err != nil { // waits, too
+			return err
+		}
+		only := func(numbers ...uint32) func(uint32) bool {
+			return func(n uint32) bool { return !slices.Contains(numbers, n) }
+		}
+		if f, err := tx.FreeNumber(1005, only(1005)); err != nil || f != 1005 {
+			t.Errorf("the number of a machine that nobody has seen: %d, %v", f, err)
+		}
+		if f, err := tx.FreeNumber(1006, only(1006)); err != nil || f != 1006 {
+			t.Errorf("where nothing else is free: %d, %v", f, err)
+		}
+		return nil
+	})
+	do(t, s, func(tx Tx) error {
+		gone, err := tx.LongestGone()
+		if err != nil || gone.Number != 1003 {
+			t.Errorf("gone the longest is %d, %v", gone.Number, err)
+		}
+		in := someNode(8)
+		if in.ID, err = tx.AddNode(in); err != nil {
+			return err
+		}
+		in.Key = key.NodePublic{}
+		if err := tx.SetNode(in); err != nil { // logs out now
+			return err
+		}
+		gone.Key = key.NodePublic{77}
+		if err := tx.SetNode(gone); err != nil { // and this one is back
+			return err
+		}
+		if gone, err = tx.LongestGone(); err != nil || gone.Number != 1004 {
+			t.Errorf("gone the longest is %d, %v", gone.Number, err)
+		}
+		if err := tx.RemoveNode(gone.ID, start); err != nil {
+			return err
+		}
+		if gone, err = tx.LongestGone(); err != nil || gone.ID != in.ID || gone.LastSeen.IsZero() {
+			t.Errorf("gone the longest is %d, since %s, %v", gone.Number, gone.LastSeen, err)
+		}
 		return nil
 	})
 }

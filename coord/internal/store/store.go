@@ -154,10 +154,12 @@ type Tx interface {
 	Node(id coord.NodeID) (Node, error)
 	AddNode(n Node) (coord.NodeID, error)
 	SetNode(n Node) error                            // all but what is SetSoft's
-	RemoveNode(id coord.NodeID, now time.Time) error // its number stays taken until ReleaseNumbers
+	RemoveNode(id coord.NodeID, now time.Time) error // its number stays taken until ReleaseNumbers, if peers have seen it
+	LongestGone() (Node, error)                      // of those that have logged out
+	NodeByName(name string) (Node, error)
 	NameTaken(name string) (bool, error)
 	CountBase(base string) (int, error)
-	FreeNumber(last uint32, skip func(uint32) bool) (uint32, error) // of 1 to last, not in skip; ErrNoNumber
+	FreeNumber(last uint32, skip func(uint32) bool) (uint32, error) // of 1 to last, not in skip; before ErrNoNumber a removed machine's
 	ReleaseNumbers(before time.Time) error                          // of machines removed before then
 
 	AuthKeys() ([]AuthKey, error)

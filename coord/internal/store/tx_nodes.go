@@ -59,6 +59,10 @@ func (t *tx) Node(id coord.NodeID) (Node, error) {
 	return one(t, scanNode, "SELECT "+nodeColumns+" FROM nodes WHERE id = ?", id)
 }
 
+func (t *tx) NodeByName(name string) (Node, error) {
+	return one(t, scanNode, "SELECT "+nodeColumns+" FROM nodes WHERE name = ?", name)
+}
+
 func (t *tx) AddNode(n Node) (coord.NodeID, error) {
 	n.Expired, n.Replica, n.Epoch = n.expired(t.log.now), 0, 0
 	id, err := t.insert("INSERT INTO nodes (machine, node_key, user_id, name, base, number, tags, os, version, created, "+
@@ -82,7 +86,7 @@ func (t *tx) SetNode(n Node) error {
 		return err
 	}
 	n.LastSeen, n.Said, n.Replica, n.Epoch, n.TicketSeq = was.LastSeen, was.Said, was.Replica, was.Epoch, was.TicketSeq
-	if n.Key.IsZero() && n.Replica != 0 {
+	if n.Key.IsZero() && !was.Key.IsZero() {
 		n.Replica, n.LastSeen = 0, t.log.now
 	}
 	n.Expired = n.expired(t.log.now)
@@ -102,13 +106,19 @@ func (t *tx) RemoveNode(id coord.NodeID, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	if err := t.must("INSERT INTO removed (number, removed) VALUES (?, ?)", n.Number, ms(now)); err != nil {
-		return err
+	if !n.Pending {
+		if err := t.must("INSERT INTO removed (number, removed) VALUES (?, ?)", n.Number, ms(now)); err != nil {
+			return err
+		}
 	}
 	if err := t.must("DELETE FROM nodes WHERE id = ?", id); err != nil {
 		return err
 	}
 	return t.differ(n, &Node{ID: id})
+}
+
+func (t *tx) LongestGone() (Node, error) {
+	return one(t, scanNode, "SELECT "+nodeColumns+" FROM nodes WHERE node_key IS NULL ORDER BY last_seen, id LIMIT 1")
 }
 
 func count(r row) (n int, err error) { return n, r.Scan(&n) }
@@ -123,7 +133,7 @@ func (t *tx) CountBase(base string) (int, error) {
 }
 
 // FreeNumber gives the number after the highest, so that addresses come back as late as can be; when the range is
-// through, the lowest that is free.
+// through, the lowest that is free; and when none is, that of the machine that was removed the longest ago.
 func (t *tx) FreeNumber(last uint32, skip func(uint32) bool) (uint32, error) {
 	number := func(r row) (n uint32, err error) { return n, r.Scan(&n) }
 	highest, err := one(t, number, "SELECT coalesce(max(n), 0) FROM "+
@@ -145,7 +155,7 @@ func (t *tx) FreeNumber(last uint32, skip func(uint32) bool) (uint32, error) {
 	for from := uint32(0); ; {
 		n, err := one(t, number, gap, from, last)
 		if errors.Is(err, ErrNotFound) {
-			return 0, ErrNoNumber
+			return t.oldestNumber(last, skip)
 		}
 		if err != nil {
 			return 0, err
@@ -158,6 +168,22 @@ func (t *tx) FreeNumber(last uint32, skip func(uint32) bool) (uint32, error) {
 			return n, err
 		}
 		from = n
+	}
+}
+
+// oldestNumber takes the number back of the machine that was removed the longest ago.
+func (t *tx) oldestNumber(last uint32, skip func(uint32) bool) (uint32, error) {
+	number := func(r row) (n uint32, err error) { return n, r.Scan(&n) }
+	for after := 0; ; after++ { // past those to be skipped
+		n, err := one(t, number, "SELECT number FROM removed WHERE number <= ? ORDER BY removed, number LIMIT 1 OFFSET ?", last, after)
+		switch {
+		case errors.Is(err, ErrNotFound):
+			return 0, ErrNoNumber
+		case err != nil:
+			return 0, err
+		case !skip(n):
+			return n, t.must("DELETE FROM removed WHERE number = ?", n)
+		}
 	}
 }
 
