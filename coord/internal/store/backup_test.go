@@ -73,6 +73,15 @@ func fill(t *testing.T, s Store) {
 		if err := someSignIns(tx, user); err != nil {
 			return err
 		}
+		if _, err := tx.AddToken(Token{Hash: hash, User: user, Name: "ci", Scopes: []string{"read"}, Created: start, Expires: start}); err != nil {
+			return err
+		}
+		if _, err := tx.AddWebhook(Webhook{URL: "https://hooks.example", Secret: hash[:], Created: start}); err != nil {
+			return err
+		}
+		if err := tx.SetExpiryNotice(ExpiryNotice{ID: 3, Expires: start, Said: "machine.expired"}); err != nil {
+			return err
+		}
 		if _, err := tx.AddAudit(Audit{Time: start, User: user, Login: "anna", Via: "console", Action: "key.create", Subject: "1", Details: "{}"}); err != nil {
 			return err
 		}
@@ -97,9 +106,12 @@ func contents(t *testing.T, s Store) (all []any) {
 		identities, err11 := tx.Identities(users[0].ID)
 		second, err12 := tx.SecondFactor(users[0].ID)
 		left, err13 := tx.RecoveryCodes(users[0].ID)
+		tokens, err15 := tx.Tokens(0)
+		webhooks, err16 := tx.Webhooks()
+		notices, err17 := tx.ExpiryNotices()
 		audit, err14 := tx.AuditLines(AuditQuery{Limit: 10})
-		all = []any{users, nodes, keys, relays, session, network, free, invitations, passkeys, providers, identities, second, left, audit}
-		for _, err := range []error{err1, err2, err3, err4, err5, err6, err7, err8, err9, err10, err11, err12, err13, err14} {
+		all = []any{users, nodes, keys, relays, session, network, free, invitations, passkeys, providers, identities, second, left, audit, tokens, webhooks, notices}
+		for _, err := range []error{err1, err2, err3, err4, err5, err6, err7, err8, err9, err10, err11, err12, err13, err14, err15, err16, err17} {
 			if err != nil {
 				return err
 			}

@@ -133,6 +133,8 @@ type Tx interface {
 	Accounts
 	SignIns
 	Audits
+	Tokens
+	Webhooks
 	Presence
 	Logins
 
