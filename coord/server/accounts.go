@@ -49,6 +49,9 @@ func (s *Server) addUser(ctx context.Context, by caller, login, password, role s
 		return err
 	}
 	err = s.store.Write(ctx, func(tx store.Tx) error {
+		if err := mayGive(tx, by, r); err != nil {
+			return err
+		}
 		id, err := tx.AddUser(store.User{Login: login, Password: hash, Role: r, Created: s.now()})
 		if err != nil {
 			return err
@@ -63,11 +66,20 @@ func (s *Server) addUser(ctx context.Context, by caller, login, password, role s
 
 // SetPassword replaces a user's password and ends the user's browser sessions.
 func (s *Server) SetPassword(ctx context.Context, login, password string) error {
-	return s.setPassword(ctx, operator, login, password)
+	return s.setPassword(ctx, operator, byLogin(login), password)
 }
 
-func (s *Server) setPassword(ctx context.Context, by caller, login, password string) error {
-	if err := account.CheckNew(login, password, s.network.Name); err != nil {
+// setPassword replaces one's own password, or as an owner anybody's.
+func (s *Server) setPassword(ctx context.Context, by caller, find finder, password string) error {
+	var u store.User
+	err := s.store.Read(ctx, func(tx store.Tx) (err error) {
+		u, err = find(tx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := account.CheckNew(u.Login, password, s.network.Name); err != nil {
 		return err
 	}
 	hash, err := s.hasher.Hash(ctx, password)
@@ -75,14 +87,17 @@ func (s *Server) setPassword(ctx context.Context, by caller, login, password str
 		return err
 	}
 	return s.store.Write(ctx, func(tx store.Tx) error {
-		u, err := userNamed(tx, login)
-		if err != nil {
+		right, own := account.Self, by.user != 0 && u.ID == by.user
+		if !own {
+			right = account.Govern
+		}
+		if err := authorizeNow(tx, by, right, own); err != nil {
 			return err
 		}
 		if err := tx.SetPassword(u.ID, hash); err != nil {
 			return err
 		}
-		return s.record(tx, by, actUserPassword, login, facts{"id": u.ID})
+		return s.record(tx, by, actUserPassword, u.Login, facts{"id": u.ID})
 	})
 }
 
@@ -126,8 +141,14 @@ func (s *Server) createKey(ctx context.Context, by caller, o KeyOptions) (secret
 	if o.User != "" && len(tags) > 0 {
 		return "", 0, fmt.Errorf("%w key: it is for a user's machines or for tagged ones, not for both", coord.ErrInvalid)
 	}
+	if o.User == "" && len(tags) == 0 && by.user != 0 {
+		o.User = by.login
+	}
 	secret = authPrefix + rand.Text() // 128 random bits at the least
 	err = s.store.Write(ctx, func(tx store.Tx) error {
+		if err := authorizeNow(tx, by, account.Change, by.user != 0 && o.User == by.login); err != nil {
+			return err
+		}
 		k := store.AuthKey{
 			Hash: sha256.Sum256([]byte(secret)), Reusable: o.Reusable, Tags: tags, Created: s.now(), Expires: s.now().Add(o.Expires),
 			Ephemeral: o.Ephemeral, Approval: o.Approval,

@@ -6,20 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"time"
 
 	"github.com/warren-mesh/warren/coord"
-	"github.com/warren-mesh/warren/coord/internal/account"
 	"github.com/warren-mesh/warren/coord/internal/store"
 	"github.com/warren-mesh/warren/coord/key"
 )
-
-// The admin API answers on a socket in the state directory that only the server's user can open. It is
-// warren-coord's own: the program and the server are of one version.
 
 // Status is what there is at a glance.
 type Status struct {
@@ -38,16 +33,17 @@ type Status struct {
 
 // UserInfo is an account.
 type UserInfo struct {
+	ID       int64     `json:"id"`
 	Login    string    `json:"login"`
 	Role     string    `json:"role"`
 	Created  time.Time `json:"created"`
 	Machines int       `json:"machines"`
 }
 
-// UserRequest adds an account, or replaces its password or its role.
+// UserRequest adds an account. The empty role is a member's.
 type UserRequest struct {
-	Login    string `json:"login"`
-	Password string `json:"password,omitempty"`
+	Login    string `json:"login" maxLength:"128"`
+	Password string `json:"password" maxLength:"512"`
 	Role     string `json:"role,omitempty"`
 }
 
@@ -78,100 +74,6 @@ type MachineInfo struct {
 	Expired   bool `json:"expired,omitempty"`
 	Pending   bool `json:"pending,omitempty"`   // waits for an admin's approval
 	Ephemeral bool `json:"ephemeral,omitempty"` // removed a while after it went offline
-}
-
-type adminRoute struct {
-	method, path string
-	right        account.Right
-	handle       func(*http.Request) (any, error)
-}
-
-func (s *Server) adminRoutes() []adminRoute {
-	get, post, del := http.MethodGet, http.MethodPost, http.MethodDelete
-	return []adminRoute{
-		{get, "/status", account.See, func(r *http.Request) (any, error) { return s.Status(r.Context()) }},
-		{post, "/setup", account.Govern, func(r *http.Request) (any, error) { return s.newSetup(r.Context()) }},
-		{get, "/users", account.See, func(r *http.Request) (any, error) { return s.Users(r.Context()) }},
-		{post, "/users", account.Change, body(func(r *http.Request, q UserRequest) error { return s.AddUser(r.Context(), q.Login, q.Password, q.Role) })},
-		{post, "/users/role", account.Change, body(func(r *http.Request, q UserRequest) error { return s.SetRole(r.Context(), q.Login, q.Role) })},
-		{post, "/users/password", account.Change, body(func(r *http.Request, q UserRequest) error { return s.SetPassword(r.Context(), q.Login, q.Password) })},
-		{post, "/users/second/reset", account.Change, body(func(r *http.Request, q UserRequest) error { return s.ResetSecond(r.Context(), q.Login) })},
-		{del, "/users/{login}", account.Change, func(r *http.Request) (any, error) { return nil, s.RemoveUser(r.Context(), r.PathValue("login")) }},
-		{get, "/keys", account.See, func(r *http.Request) (any, error) { return s.Keys(r.Context()) }},
-		{post, "/keys", account.Change, s.newKey},
-		{del, "/keys/{id}", account.Change, func(r *http.Request) (any, error) { return nil, s.RevokeKey(r.Context(), r.PathValue("id")) }},
-		{get, "/machines", account.See, func(*http.Request) (any, error) { return s.Machines(), nil }},
-		{del, "/machines/{name}", account.Change, func(r *http.Request) (any, error) { return nil, s.RemoveMachine(r.Context(), r.PathValue("name")) }},
-		{post, "/machines/{name}/expire", account.Change, func(r *http.Request) (any, error) { return nil, s.ExpireMachine(r.Context(), r.PathValue("name")) }},
-		{post, "/machines/{name}/rename", account.Change, body(func(r *http.Request, q RenameRequest) error {
-			return s.RenameMachine(r.Context(), r.PathValue("name"), q.Name)
-		})},
-		{post, "/machines/{name}/approve", account.Change, func(r *http.Request) (any, error) { return nil, s.ApproveMachine(r.Context(), r.PathValue("name")) }},
-		{post, "/machines/{name}/deny", account.Change, func(r *http.Request) (any, error) { return nil, s.DenyMachine(r.Context(), r.PathValue("name")) }},
-		{post, "/machines/{name}/extend", account.Change, body(func(r *http.Request, q ExtendRequest) error {
-			return s.ExtendMachine(r.Context(), r.PathValue("name"), q.Forever)
-		})},
-		{get, "/relays", account.See, func(*http.Request) (any, error) { return append([]coord.Relay{}, s.hub.view().Relays...), nil }},
-		{post, "/relays", account.Change, body(func(r *http.Request, q coord.Relay) error { return s.PutRelay(r.Context(), q) })},
-		{del, "/relays/{name}", account.Change, func(r *http.Request) (any, error) { return nil, s.RemoveRelay(r.Context(), r.PathValue("name")) }},
-	}
-}
-
-// Admin serves the admin API.
-func (s *Server) Admin() http.Handler {
-	mux := http.NewServeMux()
-	for _, rt := range s.adminRoutes() {
-		mux.HandleFunc(rt.method+" "+rt.path, func(w http.ResponseWriter, r *http.Request) {
-			var v any
-			err := authorize(operator, rt.right, false)
-			if err == nil {
-				s.hub.fresh(r.Context())
-				v, err = rt.handle(r)
-			}
-			if v == nil {
-				v = struct{}{}
-			}
-			if err == nil {
-				err = writeJSON(w, v)
-			}
-			if err != nil {
-				s.fail(w, r, "admin", adminError(err))
-			}
-		})
-	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, "admin", errNotFound) })
-	return mux
-}
-
-// adminError tells the administrator everything.
-func adminError(err error) error {
-	var e *coord.Error
-	switch {
-	case errors.As(err, &e), errors.Is(err, store.ErrFull), errors.Is(err, store.ErrAway), errors.Is(err, store.ErrNoNumber):
-		return refusal(err)
-	case errors.Is(err, store.ErrNotFound):
-		return refuse(http.StatusNotFound, "not-found", err.Error())
-	}
-	return refuse(http.StatusBadRequest, coord.CodeBadRequest, err.Error())
-}
-
-func body[T any](do func(*http.Request, T) error) func(*http.Request) (any, error) {
-	return func(r *http.Request) (any, error) {
-		var q T
-		if err := readJSON(nil, r, &q); err != nil {
-			return nil, err
-		}
-		return nil, do(r, q)
-	}
-}
-
-func (s *Server) newKey(r *http.Request) (any, error) {
-	var o KeyOptions
-	if err := readJSON(nil, r, &o); err != nil {
-		return nil, err
-	}
-	secret, id, err := s.CreateKey(r.Context(), o)
-	return NewKey{ID: id, Key: secret}, err
 }
 
 // NewSetup is a set-up link as its maker sees it, once.
@@ -222,7 +124,9 @@ func (s *Server) Users(ctx context.Context) ([]UserInfo, error) {
 	err := s.store.Read(ctx, func(tx store.Tx) error {
 		users, err := tx.Users()
 		for _, u := range users {
-			out = append(out, UserInfo{Login: u.Login, Role: string(u.Role), Created: u.Created, Machines: machines[u.ID]})
+			i := infoOf(u)
+			i.Machines = machines[u.ID]
+			out = append(out, i)
 		}
 		return err
 	})

@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
+	"maps"
 	"sync"
 	"time"
 
@@ -74,6 +74,9 @@ const (
 	actPasskeyAdd     action = "passkey.add"
 	actPasskeyRemove  action = "passkey.remove"
 	actPasskeyCopied  action = "passkey.copied"
+	actMachineTag     action = "machine.tag"
+	actTokenAdd       action = "token.add"
+	actTokenRemove    action = "token.remove"
 	actSettings       action = "settings.change"
 )
 
@@ -119,6 +122,9 @@ var actionTexts = map[action]string{
 	actPasskeyAdd:     "passkey added",
 	actPasskeyRemove:  "passkey removed",
 	actPasskeyCopied:  "passkey used by two devices, it seems",
+	actMachineTag:     "machine's tags changed",
+	actTokenAdd:       "API token made",
+	actTokenRemove:    "API token removed",
 	actSettings:       "settings changed",
 }
 
@@ -146,6 +152,13 @@ func (s *Server) record(tx store.Tx, by caller, what action, subject string, det
 			return err
 		}
 		by.login = u.Login
+	}
+	if by.token != 0 {
+		details = maps.Clone(details)
+		if details == nil {
+			details = facts{}
+		}
+		details["token"] = by.token
 	}
 	text, err := encodeFacts(details)
 	if err != nil {
@@ -229,7 +242,7 @@ func (t *trail) refusal(now time.Time) (omitted int, ok bool) {
 }
 
 // recordRefusal notes a wrong sign-in, with the details, to which it may add. What was typed for a name that nobody has may be a password: it is not kept.
-func (s *Server) recordRefusal(r *http.Request, user store.User, details facts) {
+func (s *Server) recordRefusal(ctx context.Context, by caller, user store.User, details facts) {
 	omitted, ok := s.trail.refusal(s.now())
 	if !ok {
 		return
@@ -240,8 +253,7 @@ func (s *Server) recordRefusal(r *http.Request, user store.User, details facts) 
 	if omitted > 0 {
 		details["omitted"] = omitted
 	}
-	by := caller{via: viaConsole, address: s.clientAddr(r).String()}
-	err := s.store.Write(context.WithoutCancel(r.Context()), func(tx store.Tx) error {
+	err := s.store.Write(context.WithoutCancel(ctx), func(tx store.Tx) error {
 		return s.record(tx, by, actSignInRefused, user.Login, details)
 	})
 	if err != nil {

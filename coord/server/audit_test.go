@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -186,15 +185,14 @@ func TestAFloodOfWrongSignInsLeavesFewLines(t *testing.T) {
 	}
 	defer func() { _ = s.Close() }()
 	r := &running{Server: s, t: t}
-	req := httptest.NewRequest(http.MethodPost, "/signin", nil)
 	for range 500 {
-		s.recordRefusal(req, store.User{}, facts{})
+		s.recordRefusal(t.Context(), caller{via: viaConsole}, store.User{}, facts{})
 	}
 	if got, _ := r.lines(0); len(got) != refusedBurst {
 		t.Errorf("500 wrong sign-ins left %d lines", len(got))
 	}
 	now = now.Add(refusedEvery)
-	s.recordRefusal(req, store.User{}, facts{})
+	s.recordRefusal(t.Context(), caller{via: viaConsole}, store.User{}, facts{})
 	_, all := r.lines(0)
 	if last := all[len(all)-1]; len(all) != refusedBurst+1 || !strings.Contains(last.Details, `"omitted":440`) {
 		t.Errorf("%d lines, the last says %s", len(all), last.Details)

@@ -14,6 +14,7 @@ type caller struct {
 
 	// For the log of who did what.
 	login   string
+	token   int64 // of the API that was brought; 0: none
 	via     string
 	address string
 }

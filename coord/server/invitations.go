@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
@@ -31,12 +32,12 @@ func (s *Server) invitationRows(tx store.Tx) (rows []invitationRow, err error) {
 		return nil, err
 	}
 	for _, i := range all {
-		u, err := tx.User(i.User)
+		login, err := inviter(tx, i)
 		if err != nil {
 			return nil, err
 		}
 		rows = append(rows, invitationRow{
-			ID: i.ID, Role: string(i.Role), By: u.Login, Expires: i.Expires.Format("2 Jan 2006 15:04 MST"), Over: !s.now().Before(i.Expires),
+			ID: i.ID, Role: string(i.Role), By: login, Expires: i.Expires.Format("2 Jan 2006 15:04 MST"), Over: !s.now().Before(i.Expires),
 		})
 	}
 	return rows, nil
@@ -56,49 +57,67 @@ func mayGive(tx store.Tx, c caller, role account.Role) error {
 
 // invitePage makes an invitation. Its link is in no other place than the answer.
 func (s *Server) invitePage(w http.ResponseWriter, r *http.Request, v *visit) error {
-	role, err := account.ParseRole(r.PostForm.Get("role"))
-	if err != nil {
-		return badRequest("%s", sentence(err))
-	}
 	life, err := days(r.PostForm.Get("days"), 1, 7, 30)
 	if err != nil {
 		return err
 	}
-	secret, now := rand.Text(), s.now() // 128 random bits at the least
-	i := store.Invitation{Hash: sha256.Sum256([]byte(secret)), Role: role, User: v.user.ID, Created: now, Expires: now.Add(life)}
-	err = s.store.Write(r.Context(), func(tx store.Tx) error {
-		if err := mayGive(tx, v.caller(), role); err != nil {
-			return err
-		}
-		id, err := tx.AddInvitation(i)
-		if err != nil {
-			return err
-		}
-		return s.record(tx, v.caller(), actInvite, invitationName(id), facts{"id": id, "role": role, "expires": i.Expires})
-	})
+	n, err := s.addInvitation(r.Context(), v.caller(), InvitationRequest{Role: r.PostForm.Get("role"), Days: int(life.Hours() / 24)})
+	if errors.Is(err, account.ErrPassword) {
+		return badRequest("%s", sentence(err))
+	}
 	if err != nil {
 		return err
 	}
 	return s.showConsole(w, http.StatusOK, "secret", "/users", v, page{Title: textInvited, Body: secretShown{
-		Title: textInvited, What: textInvitedWhat, Secret: s.url + pathInvite + secret, Until: i.Expires.Format("2 Jan 2006 15:04 MST"),
+		Title: textInvited, What: textInvitedWhat, Secret: n.Link, Until: n.Expires.Format("2 Jan 2006 15:04 MST"),
 		Back: "/users", BackName: textPeople,
 	}})
+}
+
+// addInvitation makes an invitation by a person, who answers for it.
+func (s *Server) addInvitation(ctx context.Context, by caller, q InvitationRequest) (n NewInvitation, err error) {
+	role, err := account.ParseRole(q.Role)
+	if err != nil {
+		return n, err
+	}
+	if err := person(by); err != nil {
+		return n, err
+	}
+	secret, now := rand.Text(), s.now() // 128 random bits at the least
+	n.Link, n.Expires = s.url+pathInvite+secret, now.Add(time.Duration(q.Days)*24*time.Hour)
+	i := store.Invitation{Hash: sha256.Sum256([]byte(secret)), Role: role, User: by.user, Created: now, Expires: n.Expires}
+	err = s.store.Write(ctx, func(tx store.Tx) error {
+		if err := mayGive(tx, by, role); err != nil {
+			return err
+		}
+		if n.ID, err = tx.AddInvitation(i); err != nil {
+			return err
+		}
+		return s.record(tx, by, actInvite, invitationName(n.ID), facts{"id": n.ID, "role": role, "expires": i.Expires})
+	})
+	return n, err
 }
 
 // secretShown is what is shown once.
 type secretShown struct{ Title, What, Secret, Until, Back, BackName string }
 
 func (s *Server) revokeInvitationPage(w http.ResponseWriter, r *http.Request, v *visit) error {
-	err := s.store.Write(r.Context(), func(tx store.Tx) error {
-		if err := tx.RemoveInvitation(pathNumber(r)); err != nil {
-			return err
-		}
-		return s.record(tx, v.caller(), actInviteRevoke, invitationName(pathNumber(r)), facts{"id": pathNumber(r)})
-	})
-	if err != nil && !errors.Is(err, store.ErrNotFound) { // it is gone: as wished
+	err := s.removeInvitation(r.Context(), v.caller(), pathNumber(r))
+	if err != nil && !errors.Is(err, errNoInvitation) { // it is gone: as wished
 		return err
 	}
 	return redirect(w, r, "/users")
+}
+
+func (s *Server) removeInvitation(ctx context.Context, by caller, id int64) error {
+	return s.store.Write(ctx, func(tx store.Tx) error {
+		if err := tx.RemoveInvitation(id); errors.Is(err, store.ErrNotFound) {
+			return errNoInvitation
+		} else if err != nil {
+			return err
+		}
+		return s.record(tx, by, actInviteRevoke, invitationName(id), facts{"id": id})
+	})
 }
 
 // invitation finds what the path's secret is good for.

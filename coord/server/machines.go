@@ -13,17 +13,12 @@ import (
 	"github.com/warren-mesh/warren/coord/internal/store"
 )
 
-// RenameRequest gives a machine another name.
-type RenameRequest struct {
-	Name string `json:"name"`
-}
-
 // Machines lists the machines.
 func (s *Server) Machines() []MachineInfo {
 	v := s.hub.view()
 	out := make([]MachineInfo, 0, v.Len())
 	for m := range v.Members() {
-		out = append(out, MachineInfo{Node: m.Node, Expired: m.Expired, Pending: m.Pending, Ephemeral: m.Ephemeral})
+		out = append(out, machineInfo(m))
 	}
 	return out
 }

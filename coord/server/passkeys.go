@@ -79,7 +79,7 @@ func (s *Server) passkeySignIn(w http.ResponseWriter, r *http.Request, v *visit)
 	switch {
 	case errors.Is(err, passkey.ErrAnswer), errors.Is(err, passkey.ErrUnknown):
 		s.count.logins.WithLabelValues("wrong").Inc()
-		s.recordRefusal(r, store.User{}, facts{"step": "passkey", "why": err.Error()})
+		s.recordRefusal(r.Context(), caller{via: viaConsole, address: s.clientAddr(r).String()}, store.User{}, facts{"step": "passkey", "why": err.Error()})
 		return s.showSignIn(w, r, http.StatusForbidden, v, ref, "", textWrongPasskey)
 	case err != nil:
 		return err

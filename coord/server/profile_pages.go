@@ -1,6 +1,8 @@
 package server
 
 import (
+	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"net/http"
@@ -131,7 +133,7 @@ func (s *Server) passwordPage(w http.ResponseWriter, r *http.Request, v *visit) 
 	case user.ID != v.user.ID:
 		return again(http.StatusForbidden, textWrongCurrent)
 	}
-	if err := s.setPassword(r.Context(), v.caller(), v.user.Login, next); err != nil {
+	if err := s.setPassword(r.Context(), v.caller(), byNumber(v.user.ID), next); err != nil {
 		return err
 	}
 	if err := s.startWebSession(r, w, v, v.user.ID, "password"); err != nil {
@@ -157,38 +159,54 @@ func (s *Server) againPage(w http.ResponseWriter, r *http.Request, v *visit) err
 
 // revokeSignInPage ends one of the visitor's own sign-ins.
 func (s *Server) revokeSignInPage(w http.ResponseWriter, r *http.Request, v *visit) error {
-	err := s.store.Write(r.Context(), func(tx store.Tx) error {
-		all, err := tx.WebSessions(v.user.ID)
-		if err != nil {
-			return err
-		}
-		for _, ws := range all {
-			if hex.EncodeToString(ws.Hash[:]) == r.PathValue("id") {
-				if err := tx.RemoveWebSession(ws.Hash); err != nil {
-					return err
-				}
-				return s.record(tx, v.caller(), actSignOut, v.user.Login, facts{"browser": browserName(ws.Agent), "from": ws.Address})
-			}
-		}
-		return store.ErrNotFound
-	})
-	if err != nil && !errors.Is(err, store.ErrNotFound) { // it is gone: as wished
+	err := s.removeSignIn(r.Context(), v.caller(), r.PathValue("id"))
+	if err != nil && !errors.Is(err, errNoSignIn) { // it is gone: as wished
 		return err
 	}
 	return redirect(w, r, "/profile")
 }
 
-func (s *Server) revokeOthersPage(w http.ResponseWriter, r *http.Request, v *visit) error {
-	err := s.store.Write(r.Context(), func(tx store.Tx) error {
-		if err := tx.RemoveWebSessions(v.user.ID, v.session); err != nil {
+// removeSignIn ends one of the caller's own sign-ins.
+func (s *Server) removeSignIn(ctx context.Context, by caller, id string) error {
+	if err := person(by); err != nil {
+		return err
+	}
+	return s.store.Write(ctx, func(tx store.Tx) error {
+		all, err := tx.WebSessions(by.user)
+		if err != nil {
 			return err
 		}
-		return s.record(tx, v.caller(), actSignOut, v.user.Login, facts{"all_others": true})
+		for _, ws := range all {
+			if hex.EncodeToString(ws.Hash[:]) != id {
+				continue
+			}
+			if err := tx.RemoveWebSession(ws.Hash); err != nil {
+				return err
+			}
+			return s.record(tx, by, actSignOut, by.login, facts{"browser": browserName(ws.Agent), "from": ws.Address})
+		}
+		return errNoSignIn
 	})
-	if err != nil {
+}
+
+func (s *Server) revokeOthersPage(w http.ResponseWriter, r *http.Request, v *visit) error {
+	if err := s.removeSignIns(r.Context(), v.caller(), v.session); err != nil {
 		return err
 	}
 	return redirect(w, r, "/profile")
+}
+
+// removeSignIns ends all sign-ins of the caller, but the one to keep.
+func (s *Server) removeSignIns(ctx context.Context, by caller, keep [sha256.Size]byte) error {
+	if err := person(by); err != nil {
+		return err
+	}
+	return s.store.Write(ctx, func(tx store.Tx) error {
+		if err := tx.RemoveWebSessions(by.user, keep); err != nil {
+			return err
+		}
+		return s.record(tx, by, actSignOut, by.login, facts{"all": true})
+	})
 }
 
 // browserName makes of what a browser calls itself what people call it.

@@ -258,21 +258,28 @@ func (s *Server) askRemoveProvider(w http.ResponseWriter, r *http.Request, v *vi
 }
 
 func (s *Server) removeProviderPage(w http.ResponseWriter, r *http.Request, v *visit) error {
-	err := s.store.Write(r.Context(), func(tx store.Tx) error {
-		if err := authorizeNow(tx, v.caller(), account.Govern, false); err != nil {
+	err := s.removeProvider(r.Context(), v.caller(), pathNumber(r))
+	if err != nil && !errors.Is(err, errNoProvider) { // it is gone: as wished
+		return err
+	}
+	return redirect(w, r, "/providers")
+}
+
+func (s *Server) removeProvider(ctx context.Context, by caller, id int64) error {
+	return s.store.Write(ctx, func(tx store.Tx) error {
+		if err := authorizeNow(tx, by, account.Govern, false); err != nil {
 			return err
 		}
-		p, err := tx.Provider(pathNumber(r))
+		p, err := tx.Provider(id)
+		if errors.Is(err, store.ErrNotFound) {
+			return errNoProvider
+		}
 		if err != nil {
 			return err
 		}
 		if err := tx.RemoveProvider(p.ID); err != nil {
 			return err
 		}
-		return s.record(tx, v.caller(), actProviderRemove, p.Name, facts{"id": p.ID, "issuer": p.Issuer})
+		return s.record(tx, by, actProviderRemove, p.Name, facts{"id": p.ID, "issuer": p.Issuer})
 	})
-	if err != nil && !errors.Is(err, store.ErrNotFound) { // it is gone: as wished
-		return err
-	}
-	return redirect(w, r, "/providers")
 }

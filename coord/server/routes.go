@@ -25,6 +25,8 @@ const (
 	machine                // a machine with a session
 	visitor                // a browser, signed in or not
 	signedIn               // a browser with an account
+	bearer                 // a program with a token
+	host                   // whoever can open the admin socket
 )
 
 // ownerOf finds the account that the thing in the path belongs to; 0 is nobody.
@@ -42,12 +44,19 @@ type route struct {
 	public       func(http.ResponseWriter, *http.Request) error
 	machine      func(http.ResponseWriter, *http.Request, *session) error
 	page         func(http.ResponseWriter, *http.Request, *visit) error
+	api          func(http.ResponseWriter, *http.Request, caller) error
+
+	op *operation // of the API
+	// does names the operations that a form of the console leads to; browser is why it leads to none.
+	does    []string
+	browser string
 }
 
 // routes is everything that can be called.
 func (s *Server) routes() []route {
 	get, post := http.MethodGet, http.MethodPost
-	return []route{
+	does := func(ids ...string) []string { return ids }
+	return append([]route{
 		{method: post, path: coord.PathHello, limited: true, public: s.hello},
 		{method: post, path: coord.PathSession, limited: true, public: s.session},
 		{method: post, path: coord.PathRegister, access: machine, limited: true, machine: s.register},
@@ -62,80 +71,83 @@ func (s *Server) routes() []route {
 		{method: get, path: "/healthz", public: s.healthz},
 		{method: get, path: "/readyz", public: s.readyz},
 		{method: get, path: "/static/{name}", public: s.static},
+		{method: get, path: "/api/openapi.json", public: s.openAPIJSON},
+		{method: get, path: "/api/openapi.yaml", public: s.openAPIYAML},
 		{method: get, path: coord.PathJoin, access: visitor, page: s.join},
 		{method: get, path: "/signin", access: visitor, page: s.signInPage},
-		{method: post, path: "/signin", access: visitor, limited: true, page: s.signIn},
+		{method: post, path: "/signin", access: visitor, limited: true, browser: "signs a browser in", page: s.signIn},
 		{method: get, path: pathWith + "{id}", access: visitor, page: s.withPage},
 		{method: get, path: pathCallback, access: visitor, page: s.callbackPage},
-		{method: post, path: pathPasskey, access: visitor, limited: true, page: s.passkeySignIn},
+		{method: post, path: pathPasskey, access: visitor, limited: true, browser: "signs a browser in", page: s.passkeySignIn},
 		{method: get, path: pathSecond, access: visitor, page: s.secondPage},
-		{method: post, path: pathSecond, access: visitor, limited: true, page: s.secondStep},
+		{method: post, path: pathSecond, access: visitor, limited: true, browser: "signs a browser in", page: s.secondStep},
 		{method: get, path: pathSignUp, access: visitor, page: s.signUpPage},
-		{method: post, path: pathSignUp, access: visitor, limited: true, page: s.signUp},
+		{method: post, path: pathSignUp, access: visitor, limited: true, browser: "makes the account of who asks", page: s.signUp},
 		{method: get, path: pathSetup + "{id}", access: visitor, page: s.setupPage},
-		{method: post, path: pathSetup + "{id}", access: visitor, limited: true, page: s.setUp},
+		{method: post, path: pathSetup + "{id}", access: visitor, limited: true, browser: "makes the first owner: who has the link", page: s.setUp},
 		{method: get, path: pathInvite + "{id}", access: visitor, page: s.invitedPage},
-		{method: post, path: pathInvite + "{id}", access: visitor, limited: true, page: s.acceptPage},
+		{method: post, path: pathInvite + "{id}", access: visitor, limited: true, browser: "makes the account of who has the link", page: s.acceptPage},
 		{method: get, path: coord.PathLogin + "{id}", access: visitor, page: s.loginPage},
 		{method: get, path: coord.PathLogin + "{id}/done", access: visitor, page: s.loginDonePage},
 
-		{method: post, path: coord.PathLogin + "{id}", access: signedIn, right: account.Self, own: true, page: s.connect},
-		{method: post, path: "/signout", access: signedIn, right: account.Self, own: true, page: s.signOut},
+		{method: post, path: coord.PathLogin + "{id}", access: signedIn, right: account.Self, own: true, browser: "is a person's word on the machine in front of them", page: s.connect},
+		{method: post, path: "/signout", access: signedIn, right: account.Self, own: true, browser: "ends the browser's own sign-in", page: s.signOut},
 		{method: get, path: "/add", access: signedIn, right: account.See, own: true, page: s.addPage},
 		{method: get, path: "/network", access: signedIn, right: account.See, own: true, page: s.networkPage},
 		{method: get, path: "/machines/{id}", access: signedIn, right: account.See, of: s.machineOwner, page: s.machinePage},
-		{method: post, path: "/machines/{id}/rename", access: signedIn, right: account.Change, of: s.machineOwner, page: s.renameMachinePage},
+		{method: post, path: "/machines/{id}/rename", access: signedIn, right: account.Change, of: s.machineOwner, does: does("renameMachine"), page: s.renameMachinePage},
 		{method: get, path: "/machines/{id}/expire", access: signedIn, right: account.Change, of: s.machineOwner, page: s.askExpire},
-		{method: post, path: "/machines/{id}/expire", access: signedIn, right: account.Change, of: s.machineOwner, page: s.expirePage},
+		{method: post, path: "/machines/{id}/expire", access: signedIn, right: account.Change, of: s.machineOwner, does: does("expireMachine"), page: s.expirePage},
 		{method: get, path: "/machines/{id}/remove", access: signedIn, right: account.Change, of: s.machineOwner, page: s.askRemove},
-		{method: post, path: "/machines/{id}/remove", access: signedIn, right: account.Change, of: s.machineOwner, page: s.removePage},
+		{method: post, path: "/machines/{id}/remove", access: signedIn, right: account.Change, of: s.machineOwner, does: does("removeMachine"), page: s.removePage},
 
-		{method: post, path: "/machines/{id}/approve", access: signedIn, right: account.Change, page: s.approvePage},
+		{method: post, path: "/machines/{id}/approve", access: signedIn, right: account.Change, does: does("approveMachine"), page: s.approvePage},
 		{method: get, path: "/machines/{id}/deny", access: signedIn, right: account.Change, page: s.askDeny},
-		{method: post, path: "/machines/{id}/deny", access: signedIn, right: account.Change, page: s.denyPage},
-		{method: post, path: "/machines/{id}/extend", access: signedIn, right: account.Change, page: s.extendPage},
+		{method: post, path: "/machines/{id}/deny", access: signedIn, right: account.Change, does: does("denyMachine"), page: s.denyPage},
+		{method: post, path: "/machines/{id}/extend", access: signedIn, right: account.Change, does: does("extendMachine"), page: s.extendPage},
 
 		{method: get, path: "/users", access: signedIn, right: account.See, page: s.usersPage},
 		{method: get, path: "/users/{id}", access: signedIn, right: account.See, page: s.userPage},
-		{method: post, path: "/users/{id}/role", access: signedIn, right: account.Change, page: s.rolePage},
+		{method: post, path: "/users/{id}/role", access: signedIn, right: account.Change, does: does("setUserRole"), page: s.rolePage},
 		{method: get, path: "/users/{id}/remove", access: signedIn, right: account.Change, page: s.askRemoveUser},
-		{method: post, path: "/users/{id}/remove", access: signedIn, right: account.Change, page: s.removeUserPage},
+		{method: post, path: "/users/{id}/remove", access: signedIn, right: account.Change, does: does("removeUser"), page: s.removeUserPage},
 		{method: get, path: "/users/{id}/second/remove", access: signedIn, right: account.Change, page: s.askResetSecond},
-		{method: post, path: "/users/{id}/second/remove", access: signedIn, right: account.Change, page: s.resetSecondPage},
-		{method: post, path: "/invitations", access: signedIn, right: account.Change, page: s.invitePage},
-		{method: post, path: "/invitations/{id}/revoke", access: signedIn, right: account.Change, page: s.revokeInvitationPage},
+		{method: post, path: "/users/{id}/second/remove", access: signedIn, right: account.Change, does: does("resetUserSecond"), page: s.resetSecondPage},
+		{method: post, path: "/invitations", access: signedIn, right: account.Change, does: does("addInvitation"), page: s.invitePage},
+		{method: post, path: "/invitations/{id}/revoke", access: signedIn, right: account.Change, does: does("removeInvitation"), page: s.revokeInvitationPage},
 		{method: get, path: "/keys", access: signedIn, right: account.See, own: true, page: s.keysPage},
-		{method: post, path: "/keys", access: signedIn, right: account.Change, own: true, page: s.createKeyPage},
-		{method: post, path: "/keys/{id}/revoke", access: signedIn, right: account.Change, of: s.keyOwner, page: s.revokeKeyPage},
+		{method: post, path: "/keys", access: signedIn, right: account.Change, own: true, does: does("addKey"), page: s.createKeyPage},
+		{method: post, path: "/keys/{id}/revoke", access: signedIn, right: account.Change, of: s.keyOwner, does: does("revokeKey"), page: s.revokeKeyPage},
 		{method: get, path: "/relays", access: signedIn, right: account.See, page: s.relaysPage},
 		{method: get, path: "/settings", access: signedIn, right: account.See, page: s.settingsPage},
 		{method: get, path: "/providers", access: signedIn, right: account.See, page: s.providersPage},
-		{method: post, path: "/providers", access: signedIn, right: account.Govern, page: s.addProviderPage},
+		{method: post, path: "/providers", access: signedIn, right: account.Govern, does: does("addProvider"), page: s.addProviderPage},
 		{method: get, path: "/providers/{id}/remove", access: signedIn, right: account.Govern, page: s.askRemoveProvider},
-		{method: post, path: "/providers/{id}/remove", access: signedIn, right: account.Govern, page: s.removeProviderPage},
-		{method: post, path: "/settings", access: signedIn, right: account.Govern, page: s.changeSettingsPage},
+		{method: post, path: "/providers/{id}/remove", access: signedIn, right: account.Govern, does: does("removeProvider"), page: s.removeProviderPage},
+		{method: post, path: "/settings", access: signedIn, right: account.Govern, does: does("setSettings"), page: s.changeSettingsPage},
 		{method: get, path: "/audit", access: signedIn, right: account.See, page: s.auditPage},
 		{method: get, path: "/audit/export", access: signedIn, right: account.See, page: s.auditExport},
 
+		{method: get, path: "/api", access: signedIn, right: account.Self, own: true, page: s.apiPage},
 		{method: get, path: "/profile", access: signedIn, right: account.Self, own: true, page: s.profilePage},
-		{method: post, path: "/profile/password", access: signedIn, limited: true, right: account.Self, own: true, page: s.passwordPage},
+		{method: post, path: "/profile/password", access: signedIn, limited: true, right: account.Self, own: true, does: does("setOwnPassword"), page: s.passwordPage},
 		{method: get, path: pathPasskeys, access: signedIn, right: account.Self, own: true, page: s.newPasskeyPage},
-		{method: post, path: pathPasskeys, access: signedIn, right: account.Self, own: true, page: s.addPasskeyPage},
-		{method: post, path: pathPasskeys + "/{id}/remove", access: signedIn, right: account.Self, own: true, page: s.removePasskeyPage},
+		{method: post, path: pathPasskeys, access: signedIn, right: account.Self, own: true, browser: "wants the passkey that is made", page: s.addPasskeyPage},
+		{method: post, path: pathPasskeys + "/{id}/remove", access: signedIn, right: account.Self, own: true, browser: "wants who has just signed in", page: s.removePasskeyPage},
 		{method: get, path: pathLink + "/{id}", access: signedIn, right: account.Self, own: true, page: s.linkWithPage},
 		{method: get, path: pathLink, access: signedIn, right: account.Self, own: true, page: s.linkPage},
-		{method: post, path: pathLink, access: signedIn, right: account.Self, own: true, page: s.setLinkPage},
-		{method: post, path: "/profile/identities/{id}/remove", access: signedIn, right: account.Self, own: true, page: s.removeIdentityPage},
-		{method: post, path: "/profile/again", access: signedIn, right: account.Self, own: true, page: s.againPage},
+		{method: post, path: pathLink, access: signedIn, right: account.Self, own: true, browser: "wants a sign-in at the provider", page: s.setLinkPage},
+		{method: post, path: "/profile/identities/{id}/remove", access: signedIn, right: account.Self, own: true, browser: "wants who has just signed in", page: s.removeIdentityPage},
+		{method: post, path: "/profile/again", access: signedIn, right: account.Self, own: true, browser: "ends the browser's own sign-in", page: s.againPage},
 		{method: get, path: "/profile/second", access: signedIn, right: account.Self, own: true, page: s.newSecondPage},
-		{method: post, path: "/profile/second", access: signedIn, right: account.Self, own: true, page: s.setSecondPage},
-		{method: post, path: "/profile/second/codes", access: signedIn, right: account.Self, own: true, page: s.newCodesPage},
+		{method: post, path: "/profile/second", access: signedIn, right: account.Self, own: true, browser: "wants a code of the app that is set up", page: s.setSecondPage},
+		{method: post, path: "/profile/second/codes", access: signedIn, right: account.Self, own: true, browser: "shows codes to who has just signed in", page: s.newCodesPage},
 		{method: get, path: "/profile/second/remove", access: signedIn, right: account.Self, own: true, page: s.askRemoveSecond},
-		{method: post, path: "/profile/second/remove", access: signedIn, right: account.Self, own: true, page: s.removeSecondPage},
-		{method: post, path: "/profile/sessions/{id}/revoke", access: signedIn, right: account.Self, own: true, page: s.revokeSignInPage},
-		{method: post, path: "/profile/sessions/revoke", access: signedIn, right: account.Self, own: true, page: s.revokeOthersPage},
+		{method: post, path: "/profile/second/remove", access: signedIn, right: account.Self, own: true, browser: "wants who has just signed in", page: s.removeSecondPage},
+		{method: post, path: "/profile/sessions/{id}/revoke", access: signedIn, right: account.Self, own: true, does: does("removeSignIn"), page: s.revokeSignInPage},
+		{method: post, path: "/profile/sessions/revoke", access: signedIn, right: account.Self, own: true, does: does("removeSignIns"), page: s.revokeOthersPage},
 		{method: get, path: "/{$}", access: signedIn, right: account.See, own: true, page: s.machinesPage},
-	}
+	}, s.apiRoutes(bearer)...)
 }
 
 // Handler serves the control protocol and the pages.
@@ -218,8 +230,11 @@ func (s *Server) call(rt route, w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		slots := s.slots
-		if rt.page != nil {
+		switch {
+		case rt.page != nil:
 			slots = s.pageSlots
+		case rt.api != nil:
+			slots = s.apiSlots
 		}
 		wait := time.NewTimer(concurrentWait)
 		defer wait.Stop()
@@ -247,6 +262,8 @@ func (s *Server) call(rt route, w http.ResponseWriter, r *http.Request) error {
 		return rt.machine(w, r, sess)
 	case visitor, signedIn:
 		return s.callPage(rt, w, r)
+	case bearer, host:
+		return s.callAPI(rt, w, r)
 	}
 	return errInternal // an access that nobody has thought of
 }
@@ -281,15 +298,7 @@ func (s *Server) callPage(rt route, w http.ResponseWriter, r *http.Request) erro
 	}
 	if rt.access == signedIn {
 		s.hub.fresh(r.Context())
-		own := rt.own
-		if rt.of != nil {
-			owner, err := rt.of(r)
-			if err != nil {
-				return err
-			}
-			own = owner == v.user.ID
-		}
-		if err := authorize(v.caller(), rt.right, own); err != nil {
+		if err := rt.authorize(r, v.caller()); err != nil {
 			return err
 		}
 	}
@@ -312,13 +321,13 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, path string, err e
 	default:
 		s.log.Debug("request refused", "route", path, "code", e.Code)
 	}
-	if !strings.HasPrefix(r.URL.Path, "/v1/") && strings.Contains(r.Header.Get("Accept"), "text/html") {
+	if !strings.HasPrefix(r.URL.Path, "/v1/") && !strings.HasPrefix(r.URL.Path, pathAPI) && strings.Contains(r.Header.Get("Accept"), "text/html") {
 		s.failPage(w, e)
 		return
 	}
 	text, _ := json.Marshal(coord.ErrorReply{Error: e}) // strings
 	w.Header().Set("Content-Type", "application/json")
-	if e.Code == coord.CodeBusy {
+	if e.Code == coord.CodeBusy || e.Status == http.StatusTooManyRequests {
 		w.Header().Set("Retry-After", "5")
 	}
 	w.Header().Set("Content-Length", strconv.Itoa(len(text)))

@@ -90,7 +90,7 @@ func (w *web) signIn(login, password string, more url.Values) (status int, page 
 func TestEveryRouteRefusesStrangers(t *testing.T) {
 	r := serve(t)
 	public := map[string]bool{
-		"POST /v1/hello": true, "POST /v1/session": true, "GET /healthz": true, "GET /readyz": true, "GET /static/{name}": true, "GET /join": true,
+		"POST /v1/hello": true, "POST /v1/session": true, "GET /healthz": true, "GET /api/openapi.json": true, "GET /api/openapi.yaml": true, "GET /readyz": true, "GET /static/{name}": true, "GET /join": true,
 		"GET /signin": true, "POST /signin": true, "GET /signin/with/{id}": true, "GET /signin/callback": true, "POST /signin/passkey": true, "GET /signin/second": true, "POST /signin/second": true, "GET /signup": true, "POST /signup": true, "GET /login/{id}": true, "GET /setup/{id}": true, "POST /setup/{id}": true, "GET /invite/{id}": true,
 		"POST /invite/{id}": true, "GET /login/{id}/done": true,
 	}
@@ -121,6 +121,12 @@ func TestEveryRouteRefusesStrangers(t *testing.T) {
 					if json.Unmarshal(text, &e) != nil || e.Error == nil || e.Error.Code != coord.CodeNoSession || resp.StatusCode != http.StatusUnauthorized {
 						t.Errorf("%s with %q: %s %s", name, auth, resp.Status, text)
 					}
+				case rt.access == bearer:
+					var e coord.ErrorReply
+					if json.Unmarshal(text, &e) != nil || e.Error == nil || e.Error.Code != errNoToken.Code || resp.StatusCode != http.StatusUnauthorized ||
+						resp.Header.Get("WWW-Authenticate") != "Bearer" {
+						t.Errorf("%s with %q: %s %s", name, auth, resp.Status, text)
+					}
 				case rt.access == signedIn:
 					if resp.StatusCode != http.StatusSeeOther || resp.Header.Get("Location") != "/signin" {
 						t.Errorf("%s with %q: %s", name, auth, resp.Status)
@@ -133,7 +139,7 @@ func TestEveryRouteRefusesStrangers(t *testing.T) {
 	}
 }
 
-func checkHeaders(t *testing.T, name string, h http.Header) {
+func checkHeaders(t testing.TB, name string, h http.Header) {
 	t.Helper()
 	csp := h.Get("Content-Security-Policy")
 	for _, want := range []string{"default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'self'"} {

@@ -205,7 +205,7 @@ func (s *Server) checkCode(r *http.Request, t *ticket[halfway], code string) (us
 	})
 	if errors.Is(err, store.ErrNotFound) {
 		s.count.logins.WithLabelValues("wrong").Inc()
-		s.recordRefusal(r, user, facts{"step": "second"})
+		s.recordRefusal(r.Context(), caller{via: viaConsole, address: s.clientAddr(r).String()}, user, facts{"step": "second"})
 		return store.User{}, "", 0, nil
 	}
 	if err != nil {

@@ -92,6 +92,9 @@ type Server struct {
 	gate      *gate         // of connections
 	slots     chan struct{} // of machines' requests
 	pageSlots chan struct{} // of people's, whose passwords take long
+	apiSlots  chan struct{} // of programs'
+	api       *api
+	meter     *meter
 	trail     *trail
 
 	serving  chan struct{} // closed when it can be called
@@ -115,7 +118,11 @@ func Open(ctx context.Context, dir string, o Options) (_ *Server, err error) {
 		formKey: identity.Derive("warren-coord forms v1"), // pages that are open outlive a restart
 		dir:     dir, opts: o, identity: identity, log: o.Log, now: o.Now, heartbeat: coord.Heartbeat, started: o.Now(),
 		trail: newTrail(), sessions: newSessions(identity), hasher: account.NewHasher(), guesses: account.NewThrottle(), idps: idp.New(o.Now),
-		count: newCounters(), slots: make(chan struct{}, maxConcurrent), pageSlots: make(chan struct{}, maxConcurrent), serving: make(chan struct{}), stopping: make(chan struct{}),
+		count: newCounters(), slots: make(chan struct{}, maxConcurrent), pageSlots: make(chan struct{}, maxConcurrent),
+		apiSlots: make(chan struct{}, maxCalls), meter: newMeter(), serving: make(chan struct{}), stopping: make(chan struct{}),
+	}
+	if s.api, err = s.newAPI(); err != nil {
+		return nil, err
 	}
 	if s.vault, err = newVault(identity); err != nil {
 		return nil, err
@@ -374,6 +381,9 @@ func (s *Server) tidy(ctx context.Context) {
 				return err
 			}
 			if err := tx.PurgeLogins(now.Add(-coord.LoginTTL)); err != nil {
+				return err
+			}
+			if err := tx.PurgeTokens(now.Add(-tokenKept)); err != nil {
 				return err
 			}
 			return s.pruneAudit(tx, now)

@@ -148,7 +148,7 @@ func (s *Server) callbackPage(w http.ResponseWriter, r *http.Request, v *visit) 
 		return s.sayProvider(p.Name, err)
 	}
 	if !p.allows(&who) {
-		s.recordRefusal(r, store.User{}, facts{"step": p.Name, "subject": who.Subject, "why": "domain or group"})
+		s.recordRefusal(r.Context(), caller{via: viaConsole, address: s.clientAddr(r).String()}, store.User{}, facts{"step": p.Name, "subject": who.Subject, "why": "domain or group"})
 		return refuse(http.StatusForbidden, codeProvider, fmt.Sprintf(textProviderNotAllowed, p.Name))
 	}
 	s.guesses.TakeBack(from.Key)

@@ -57,6 +57,16 @@ var (
 	errNoUser        = refuse(http.StatusNotFound, "not-found", "There is no such account (any more)")
 	errInviteOver    = refuse(http.StatusGone, "link-over", "An invitation makes one account, and only for some time: ask whoever sent it for another")
 	errNoKey         = refuse(http.StatusNotFound, "not-found", "There is no such pre-auth key")
+	errNoToken       = refuse(http.StatusUnauthorized, "no-token", "The call needs 'Authorization: Bearer wt_…' with a token that is known: make one on the page of your account")
+	errTokenExpired  = refuse(http.StatusUnauthorized, "token-expired", "The token has expired: make another on the page of your account")
+	errTokenOwes     = refuse(http.StatusForbidden, "second-step", "The network wants a second step of this account: sign in with a browser and set it up")
+	errTooFast       = refuse(http.StatusTooManyRequests, "slow-down", "Too many calls by this token: wait some seconds")
+	errManyTokens    = refuse(http.StatusConflict, "too-many", "The account has as many tokens as it may: remove one first")
+	errNoSuchToken   = refuse(http.StatusNotFound, "not-found", "There is no such token (any more)")
+	errNoAccount     = refuse(http.StatusConflict, "no-account", "This is done by a person: the host's administrator has no account here")
+	errNoSignIn      = refuse(http.StatusNotFound, "not-found", "There is no such sign-in (any more)")
+	errNoInvitation  = refuse(http.StatusNotFound, "not-found", "There is no such invitation (any more)")
+	errWrongCurrent  = refuse(http.StatusForbidden, "wrong-password", "That is not your password now")
 	errCrossOrigin   = refuse(http.StatusForbidden, coord.CodeBadRequest, "The request comes from another site")
 )
 
@@ -122,6 +132,10 @@ const (
 	textNetPicture      = "%s in %s. Machines stand in boxes by person or tag; lines lead to the relays at which they are at home. The table below says the same."
 	textSettings        = "Settings"
 	textAudit           = "Audit"
+	textAPI             = "Warren admin API"
+	textAPIWhat         = "All that the console and warren-coord do. Errors are {\"error\": {\"code\", \"message\"}}. Lists come in pages: give next as cursor."
+	textAPIToken        = "A token from the page of your account. It does what its scopes say, of what the role of its account allows."
+	textNoScope         = "The token lacks the scope %s: make one that has it"
 	textProfile         = "Your account"
 	textWrongCurrent    = "That is not your password now."
 	textSomeBrowser     = "A browser"
@@ -148,6 +162,7 @@ var auditKinds = map[string]string{
 	"signin": "Sign-ins", "user": "Accounts", "invitation": "Invitations", "setup": "Set-up", "key": "Pre-auth keys",
 	"machine": "Machines", "relay": "Relays", "settings": "Settings", "second": "Second steps",
 	"provider": "Sign-in providers", "identity": "Accounts elsewhere", "passkey": "Passkeys",
+	"token": "API tokens", "webhook": "Webhooks",
 }
 
 // auditNobody is who did something that no account did.

@@ -1,12 +1,14 @@
 package server
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/warren-mesh/warren/coord/internal/account"
@@ -191,7 +193,12 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request, v *visit) error 
 // checkPassword permits guesses as account.Throttle does. The user has ID 0 where name or password is wrong, which nobody
 // can tell apart.
 func (s *Server) checkPassword(r *http.Request, login, password string) (user store.User, wait time.Duration, err error) {
-	from := s.guesser(r)
+	return s.checkPasswordFor(r.Context(), caller{via: viaConsole, address: s.clientAddr(r).String()}, login, password)
+}
+
+// checkPasswordFor is checkPassword for a caller of whom the address is known.
+func (s *Server) checkPasswordFor(ctx context.Context, by caller, login, password string) (user store.User, wait time.Duration, err error) {
+	from := guesserAt(by.address)
 	pair := account.Bound{Key: "password " + login + " " + from.Key, Free: freeGuesses}
 	if account.CheckLogin(login) != nil {
 		login, pair.Key = "", "password ? "+from.Key
@@ -200,20 +207,20 @@ func (s *Server) checkPassword(r *http.Request, login, password string) (user st
 		s.count.logins.WithLabelValues("throttled").Inc()
 		return user, wait, nil
 	}
-	err = s.store.Read(r.Context(), func(tx store.Tx) (err error) {
+	err = s.store.Read(ctx, func(tx store.Tx) (err error) {
 		user, err = tx.UserByLogin(login)
 		return err
 	})
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return user, 0, err
 	}
-	ok, err := s.hasher.Check(r.Context(), password, user.Password)
+	ok, err := s.hasher.Check(ctx, password, user.Password)
 	if err != nil {
 		return user, 0, err
 	}
 	if !ok {
 		s.count.logins.WithLabelValues("wrong").Inc()
-		s.recordRefusal(r, user, facts{"step": "password"})
+		s.recordRefusal(ctx, by, user, facts{"step": "password"})
 		return store.User{}, 0, nil
 	}
 	s.guesses.Right(pair.Key)
@@ -230,7 +237,12 @@ const (
 
 // guesser is what all guesses from the request's address count against.
 func (s *Server) guesser(r *http.Request) account.Bound {
-	return account.Bound{Key: account.AddressKey(s.clientAddr(r)), Free: freeGuessesAddress}
+	return guesserAt(s.clientAddr(r).String())
+}
+
+func guesserAt(address string) account.Bound {
+	a, _ := netip.ParseAddr(address)
+	return account.Bound{Key: account.AddressKey(a), Free: freeGuessesAddress}
 }
 
 // startWebSession signs the browser in under a new secret, by that step; what it had before is void.
