@@ -140,6 +140,10 @@ var modules = []allowance{
 		module: "github.com/klauspost/compress", in: []string{"coord"},
 		why: "what many machines are told is compressed once (Zstandard), to a fifth; the standard library's gzip takes ten times as long",
 	},
+	{
+		module: "github.com/danielgtaylor/huma/v2", in: []string{"coord/server"},
+		why: "describes the admin API in OpenAPI from the types that it reads, and holds requests to them",
+	},
 
 	// Extensions of the standard library.
 	{module: "golang.org/x/net", in: everywhere, why: "the standard library's own extension for the network"},

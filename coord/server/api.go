@@ -26,8 +26,8 @@ import (
 // Huma reads parameters and bodies, holds them to their types, and writes the OpenAPI document; that is all: who may call,
 // how much at a time, which headers and errors there are is decided here, as for every other route.
 
-// pathAPI is where the operations are.
-const pathAPI = "/api/v1"
+// PathAPI is where the operations are.
+const PathAPI = "/api/v1"
 
 // Bounds of the API.
 const (
@@ -38,7 +38,7 @@ const (
 // operation is one thing that can be done. Its fields up to the limits are as those of a route.
 type operation struct {
 	id           string // its name in OpenAPI, and in the console's routes
-	method, path string // below pathAPI
+	method, path string // below PathAPI
 	about        string // one line
 	scope        account.Scope
 	right        account.Right
@@ -199,7 +199,7 @@ func (s *Server) newAPI() (*api, error) {
 			needs = "Scope: read, or " + string(o.scope) + "."
 		}
 		o.register(h, huma.Operation{
-			OperationID: o.id, Method: o.method, Path: pathAPI + o.path, Summary: o.about, Description: needs, Tags: []string{kind}, Hidden: o.local,
+			OperationID: o.id, Method: o.method, Path: PathAPI + o.path, Summary: o.about, Description: needs, Tags: []string{kind}, Hidden: o.local,
 			Security: []map[string][]string{{"token": {}}}, MaxBodyBytes: coord.MaxBody, BodyReadTimeout: -1, // the router has read it
 			Errors: []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests},
 		})
@@ -224,9 +224,9 @@ func (s *Server) apiRoutes(kind access) (all []route) {
 		if o.local && kind == bearer {
 			continue
 		}
-		handle := s.api.handlers[o.method+" "+pathAPI+o.path]
+		handle := s.api.handlers[o.method+" "+PathAPI+o.path]
 		all = append(all, route{
-			method: o.method, path: pathAPI + o.path, access: kind, right: o.right, own: o.own, of: o.of, limited: true, op: &o,
+			method: o.method, path: PathAPI + o.path, access: kind, right: o.right, own: o.own, of: o.of, limited: true, op: &o,
 			api: func(w http.ResponseWriter, r *http.Request, by caller) error {
 				c := &apiCall{ResponseWriter: w, by: by}
 				handle(c, r.WithContext(context.WithValue(r.Context(), apiCallKey{}, c)))
@@ -325,7 +325,7 @@ func (s *Server) apiPage(w http.ResponseWriter, _ *http.Request, v *visit) error
 	var rows []row
 	for _, o := range s.api.operations {
 		if !o.local {
-			rows = append(rows, row{o.method, pathAPI + o.path, o.about, string(o.scope)})
+			rows = append(rows, row{o.method, PathAPI + o.path, o.about, string(o.scope)})
 		}
 	}
 	return s.showConsole(w, http.StatusOK, "api", "", v, page{Title: textAPI, Body: rows})

@@ -2,18 +2,28 @@ package server
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"slices"
 
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/internal/account"
+	"github.com/warren-mesh/warren/coord/key"
 )
 
 // RelayList is the network's relays.
 type RelayList struct {
 	Relays []coord.Relay `json:"relays"`
 	Next   string        `json:"next,omitempty" doc:"cursor of the next page; none: this is the last"`
+}
+
+// RelayRequest adds a relay.
+type RelayRequest struct {
+	Key  key.RelayPublic `json:"key" doc:"the relay's public key, as it prints it"`
+	UDP  string          `json:"udp,omitempty" maxLength:"300" doc:"host:port of relaying and STUN over UDP"`
+	URL  string          `json:"url,omitempty" maxLength:"300" doc:"https://host:port/relay of relaying over WebSocket"`
+	Cert string          `json:"cert,omitempty" maxLength:"64" doc:"SHA-256 of its TLS certificate in hexadecimal, where no public authority vouches for it"`
 }
 
 // SettingsRequest changes the settings that it names.
@@ -60,13 +70,15 @@ func (s *Server) networkOperations() []operation {
 			right: account.Change,
 		}, func(ctx context.Context, by caller, in *struct {
 			NamePath
-			Body coord.Relay
+			Body RelayRequest
 		},
 		) error {
-			if in.Body.Name != in.Name {
-				return fmt.Errorf("%w relay: it is called %q in the address and %q in the body", coord.ErrInvalid, in.Name, in.Body.Name)
+			l := coord.Relay{Name: in.Name, Key: in.Body.Key, UDP: in.Body.UDP, URL: in.Body.URL}
+			var err error
+			if l.Cert, err = hex.DecodeString(in.Body.Cert); err != nil {
+				return fmt.Errorf("%w relay: the certificate's SHA-256 has 64 hexadecimal digits", coord.ErrInvalid)
 			}
-			return s.putRelay(ctx, by, in.Body)
+			return s.putRelay(ctx, by, l)
 		}),
 		does(operation{
 			id: "removeRelay", method: http.MethodDelete, path: "/relays/{id}", about: "Take a relay out of the network", scope: account.ScopeSettings,

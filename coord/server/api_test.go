@@ -47,7 +47,7 @@ func (p *program) call(method, path string, body, reply any) (status int, code s
 		text, _ := json.Marshal(body)
 		content = bytes.NewReader(text)
 	}
-	req, err := http.NewRequest(method, p.w.at+pathAPI+path, content)
+	req, err := http.NewRequest(method, p.w.at+PathAPI+path, content)
 	if err != nil {
 		p.w.t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func (p *program) call(method, path string, body, reply any) (status int, code s
 // nothing is done.
 func (p *program) may(o operation, path string) bool {
 	p.w.t.Helper()
-	_, code := p.call(o.method, strings.TrimPrefix(path, pathAPI)+"?no-operation-takes-this=1", nil, nil)
+	_, code := p.call(o.method, strings.TrimPrefix(path, PathAPI)+"?no-operation-takes-this=1", nil, nil)
 	if code == "" {
 		p.w.t.Errorf("%s %s was done", o.method, path)
 	}
@@ -121,14 +121,14 @@ func TestEveryOperationTimesEveryRoleAndScope(t *testing.T) {
 		}
 		for role, p := range programs {
 			for owner, list := range map[string]string{string(role): want.own, "somebody": want.others} {
-				path := things.path(pathAPI+o.path, owner)
+				path := things.path(PathAPI+o.path, owner)
 				if got := p.may(o, path); got != slices.Contains(strings.Fields(list), string(role)) {
 					t.Errorf("%s (%s) by %s: allowed is %v", o.id, path, role, got)
 				}
 			}
 		}
 		for sc, p := range scoped {
-			if got := p.may(o, things.path(pathAPI+o.path, "owner")); got != slices.Contains(strings.Fields(want.scopes), string(sc)) {
+			if got := p.may(o, things.path(PathAPI+o.path, "owner")); got != slices.Contains(strings.Fields(want.scopes), string(sc)) {
 				t.Errorf("%s with scope %s: allowed is %v", o.id, sc, got)
 			}
 		}
@@ -391,7 +391,7 @@ func TestOpenAPIDescribesEveryOperation(t *testing.T) {
 		t.Fatalf("%v: %.200s", err, text)
 	}
 	for _, o := range r.api.operations {
-		d, ok := doc.Paths[pathAPI+o.path][strings.ToLower(o.method)]
+		d, ok := doc.Paths[PathAPI+o.path][strings.ToLower(o.method)]
 		if ok == o.local || ok && (d.OperationID != o.id || len(d.Security) == 0 || len(d.Responses) == 0) {
 			t.Errorf("%s: %+v, %v", o.id, d, ok)
 		}

@@ -23,7 +23,7 @@ type UserList struct {
 
 // RoleRequest gives an account another role.
 type RoleRequest struct {
-	Role string `json:"role" enum:"owner,admin,auditor,member"`
+	Role string `json:"role" maxLength:"20" doc:"owner, admin, auditor or member"`
 }
 
 // PasswordRequest replaces a password.
@@ -48,8 +48,9 @@ type InvitationList struct {
 
 // InvitationRequest makes an invitation.
 type InvitationRequest struct {
-	Role string `json:"role" enum:"owner,admin,auditor,member"`
+	Role string `json:"role" maxLength:"20" doc:"owner, admin, auditor or member"`
 	Days int    `json:"days,omitempty" minimum:"1" maximum:"30" default:"7" doc:"how long its link works"`
+	By   string `json:"by,omitempty" maxLength:"128" doc:"who invites; only the host's administrator names somebody"`
 }
 
 // NewInvitation is an invitation as its maker sees it, once.

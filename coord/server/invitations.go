@@ -80,14 +80,17 @@ func (s *Server) addInvitation(ctx context.Context, by caller, q InvitationReque
 	if err != nil {
 		return n, err
 	}
-	if err := person(by); err != nil {
-		return n, err
-	}
 	secret, now := rand.Text(), s.now() // 128 random bits at the least
 	n.Link, n.Expires = s.url+pathInvite+secret, now.Add(time.Duration(q.Days)*24*time.Hour)
-	i := store.Invitation{Hash: sha256.Sum256([]byte(secret)), Role: role, User: by.user, Created: now, Expires: n.Expires}
+	i := store.Invitation{Hash: sha256.Sum256([]byte(secret)), Role: role, Created: now, Expires: n.Expires}
 	err = s.store.Write(ctx, func(tx store.Tx) error {
 		if err := mayGive(tx, by, role); err != nil {
+			return err
+		}
+		if i.User, err = onBehalf(tx, by, q.By, "invitation"); err != nil {
+			return err
+		}
+		if err := mayGive(tx, caller{user: i.User}, role); err != nil { // or the link would be void
 			return err
 		}
 		if n.ID, err = tx.AddInvitation(i); err != nil {

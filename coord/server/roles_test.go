@@ -214,7 +214,7 @@ func (r *running) things() things {
 }
 
 func (all things) path(pattern, owner string) string {
-	head, _, _ := strings.Cut(strings.TrimPrefix(pattern, pathAPI), "{id}")
+	head, _, _ := strings.Cut(strings.TrimPrefix(pattern, PathAPI), "{id}")
 	id := all[head+" "+owner]
 	if id == "" {
 		id = strings.Repeat("A", 22)

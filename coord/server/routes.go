@@ -321,7 +321,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, path string, err e
 	default:
 		s.log.Debug("request refused", "route", path, "code", e.Code)
 	}
-	if !strings.HasPrefix(r.URL.Path, "/v1/") && !strings.HasPrefix(r.URL.Path, pathAPI) && strings.Contains(r.Header.Get("Accept"), "text/html") {
+	if !strings.HasPrefix(r.URL.Path, "/v1/") && !strings.HasPrefix(r.URL.Path, PathAPI) && strings.Contains(r.Header.Get("Accept"), "text/html") {
 		s.failPage(w, e)
 		return
 	}

@@ -119,7 +119,7 @@ func (s *Server) addToken(ctx context.Context, by caller, q TokenRequest) (n New
 	now := s.now()
 	n.Expires = now.Add(life)
 	err = s.store.Write(ctx, func(tx store.Tx) error {
-		user, err := tokenOwner(tx, by, q.User)
+		user, err := onBehalf(tx, by, q.User, "token")
 		if err != nil {
 			return err
 		}
@@ -147,15 +147,15 @@ func (s *Server) addToken(ctx context.Context, by caller, q TokenRequest) (n New
 	return n, err
 }
 
-// tokenOwner is whose a token will be.
-func tokenOwner(tx store.Tx, by caller, name string) (int64, error) {
+// onBehalf is whose a thing will be: the caller's. The host's administrator, who has no account, names one.
+func onBehalf(tx store.Tx, by caller, name, thing string) (int64, error) {
 	switch {
 	case by.user != 0 && (name == "" || name == by.login):
 		return by.user, nil
 	case by.user != 0:
 		return 0, errNotAllowed
 	case name == "":
-		return 0, fmt.Errorf("%w token: say whose it is", coord.ErrInvalid)
+		return 0, fmt.Errorf("%w %s: say whose it is", coord.ErrInvalid, thing)
 	}
 	u, err := userNamed(tx, name)
 	return u.ID, err

@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -22,19 +24,38 @@ import (
 	"github.com/warren-mesh/warren/coord/server"
 )
 
-// ask calls the admin API of the running server.
+// ask calls the admin API of the running server: path is of an operation.
 func (e *env) ask(ctx context.Context, method, path string, body, reply any) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	text, err := json.Marshal(body)
+	answer, err := e.call(ctx, method, path, body)
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://warren-coord"+path, bytes.NewReader(text))
-	if err != nil {
-		return err
+	defer func() { _ = answer.Close() }()
+	if reply == nil {
+		return nil
 	}
-	req.Header.Set("Content-Type", "application/json")
+	return json.NewDecoder(answer).Decode(reply)
+}
+
+// call is ask for an answer that is not JSON, or long. The context must live until it is read.
+func (e *env) call(ctx context.Context, method, path string, body any) (io.ReadCloser, error) {
+	var content io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		content = bytes.NewReader(text)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://warren-coord"+server.PathAPI+path, content)
+	if err != nil {
+		return nil, err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
 	t := &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -43,43 +64,79 @@ func (e *env) ask(ctx context.Context, method, path string, body, reply any) err
 	}
 	resp, err := (&http.Client{Transport: t}).Do(req)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
-		return fmt.Errorf(textNoServer, e.dir)
+		return nil, fmt.Errorf(textNoServer, e.dir)
 	}
 	if err != nil {
 		var u *url.Error
 		if errors.As(err, &u) {
 			err = u.Err
 		}
-		return fmt.Errorf("cannot speak to the server on %s: %w", e.dir, err)
+		return nil, fmt.Errorf("cannot speak to the server on %s: %w", e.dir, err)
 	}
-	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusOK {
+	if resp.StatusCode >= http.StatusMultipleChoices {
+		defer func() { _ = resp.Body.Close() }()
 		var er coord.ErrorReply
 		if json.NewDecoder(resp.Body).Decode(&er) == nil && er.Error != nil {
-			return er.Error
+			return nil, er.Error
 		}
-		return fmt.Errorf("the server answered %s", resp.Status)
+		return nil, fmt.Errorf("the server answered %s", resp.Status)
 	}
-	if reply == nil {
-		return nil
-	}
-	return json.NewDecoder(resp.Body).Decode(reply)
+	return resp.Body, nil
 }
 
-// list prints what the server lists: as JSON, or as a table.
-func list[T any](e *env, cmd *cobra.Command, path, head string, row func(T) []string) error {
-	var all []T
-	if err := e.ask(cmd.Context(), http.MethodGet, path, nil, &all); err != nil {
+// all asks for every page of a list, up to most things; 0 is all. The name is the list's in the answer.
+func all[T any](ctx context.Context, e *env, path, name string, q url.Values, most int) ([]T, error) {
+	things := []T{}
+	for cursor := ""; ; {
+		page := url.Values{"limit": {strconv.Itoa(pageSize)}}
+		maps.Copy(page, q)
+		if cursor != "" {
+			page.Set("cursor", cursor)
+		}
+		var reply map[string]json.RawMessage
+		if err := e.ask(ctx, http.MethodGet, path+"?"+page.Encode(), nil, &reply); err != nil {
+			return nil, err
+		}
+		var some []T
+		if err := json.Unmarshal(reply[name], &some); err != nil {
+			return nil, err
+		}
+		if things = append(things, some...); most > 0 && len(things) >= most {
+			return things[:most], nil
+		}
+		if reply["next"] == nil {
+			return things, nil
+		}
+		if err := json.Unmarshal(reply["next"], &cursor); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// pageSize is how many things of a list come at a time.
+const pageSize = 1000
+
+// list prints what the server lists under the name, at the path of that name: as JSON, or as a table.
+func list[T any](e *env, cmd *cobra.Command, name, head string, row func(T) []string) error {
+	things, err := all[T](cmd.Context(), e, "/"+name, name, nil, 0)
+	if err != nil {
 		return err
 	}
+	return e.table(cmd, things, head, func(w io.Writer) {
+		for _, v := range things {
+			_, _ = fmt.Fprintln(w, strings.Join(row(v), "\t"))
+		}
+	})
+}
+
+// table prints things as JSON, or as the table of which rows writes the rows.
+func (e *env) table(cmd *cobra.Command, things any, head string, rows func(io.Writer)) error {
 	if e.json {
-		return printJSON(cmd.OutOrStdout(), all)
+		return printJSON(cmd.OutOrStdout(), things)
 	}
 	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(w, head)
-	for _, v := range all {
-		_, _ = fmt.Fprintln(w, strings.Join(row(v), "\t"))
-	}
+	rows(w)
 	return w.Flush()
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -13,36 +12,40 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/warren-mesh/warren/coord"
-	"github.com/warren-mesh/warren/coord/key"
 	"github.com/warren-mesh/warren/coord/server"
 )
 
 func userCommand(e *env) *cobra.Command {
 	cmd := &cobra.Command{Use: "user", Short: "Accounts of people"}
 	var role string
-	withPassword := func(path string) func(*cobra.Command, string) error {
-		return func(cmd *cobra.Command, login string) error {
-			password, err := readPassword(cmd, login)
-			if err != nil {
-				return err
-			}
-			return e.ask(cmd.Context(), http.MethodPost, path, server.UserRequest{Login: login, Password: password, Role: role}, nil)
+	add := on("add NAME", "Make an account; the password is asked for, or read from stdin", func(cmd *cobra.Command, login string) error {
+		password, err := readPassword(cmd, login)
+		if err != nil {
+			return err
 		}
-	}
-	add := on("add NAME", "Make an account; the password is asked for, or read from stdin", withPassword("/users"))
+		return e.ask(cmd.Context(), http.MethodPost, "/users", server.UserRequest{Login: login, Password: password, Role: role}, nil)
+	})
 	add.Flags().StringVar(&role, "role", "member", textFlagRole)
 	cmd.AddCommand(
 		add,
 		&cobra.Command{
 			Use: "role NAME ROLE", Short: "Give an account another role: owner, admin, auditor or member", Args: cobra.ExactArgs(2),
 			RunE: func(cmd *cobra.Command, args []string) error {
-				return e.ask(cmd.Context(), http.MethodPost, "/users/role", server.UserRequest{Login: args[0], Role: args[1]}, nil)
+				if args[0] == "" {
+					return errors.New(textNoName)
+				}
+				return e.ask(cmd.Context(), http.MethodPost, "/users/"+url.PathEscape(args[0])+"/role", server.RoleRequest{Role: args[1]}, nil)
 			},
 		},
-		on("password NAME", "Replace a password, which also signs all browsers out", withPassword("/users/password")),
+		on("password NAME", "Replace a password, which also signs all browsers out", func(cmd *cobra.Command, login string) error {
+			password, err := readPassword(cmd, login)
+			if err != nil {
+				return err
+			}
+			return e.ask(cmd.Context(), http.MethodPost, "/users/"+url.PathEscape(login)+"/password", server.PasswordRequest{Password: password}, nil)
+		}),
 		on("reset-second NAME", "Take an account's second step away, for who has lost phone and recovery codes", func(cmd *cobra.Command, name string) error {
-			return e.ask(cmd.Context(), http.MethodPost, "/users/second/reset", server.UserRequest{Login: name}, nil)
+			return e.ask(cmd.Context(), http.MethodPost, "/users/"+url.PathEscape(name)+"/second/reset", nil, nil)
 		}),
 		on("remove NAME", "Remove an account with its machines and keys", func(cmd *cobra.Command, name string) error {
 			return e.ask(cmd.Context(), http.MethodDelete, "/users/"+url.PathEscape(name), nil, nil)
@@ -50,7 +53,7 @@ func userCommand(e *env) *cobra.Command {
 		jsonFlag(e, &cobra.Command{
 			Use: "list", Short: "List the accounts", Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				return list(e, cmd, "/users", "NAME\tROLE\tMACHINES\tCREATED", func(u server.UserInfo) []string {
+				return list(e, cmd, "users", "NAME\tROLE\tMACHINES\tCREATED", func(u server.UserInfo) []string {
 					return []string{u.Login, u.Role, strconv.Itoa(u.Machines), show(u.Created)}
 				})
 			},
@@ -69,7 +72,7 @@ func keyCommand(e *env) *cobra.Command {
 		jsonFlag(e, &cobra.Command{
 			Use: "list", Short: "List the keys", Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				return list(e, cmd, "/keys", "ID\tFOR\tREUSABLE\tEPHEMERAL\tSTATE\tUSES\tEXPIRES", func(k server.KeyInfo) []string {
+				return list(e, cmd, "keys", "ID\tFOR\tREUSABLE\tEPHEMERAL\tSTATE\tUSES\tEXPIRES", func(k server.KeyInfo) []string {
 					return []string{
 						strconv.FormatInt(k.ID, 10), owner(k.User, k.Tags), strconv.FormatBool(k.Reusable),
 						strconv.FormatBool(k.Ephemeral), k.State,
@@ -93,12 +96,13 @@ func owner(user string, tags []string) string {
 }
 
 func keyCreateCommand(e *env) *cobra.Command {
-	var o server.KeyOptions
+	var q server.KeyRequest
+	var life time.Duration
 	var out string
 	cmd := &cobra.Command{
 		Use: "create", Short: "Make a key and print it, once", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if o.Expires <= 0 {
+			if life < time.Second {
 				return errors.New(textNoLife)
 			}
 			var file *os.File
@@ -108,8 +112,9 @@ func keyCreateCommand(e *env) *cobra.Command {
 				}
 				defer func() { err = errors.Join(err, file.Close()) }()
 			}
+			q.ExpirySeconds = int64(life / time.Second)
 			var k server.NewKey
-			if err := e.ask(cmd.Context(), http.MethodPost, "/keys", o, &k); err != nil {
+			if err := e.ask(cmd.Context(), http.MethodPost, "/keys", q, &k); err != nil {
 				if file != nil {
 					_ = os.Remove(out)
 				}
@@ -130,12 +135,12 @@ func keyCreateCommand(e *env) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.User, "user", "", textFlagUser)
-	f.BoolVar(&o.Reusable, "reusable", false, textFlagReusable)
-	f.BoolVar(&o.Ephemeral, "ephemeral", false, textFlagEphemeral)
-	f.BoolVar(&o.Approval, "needs-approval", false, textFlagApproval)
-	f.DurationVar(&o.Expires, "expires", time.Hour, textFlagExpires)
-	f.StringSliceVar(&o.Tags, "tag", nil, textFlagTags)
+	f.StringVar(&q.User, "user", "", textFlagUser)
+	f.BoolVar(&q.Reusable, "reusable", false, textFlagReusable)
+	f.BoolVar(&q.Ephemeral, "ephemeral", false, textFlagEphemeral)
+	f.BoolVar(&q.Approval, "needs-approval", false, textFlagApproval)
+	f.DurationVar(&life, "expires", time.Hour, textFlagExpires)
+	f.StringSliceVar(&q.Tags, "tag", nil, textFlagTags)
 	f.StringVar(&out, "out", "", textFlagOut)
 	return jsonFlag(e, cmd)
 }
@@ -153,7 +158,7 @@ func machineCommand(e *env) *cobra.Command {
 					return errors.New(textNoName)
 				}
 				q := server.RenameRequest{Name: args[1]}
-				return e.ask(cmd.Context(), http.MethodPost, "/machines/"+url.PathEscape(args[0])+"/rename", q, nil)
+				return e.ask(cmd.Context(), http.MethodPost, "/machines/"+url.PathEscape(args[0])+"/name", q, nil)
 			},
 		},
 		on("approve NAME", "Let a machine in that waits for approval (by name or number)", func(cmd *cobra.Command, name string) error {
@@ -166,10 +171,19 @@ func machineCommand(e *env) *cobra.Command {
 		on("expire NAME", "Make a machine's key expire: its person has to log in again", func(cmd *cobra.Command, name string) error {
 			return e.ask(cmd.Context(), http.MethodPost, "/machines/"+url.PathEscape(name)+"/expire", nil, nil)
 		}),
+		&cobra.Command{
+			Use: "tag NAME [TAG]...", Short: "Replace a machine's tags; with some it belongs to nobody, and its key does not expire", Args: cobra.MinimumNArgs(1),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				if args[0] == "" {
+					return errors.New(textNoName)
+				}
+				return e.ask(cmd.Context(), http.MethodPost, "/machines/"+url.PathEscape(args[0])+"/tags", server.TagsRequest{Tags: args[1:]}, nil)
+			},
+		},
 		jsonFlag(e, &cobra.Command{
 			Use: "list", Short: "List the machines", Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				return list(e, cmd, "/machines", "ID\tNAME\tADDRESSES\tOWNER\tSTATE\tLAST SEEN\tEXPIRES", machineRow)
+				return list(e, cmd, "machines", "ID\tNAME\tADDRESSES\tOWNER\tSTATE\tLAST SEEN\tEXPIRES", machineRow)
 			},
 		}),
 	)
@@ -206,51 +220,6 @@ func addrs(all []netip.Addr) string {
 	return strings.Join(text, " ")
 }
 
-func relayCommand(e *env) *cobra.Command {
-	cmd := &cobra.Command{Use: "relay", Short: "Relays of the network"}
-	cmd.AddCommand(
-		relayAddCommand(e),
-		on("remove NAME", "Take a relay out of the network", func(cmd *cobra.Command, name string) error {
-			return e.ask(cmd.Context(), http.MethodDelete, "/relays/"+url.PathEscape(name), nil, nil)
-		}),
-		jsonFlag(e, &cobra.Command{
-			Use: "list", Short: "List the relays", Args: cobra.NoArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error {
-				return list(e, cmd, "/relays", "ID\tNAME\tUDP\tURL\tKEY", func(l coord.Relay) []string {
-					return []string{strconv.Itoa(int(l.ID)), l.Name, l.UDP, l.URL, l.Key.String()}
-				})
-			},
-		}),
-	)
-	return cmd
-}
-
-func relayAddCommand(e *env) *cobra.Command {
-	var l coord.Relay
-	var relayKey, cert string
-	cmd := &cobra.Command{
-		Use: "add", Short: "Add a relay, or change the one of that name", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if l.Key, err = key.ParseRelayPublic(relayKey); err != nil {
-				return fmt.Errorf("--key: %w", err)
-			}
-			if l.Cert, err = hex.DecodeString(strings.ReplaceAll(cert, ":", "")); err != nil {
-				return errors.New("--cert is no hexadecimal SHA-256")
-			}
-			return e.ask(cmd.Context(), http.MethodPost, "/relays", l, nil)
-		},
-	}
-	f := cmd.Flags()
-	f.StringVar(&l.Name, "name", "", "name of the relay")
-	f.StringVar(&l.UDP, "udp", "", "host:port of relaying and STUN over UDP")
-	f.StringVar(&l.URL, "url", "", "https://host:port/relay of relaying over WebSocket")
-	f.StringVar(&relayKey, "key", "", "the relay's public key, as it prints it")
-	f.StringVar(&cert, "cert", "", "SHA-256 of its TLS certificate, where no public authority vouches for it")
-	_ = cmd.MarkFlagRequired("name")
-	_ = cmd.MarkFlagRequired("key")
-	return cmd
-}
-
 func inviteCommand(e *env) *cobra.Command {
 	return &cobra.Command{
 		Use: "invite", Short: "Print the link that machines join with", Args: cobra.NoArgs,
@@ -270,7 +239,7 @@ func setupCommand(e *env) *cobra.Command {
 		Use: "setup", Short: "Print the link to the page that makes the first owner; earlier ones are void", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var l server.NewSetup
-			if err := e.ask(cmd.Context(), http.MethodPost, "/setup", nil, &l); err != nil {
+			if err := e.ask(cmd.Context(), http.MethodPost, "/setup-link", nil, &l); err != nil {
 				return err
 			}
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), l.Link)

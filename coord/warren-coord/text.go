@@ -104,7 +104,26 @@ Machines pin the server's identity and not its certificate, so it can be changed
 
 Start it with 'warren-coord serve'. Machines join with 'warren up' and the invite link.
 `
-	textNoLife    = "--expires must be more than nothing: give how long the key can be used, such as 1h or 720h"
+	textNoLife          = "--expires must be more than nothing: give how long the key can be used, such as 1h or 720h"
+	textFlagBy          = "account that answers for the invitation: it is worth what that account may do"
+	textFlagDays        = "how many days the link works"
+	textFlagTokenUser   = "account that the token speaks for, and never more than it may do"
+	textFlagScopes      = "what the token may be used for: read, machines, users, keys, settings, account"
+	textFlagTokenDays   = "how many days the token can be used, 365 at the most"
+	textFlagWho         = "only what the account of this login did"
+	textFlagWhat        = "only this action, with those below it: machine, or machine.rename"
+	textFlagSubject     = "only what was done to what has this in its name"
+	textFlagSince       = "from that day on (2026-01-31), or that time (RFC 3339)"
+	textFlagUntil       = "until that day is over, or before that time"
+	textFlagExport      = "print all of it, as csv or jsonl"
+	textFlagLimit       = "how many lines at the most; 0: all"
+	textFlagSignUp      = "who may make an account without an invitation: invitation (nobody), open (everybody), domains"
+	textFlagDomains     = "domains of verified e-mail addresses, for --sign-up domains"
+	textFlagSetApproval = "new machines of people wait until an admin lets them in"
+	textFlagKeyDays     = "days that a person's machine is good without another login; 0: without end"
+	textFlagSecond      = "owners and admins must take a second step when they sign in"
+	textNoSetting       = "nothing was named: 'warren-coord settings set --help' lists what can be changed"
+
 	textNoName    = "the name is empty: give one"
 	textNoCommand = "there is no command %q: '%s --help' lists those that there are"
 	textKeyOnce   = "This key is shown only now:"
