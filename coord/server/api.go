@@ -29,12 +29,6 @@ import (
 // PathAPI is where the operations are.
 const PathAPI = "/api/v1"
 
-// Bounds of the API.
-const (
-	pageDefault = 100 // things of a list
-	pageMost    = 1000
-)
-
 // operation is one thing that can be done. Its fields up to the limits are as those of a route.
 type operation struct {
 	id           string // its name in OpenAPI, and in the console's routes

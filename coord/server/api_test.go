@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/chromedp"
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/internal/account"
 )
@@ -409,3 +410,45 @@ type stepClock struct{ at atomic.Int64 }
 
 func (c *stepClock) now() time.Time  { return time.Unix(0, c.at.Load()) }
 func (c *stepClock) set(t time.Time) { c.at.Store(t.UnixNano()) }
+
+func TestTokensInTheConsole(t *testing.T) {
+	r := serve(t)
+	r.user("anna", "correct horse")
+	r.userAs("mia", "correct horse", account.Member)
+	r.device().join("nas", r.authKey(KeyOptions{User: "mia"}))
+	_ = r.program("mia", account.ScopeRead)
+	b := newBrowser(t)
+	b.do("front page", chromedp.Navigate(r.URL()+"/"))
+	b.signInAs("anna")
+	b.do("tokens", chromedp.Navigate(r.URL()+"/profile"), chromedp.Click(`a[href="/tokens"]`))
+	b.sees("Make a token")
+	b.do("fill in", chromedp.SendKeys("#name", "nightly backup"), chromedp.Click(`input[value=machines]`))
+	b.picture("tokens")
+	b.do("make", chromedp.Click(".fields button"))
+	b.sees("Your token is ready")
+	token, err := chromedp.Run(b.ctx, chromedp.Text("code.copy"))
+	if err != nil || !strings.HasPrefix(token, tokenPrefix) {
+		t.Fatalf("the token is %q, %v", token, err)
+	}
+	p := &program{w: r.web(), token: token}
+	if status, code := p.call(http.MethodPost, "/machines/nas/name", RenameRequest{Name: "archive"}, nil); status != http.StatusNoContent {
+		t.Errorf("it renames: %d %s", status, code)
+	}
+	if _, code := p.call(http.MethodDelete, "/users/mia", nil, nil); code != errNotAllowed.Code {
+		t.Errorf("it removes an account: %s", code)
+	}
+	b.do("back", chromedp.Click(".button.wide"))
+	b.sees("just now")
+	b.sees("mia")
+	b.do("revoke", chromedp.Click(`form[action="/tokens/2/remove"] button`), chromedp.WaitNotPresent(`form[action="/tokens/2/remove"]`))
+	b.lacks("nightly backup")
+	b.do("API", chromedp.Click(`a[href="/api"]`))
+	b.sees("/api/v1/machines/{id}/tags")
+	b.picture("api")
+	b.do("machine", chromedp.Navigate(r.URL()+"/machines/"+r.machineID("archive")), chromedp.SendKeys("#tags", "storage home"), chromedp.Submit("#tags"))
+	b.sees("home")
+	b.picture("machine-tags")
+	if m, err := r.machineNamed("archive"); err != nil || !slices.Equal(m.Node.Tags, []string{"home", "storage"}) || m.Node.User.ID != 0 {
+		t.Errorf("the machine is %+v, %v", m.Node, err)
+	}
+}

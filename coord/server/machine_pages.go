@@ -43,7 +43,7 @@ type machineDetail struct {
 	Suffix, Joined, Relay, Fingerprint string
 	Endpoints                          []endpointRow
 	Change                             bool // the visitor may change it
-	Decide, Extend                     bool // or let it in, or give its key another life
+	Decide, Extend, Tag                bool // or let it in, or give its key another life, or other tags
 }
 
 type endpointRow struct{ Addr, Kind string }
@@ -163,6 +163,7 @@ func (s *Server) showMachine(w http.ResponseWriter, status int, v *visit, m stat
 		Fingerprint: shortKey(m.Machine),
 		Change:      authorize(v.caller(), account.Change, m.Node.User.ID == v.user.ID) == nil,
 		Decide:      mayDecide(v) && m.Pending,
+		Tag:         mayDecide(v) && !m.Pending,
 		Extend:      mayDecide(v) && !m.Pending && m.Node.User.ID != 0 && len(m.Node.Tags) == 0,
 	}
 	for _, l := range s.hub.view().Relays {

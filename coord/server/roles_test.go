@@ -67,6 +67,10 @@ var mayCall = map[string]struct{ own, others string }{
 	"GET /audit":                  {seers, seers},
 	"GET /audit/export":           {seers, seers},
 
+	"GET /tokens":                          {everybody, everybody},
+	"POST /tokens":                         {everybody, everybody},
+	"POST /tokens/{id}/remove":             {everybody, everybody}, // of their own, and as an owner of others
+	"POST /machines/{id}/tags":             {changers, changers},
 	"GET /api":                             {everybody, everybody},
 	"GET /profile":                         {everybody, everybody},
 	"POST /profile/password":               {everybody, everybody},

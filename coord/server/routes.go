@@ -104,6 +104,7 @@ func (s *Server) routes() []route {
 		{method: post, path: "/machines/{id}/approve", access: signedIn, right: account.Change, does: does("approveMachine"), page: s.approvePage},
 		{method: get, path: "/machines/{id}/deny", access: signedIn, right: account.Change, page: s.askDeny},
 		{method: post, path: "/machines/{id}/deny", access: signedIn, right: account.Change, does: does("denyMachine"), page: s.denyPage},
+		{method: post, path: "/machines/{id}/tags", access: signedIn, right: account.Change, does: does("tagMachine"), page: s.tagMachinePage},
 		{method: post, path: "/machines/{id}/extend", access: signedIn, right: account.Change, does: does("extendMachine"), page: s.extendPage},
 
 		{method: get, path: "/users", access: signedIn, right: account.See, page: s.usersPage},
@@ -129,6 +130,9 @@ func (s *Server) routes() []route {
 		{method: get, path: "/audit/export", access: signedIn, right: account.See, page: s.auditExport},
 
 		{method: get, path: "/api", access: signedIn, right: account.Self, own: true, page: s.apiPage},
+		{method: get, path: "/tokens", access: signedIn, right: account.Self, own: true, page: s.tokensPage},
+		{method: post, path: "/tokens", access: signedIn, right: account.Self, own: true, does: does("addToken"), page: s.addTokenPage},
+		{method: post, path: "/tokens/{id}/remove", access: signedIn, right: account.Self, own: true, does: does("removeToken"), page: s.removeTokenPage},
 		{method: get, path: "/profile", access: signedIn, right: account.Self, own: true, page: s.profilePage},
 		{method: post, path: "/profile/password", access: signedIn, limited: true, right: account.Self, own: true, does: does("setOwnPassword"), page: s.passwordPage},
 		{method: get, path: pathPasskeys, access: signedIn, right: account.Self, own: true, page: s.newPasskeyPage},

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/internal/account"
 	"github.com/warren-mesh/warren/coord/internal/store"
 )
 
@@ -135,6 +136,10 @@ const (
 	textAPI             = "Warren admin API"
 	textAPIWhat         = "All that the console and warren-coord do. Errors are {\"error\": {\"code\", \"message\"}}. Lists come in pages: give next as cursor."
 	textAPIToken        = "A token from the page of your account. It does what its scopes say, of what the role of its account allows."
+	textTokens          = "API tokens"
+	textTokenReady      = "Your token is ready"
+	textTokenReadyWhat  = "Give it to the program in a file or a secret that only the program can read. It is sent as: Authorization: Bearer TOKEN"
+	textSignInAgain     = "A token outlives this sign-in: sign in again first."
 	textNoScope         = "The token lacks the scope %s: make one that has it"
 	textProfile         = "Your account"
 	textWrongCurrent    = "That is not your password now."
@@ -163,6 +168,13 @@ var auditKinds = map[string]string{
 	"machine": "Machines", "relay": "Relays", "settings": "Settings", "second": "Second steps",
 	"provider": "Sign-in providers", "identity": "Accounts elsewhere", "passkey": "Passkeys",
 	"token": "API tokens", "webhook": "Webhooks",
+}
+
+// textScopes says what the scopes of a token allow.
+var textScopes = map[account.Scope]string{
+	account.ScopeRead: "see all that you see", account.ScopeMachines: "rename, tag, approve, expire and remove machines",
+	account.ScopeUsers: "accounts and invitations", account.ScopeKeys: "pre-auth keys", account.ScopeSettings: "settings, relays and webhooks",
+	account.ScopeAccount: "your own account: password, sign-ins, tokens",
 }
 
 // auditNobody is who did something that no account did.
