@@ -46,7 +46,7 @@ type operation struct {
 // operations are all operations.
 func (s *Server) operations() []operation {
 	return slices.Concat(s.machineOperations(), s.userOperations(), s.keyOperations(), s.networkOperations(), s.providerOperations(), s.accountOperations(),
-		s.auditOperations())
+		s.auditOperations(), s.webhookOperations())
 }
 
 // gives completes an operation that answers with something.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/warren-mesh/warren/coord/internal/account"
@@ -35,97 +36,109 @@ type action string
 
 // The actions. Their names are stable: logs, filters and receivers of events go by them.
 const (
-	actSignIn         action = "signin.ok"
-	actSignInRefused  action = "signin.refused"
-	actSignOut        action = "signin.end"
-	actUserAdd        action = "user.add"
-	actUserRemove     action = "user.remove"
-	actUserRole       action = "user.role"
-	actUserPassword   action = "user.password"
-	actInvite         action = "invitation.add"
-	actInviteUse      action = "invitation.use"
-	actInviteRevoke   action = "invitation.revoke"
-	actSetupLink      action = "setup.link"
-	actSetupUse       action = "setup.use"
-	actKeyAdd         action = "key.add"
-	actKeyUse         action = "key.use"
-	actKeyRevoke      action = "key.revoke"
-	actMachineAdd     action = "machine.add"
-	actMachineWait    action = "machine.wait"
-	actMachineApprove action = "machine.approve"
-	actMachineDeny    action = "machine.deny"
-	actMachineExtend  action = "machine.extend"
-	actMachineLogin   action = "machine.login"
-	actMachineLogout  action = "machine.logout"
-	actMachineRename  action = "machine.rename"
-	actMachineExpire  action = "machine.expire"
-	actMachineRemove  action = "machine.remove"
-	actMachineWireKey action = "machine.key"
-	actRelaySet       action = "relay.set"
-	actRelayRemove    action = "relay.remove"
-	actSecondSet      action = "second.set"
-	actSecondRemove   action = "second.remove"
-	actSecondReset    action = "second.reset"
-	actSecondCodes    action = "second.codes"
-	actProviderAdd    action = "provider.add"
-	actProviderRemove action = "provider.remove"
-	actIdentityAdd    action = "identity.add"
-	actIdentityRemove action = "identity.remove"
-	actPasskeyAdd     action = "passkey.add"
-	actPasskeyRemove  action = "passkey.remove"
-	actPasskeyCopied  action = "passkey.copied"
-	actMachineTag     action = "machine.tag"
-	actTokenAdd       action = "token.add"
-	actTokenRemove    action = "token.remove"
-	actSettings       action = "settings.change"
+	actSignIn          action = "signin.ok"
+	actSignInRefused   action = "signin.refused"
+	actSignOut         action = "signin.end"
+	actUserAdd         action = "user.add"
+	actUserRemove      action = "user.remove"
+	actUserRole        action = "user.role"
+	actUserPassword    action = "user.password"
+	actInvite          action = "invitation.add"
+	actInviteUse       action = "invitation.use"
+	actInviteRevoke    action = "invitation.revoke"
+	actSetupLink       action = "setup.link"
+	actSetupUse        action = "setup.use"
+	actKeyAdd          action = "key.add"
+	actKeyUse          action = "key.use"
+	actKeyRevoke       action = "key.revoke"
+	actMachineAdd      action = "machine.add"
+	actMachineWait     action = "machine.wait"
+	actMachineApprove  action = "machine.approve"
+	actMachineDeny     action = "machine.deny"
+	actMachineExtend   action = "machine.extend"
+	actMachineLogin    action = "machine.login"
+	actMachineLogout   action = "machine.logout"
+	actMachineRename   action = "machine.rename"
+	actMachineExpire   action = "machine.expire"
+	actMachineRemove   action = "machine.remove"
+	actMachineWireKey  action = "machine.key"
+	actRelaySet        action = "relay.set"
+	actRelayRemove     action = "relay.remove"
+	actSecondSet       action = "second.set"
+	actSecondRemove    action = "second.remove"
+	actSecondReset     action = "second.reset"
+	actSecondCodes     action = "second.codes"
+	actProviderAdd     action = "provider.add"
+	actProviderRemove  action = "provider.remove"
+	actIdentityAdd     action = "identity.add"
+	actIdentityRemove  action = "identity.remove"
+	actPasskeyAdd      action = "passkey.add"
+	actPasskeyRemove   action = "passkey.remove"
+	actPasskeyCopied   action = "passkey.copied"
+	actMachineTag      action = "machine.tag"
+	actTokenAdd        action = "token.add"
+	actTokenRemove     action = "token.remove"
+	actSettings        action = "settings.change"
+	actMachineExpiring action = "machine.expiring"
+	actMachineExpired  action = "machine.expired"
+	actHookAdd         action = "webhook.add"
+	actHookSet         action = "webhook.set"
+	actHookRemove      action = "webhook.remove"
+	actHookDrop        action = "webhook.drop"
 )
 
 // actionTexts says in words what was done, with the name of what it was done to before it or after it. An action that
 // does not stand here cannot be recorded.
 var actionTexts = map[action]string{
-	actSignIn:         "signed in",
-	actSignInRefused:  "sign-in refused",
-	actSignOut:        "signed a browser out",
-	actUserAdd:        "account made",
-	actUserRemove:     "account removed",
-	actUserRole:       "role changed",
-	actUserPassword:   "password replaced",
-	actInvite:         "invitation made",
-	actInviteUse:      "invitation used",
-	actInviteRevoke:   "invitation revoked",
-	actSetupLink:      "set-up link made",
-	actSetupUse:       "set-up link used",
-	actKeyAdd:         "pre-auth key made",
-	actKeyUse:         "pre-auth key used",
-	actKeyRevoke:      "pre-auth key revoked",
-	actMachineAdd:     "machine joined",
-	actMachineWait:    "machine waits for approval",
-	actMachineApprove: "machine approved",
-	actMachineDeny:    "machine refused",
-	actMachineExtend:  "machine's key extended",
-	actMachineLogin:   "machine logged in again",
-	actMachineLogout:  "machine logged out",
-	actMachineRename:  "machine renamed",
-	actMachineExpire:  "machine's key expired",
-	actMachineRemove:  "machine removed",
-	actMachineWireKey: "machine changed its key",
-	actRelaySet:       "relay set",
-	actRelayRemove:    "relay removed",
-	actSecondSet:      "second step set up",
-	actSecondRemove:   "second step turned off",
-	actSecondReset:    "second step reset",
-	actSecondCodes:    "recovery codes made",
-	actProviderAdd:    "sign-in provider added",
-	actProviderRemove: "sign-in provider removed",
-	actIdentityAdd:    "account elsewhere added",
-	actIdentityRemove: "account elsewhere removed",
-	actPasskeyAdd:     "passkey added",
-	actPasskeyRemove:  "passkey removed",
-	actPasskeyCopied:  "passkey used by two devices, it seems",
-	actMachineTag:     "machine's tags changed",
-	actTokenAdd:       "API token made",
-	actTokenRemove:    "API token removed",
-	actSettings:       "settings changed",
+	actSignIn:          "signed in",
+	actSignInRefused:   "sign-in refused",
+	actSignOut:         "signed a browser out",
+	actUserAdd:         "account made",
+	actUserRemove:      "account removed",
+	actUserRole:        "role changed",
+	actUserPassword:    "password replaced",
+	actInvite:          "invitation made",
+	actInviteUse:       "invitation used",
+	actInviteRevoke:    "invitation revoked",
+	actSetupLink:       "set-up link made",
+	actSetupUse:        "set-up link used",
+	actKeyAdd:          "pre-auth key made",
+	actKeyUse:          "pre-auth key used",
+	actKeyRevoke:       "pre-auth key revoked",
+	actMachineAdd:      "machine joined",
+	actMachineWait:     "machine waits for approval",
+	actMachineApprove:  "machine approved",
+	actMachineDeny:     "machine refused",
+	actMachineExtend:   "machine's key extended",
+	actMachineLogin:    "machine logged in again",
+	actMachineLogout:   "machine logged out",
+	actMachineRename:   "machine renamed",
+	actMachineExpire:   "machine's key expired",
+	actMachineRemove:   "machine removed",
+	actMachineWireKey:  "machine changed its key",
+	actRelaySet:        "relay set",
+	actRelayRemove:     "relay removed",
+	actSecondSet:       "second step set up",
+	actSecondRemove:    "second step turned off",
+	actSecondReset:     "second step reset",
+	actSecondCodes:     "recovery codes made",
+	actProviderAdd:     "sign-in provider added",
+	actProviderRemove:  "sign-in provider removed",
+	actIdentityAdd:     "account elsewhere added",
+	actIdentityRemove:  "account elsewhere removed",
+	actPasskeyAdd:      "passkey added",
+	actPasskeyRemove:   "passkey removed",
+	actPasskeyCopied:   "passkey used by two devices, it seems",
+	actMachineTag:      "machine's tags changed",
+	actTokenAdd:        "API token made",
+	actTokenRemove:     "API token removed",
+	actSettings:        "settings changed",
+	actMachineExpiring: "machine's key ends soon",
+	actMachineExpired:  "machine's key ended",
+	actHookAdd:         "webhook made",
+	actHookSet:         "webhook changed",
+	actHookRemove:      "webhook removed",
+	actHookDrop:        "events given up",
 }
 
 // via says by which way something was asked for.
@@ -196,6 +209,7 @@ func encodeFacts(details facts) (string, error) {
 
 // trail is what the server remembers of its log.
 type trail struct {
+	news  atomic.Bool   // lines were written that the courier has not heard of
 	prune chan struct{} // the log has grown much
 
 	mu      sync.Mutex
@@ -211,6 +225,7 @@ func newTrail() *trail { return &trail{prune: make(chan struct{}, 1), tokens: re
 
 // wrote counts a line, and hurries the pruning when there were many.
 func (t *trail) wrote() {
+	t.news.Store(true)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.written++; t.written < auditHurry {

@@ -27,17 +27,19 @@ type confirmation struct {
 func (s *Server) showConsole(w http.ResponseWriter, status int, name, part string, v *visit, p page) error {
 	for _, it := range []struct {
 		name, path string
+		right      account.Right
 		own        bool // everybody has some
 	}{
-		{textMachines, "/", true},
-		{textNetwork, "/network", true},
-		{textPeople, "/users", false},
-		{textKeys, "/keys", true},
-		{textRelays, "/relays", false},
-		{textSettings, "/settings", false},
-		{textAudit, "/audit", false},
+		{textMachines, "/", account.See, true},
+		{textNetwork, "/network", account.See, true},
+		{textPeople, "/users", account.See, false},
+		{textKeys, "/keys", account.See, true},
+		{textRelays, "/relays", account.See, false},
+		{textSettings, "/settings", account.See, false},
+		{textAudit, "/audit", account.See, false},
+		{textWebhooks, "/webhooks", account.Govern, false},
 	} {
-		if authorize(v.caller(), account.See, it.own) == nil {
+		if authorize(v.caller(), it.right, it.own) == nil {
 			p.Nav = append(p.Nav, navItem{Name: it.name, Path: it.path, Here: it.path == part})
 		}
 	}

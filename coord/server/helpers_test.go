@@ -39,7 +39,7 @@ func serve(t testing.TB) *running {
 	return serveDir(t, dir, "127.0.0.1:0", Options{})
 }
 
-func serveDir(t testing.TB, dir, addr string, o Options) *running {
+func serveDir(t testing.TB, dir, addr string, o Options, prepare ...func(*Server)) *running {
 	t.Helper()
 	if o.Log == nil {
 		o.Log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
@@ -55,6 +55,9 @@ func serveDir(t testing.TB, dir, addr string, o Options) *running {
 	if err != nil {
 		_ = ln.Close()
 		t.Fatal(err)
+	}
+	for _, p := range prepare {
+		p(s)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -94,6 +94,9 @@ func (s *Server) expireMachine(ctx context.Context, by caller, m state.Member) e
 	now := s.now()
 	return s.changeMachine(ctx, m, func(tx store.Tx, n *store.Node) error {
 		n.Expires = now
+		if err := tx.SetExpiryNotice(store.ExpiryNotice{ID: n.ID, Expires: now, Said: string(actMachineExpired)}); err != nil {
+			return err
+		}
 		return s.record(tx, by, actMachineExpire, n.Name, facts{"id": n.ID, "owner": m.Node.User.Login})
 	})
 }

@@ -93,7 +93,7 @@ func (s *Server) extendMachine(ctx context.Context, by caller, m state.Member, f
 	})
 }
 
-// sweep removes ephemeral machines that have been offline for long enough, until ctx ends.
+// sweep removes ephemeral machines that have been offline for long enough, and tells of keys that end, until ctx ends.
 func (s *Server) sweep(ctx context.Context) {
 	every := time.NewTicker(sweepInterval)
 	defer every.Stop()
@@ -103,6 +103,9 @@ func (s *Server) sweep(ctx context.Context) {
 			return
 		case <-every.C:
 			s.removeStale(ctx)
+			if err := s.tellExpiries(ctx); err != nil && ctx.Err() == nil {
+				s.log.Warn("cannot tell of keys that end", "err", err)
+			}
 		}
 	}
 }

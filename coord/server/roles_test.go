@@ -67,6 +67,10 @@ var mayCall = map[string]struct{ own, others string }{
 	"GET /audit":                  {seers, seers},
 	"GET /audit/export":           {seers, seers},
 
+	"GET /webhooks":                        {"owner", "owner"},
+	"POST /webhooks":                       {"owner", "owner"},
+	"POST /webhooks/{id}/remove":           {"owner", "owner"},
+	"POST /webhooks/{id}/test":             {"owner", "owner"},
 	"GET /tokens":                          {everybody, everybody},
 	"POST /tokens":                         {everybody, everybody},
 	"POST /tokens/{id}/remove":             {everybody, everybody}, // of their own, and as an owner of others
@@ -112,6 +116,9 @@ var mayOperate = map[string]struct{ own, others, scopes string }{
 	"setRelay": {changers, changers, "settings"}, "removeRelay": {changers, changers, "settings"}, "setSettings": {"owner", "owner", "settings"},
 	"listProviders": {seers, seers, "read settings"}, "addProvider": {"owner", "owner", "settings"}, "removeProvider": {"owner", "owner", "settings"},
 	"listAudit": {seers, seers, "read"}, "exportAudit": {seers, seers, "read"},
+
+	"listWebhooks": {"owner", "owner", "read settings"}, "addWebhook": {"owner", "owner", "settings"}, "setWebhook": {"owner", "owner", "settings"},
+	"removeWebhook": {"owner", "owner", "settings"}, "testWebhook": {"owner", "owner", "settings"},
 
 	"getAccount": {everybody, everybody, "read"}, "setOwnPassword": {everybody, everybody, "account"},
 	"listSignIns": {everybody, everybody, "read account"}, "removeSignIn": {everybody, everybody, "account"}, "removeSignIns": {everybody, everybody, "account"},

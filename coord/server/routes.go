@@ -130,6 +130,10 @@ func (s *Server) routes() []route {
 		{method: get, path: "/audit/export", access: signedIn, right: account.See, page: s.auditExport},
 
 		{method: get, path: "/api", access: signedIn, right: account.Self, own: true, page: s.apiPage},
+		{method: get, path: "/webhooks", access: signedIn, right: account.Govern, page: s.webhooksPage},
+		{method: post, path: "/webhooks", access: signedIn, right: account.Govern, does: does("addWebhook"), page: s.addWebhookPage},
+		{method: post, path: "/webhooks/{id}/remove", access: signedIn, right: account.Govern, does: does("removeWebhook"), page: s.removeWebhookPage},
+		{method: post, path: "/webhooks/{id}/test", access: signedIn, limited: true, right: account.Govern, does: does("testWebhook"), page: s.testWebhookPage},
 		{method: get, path: "/tokens", access: signedIn, right: account.Self, own: true, page: s.tokensPage},
 		{method: post, path: "/tokens", access: signedIn, right: account.Self, own: true, does: does("addToken"), page: s.addTokenPage},
 		{method: post, path: "/tokens/{id}/remove", access: signedIn, right: account.Self, own: true, does: does("removeToken"), page: s.removeTokenPage},

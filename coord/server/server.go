@@ -95,6 +95,7 @@ type Server struct {
 	apiSlots  chan struct{} // of programs'
 	api       *api
 	meter     *meter
+	courier   *courier
 	trail     *trail
 
 	serving  chan struct{} // closed when it can be called
@@ -139,7 +140,8 @@ func Open(ctx context.Context, dir string, o Options) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.store = measured{db, s.count}
+	s.courier = newCourier(s)
+	s.store = watched{measured{db, s.count}, s}
 	if err := errors.Join(s.load(ctx), s.moved(ctx)); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -341,6 +343,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	work.Go(func() { hubErr <- s.hub.run(inner) })
 	work.Go(func() { s.tidy(inner) })
 	work.Go(func() { s.sweep(inner) })
+	work.Go(func() { s.courier.run(inner) })
 	if s.certs != nil {
 		work.Go(func() { s.certs.run(inner) })
 	}

@@ -68,6 +68,8 @@ var (
 	errNoSignIn      = refuse(http.StatusNotFound, "not-found", "There is no such sign-in (any more)")
 	errNoInvitation  = refuse(http.StatusNotFound, "not-found", "There is no such invitation (any more)")
 	errWrongCurrent  = refuse(http.StatusForbidden, "wrong-password", "That is not your password now")
+	errManyWebhooks  = refuse(http.StatusConflict, "too-many", "There are as many webhooks as there may be: remove one first")
+	errNoWebhook     = refuse(http.StatusNotFound, "not-found", "There is no such webhook (any more)")
 	errCrossOrigin   = refuse(http.StatusForbidden, coord.CodeBadRequest, "The request comes from another site")
 )
 
@@ -140,6 +142,16 @@ const (
 	textTokenReady      = "Your token is ready"
 	textTokenReadyWhat  = "Give it to the program in a file or a secret that only the program can read. It is sent as: Authorization: Bearer TOKEN"
 	textSignInAgain     = "A token outlives this sign-in: sign in again first."
+	textWebhooks        = "Webhooks"
+	textHookReady       = "Your webhook is ready"
+	textHookReadyWhat   = "The receiver checks with this secret that an event comes from here."
+	textHookTested      = "The receiver took the test (HTTP %d)."
+	textHookFailed      = "The test did not arrive: %s."
+	textHookTimeout     = "no answer within %v"
+	textHookName        = "the name of the host cannot be resolved"
+	textHookRedirect    = "it answers %d, a redirect, which is not followed: give the address that it leads to"
+	textHookAnswer      = "it answers %d"
+	textHookInternal    = "the webhook cannot be read: remove it, and make it again"
 	textNoScope         = "The token lacks the scope %s: make one that has it"
 	textProfile         = "Your account"
 	textWrongCurrent    = "That is not your password now."

@@ -136,3 +136,67 @@ func auditCommand(e *env) *cobra.Command {
 	f.IntVar(&most, "limit", 100, textFlagLimit)
 	return cmd
 }
+
+func webhookCommand(e *env) *cobra.Command {
+	cmd := &cobra.Command{Use: "webhook", Short: "Addresses that what happens is posted to"}
+	var q server.WebhookRequest
+	add := jsonFlag(e, on("add URL", "Add a webhook and print its secret, once", func(cmd *cobra.Command, address string) error {
+		q.URL = address
+		var n server.NewWebhook
+		if err := e.ask(cmd.Context(), http.MethodPost, "/webhooks", q, &n); err != nil {
+			return err
+		}
+		return e.once(cmd, n, n.Secret)
+	}))
+	add.Flags().StringSliceVar(&q.Events, "event", nil, textFlagEvents)
+	cmd.AddCommand(
+		add,
+		webhookSetCommand(e),
+		on("remove ID", "Remove a webhook", func(cmd *cobra.Command, id string) error {
+			return e.ask(cmd.Context(), http.MethodDelete, "/webhooks/"+url.PathEscape(id), nil, nil)
+		}),
+		on("test ID", "Send a test event now", func(cmd *cobra.Command, id string) error {
+			var t server.WebhookTest
+			if err := e.ask(cmd.Context(), http.MethodPost, "/webhooks/"+url.PathEscape(id)+"/test", nil, &t); err != nil {
+				return err
+			}
+			if !t.OK {
+				return fmt.Errorf(textTestFailed, t.Problem)
+			}
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), textTestTaken, t.Status)
+			return err
+		}),
+		jsonFlag(e, &cobra.Command{
+			Use: "list", Short: "List the webhooks, and how sending to them goes", Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				return list(e, cmd, "webhooks", "ID\tURL\tEVENTS\tSTATE\tLAST SENT\tDROPPED\tPROBLEM", func(w server.WebhookInfo) []string {
+					events := strings.Join(w.Events, ",")
+					if events == "" {
+						events = "all"
+					}
+					return []string{strconv.FormatInt(w.ID, 10), w.URL, events, w.State, show(w.Sent), strconv.FormatInt(w.Dropped, 10), w.Problem}
+				})
+			},
+		}),
+	)
+	return cmd
+}
+
+func webhookSetCommand(e *env) *cobra.Command {
+	var address string
+	var events []string
+	cmd := on("set ID", "Change the address or the events of a webhook; its secret stays", func(cmd *cobra.Command, id string) error {
+		var q server.WebhookChange
+		if cmd.Flags().Changed("url") {
+			q.URL = &address
+		}
+		if cmd.Flags().Changed("event") {
+			q.Events = &events
+		}
+		return e.ask(cmd.Context(), http.MethodPatch, "/webhooks/"+url.PathEscape(id), q, nil)
+	})
+	cmd.Flags().StringVar(&address, "url", "", textFlagHookURL)
+	cmd.Flags().StringSliceVar(&events, "event", nil, textFlagEvents)
+	cmd.MarkFlagsOneRequired("url", "event")
+	return cmd
+}

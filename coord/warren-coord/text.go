@@ -122,6 +122,10 @@ Start it with 'warren-coord serve'. Machines join with 'warren up' and the invit
 	textFlagSetApproval = "new machines of people wait until an admin lets them in"
 	textFlagKeyDays     = "days that a person's machine is good without another login; 0: without end"
 	textFlagSecond      = "owners and admins must take a second step when they sign in"
+	textFlagEvents      = "only these actions of the audit log, or kinds of them: machine, or machine.add (default: all)"
+	textFlagHookURL     = "https://host/path, or http:// on this host itself"
+	textTestFailed      = "the test did not arrive: %s"
+	textTestTaken       = "The receiver took the test (HTTP %d).\n"
 	textNoSetting       = "nothing was named: 'warren-coord settings set --help' lists what can be changed"
 
 	textNoName    = "the name is empty: give one"
