@@ -156,4 +156,7 @@ func floodWith(t *testing.T, room, flood int, do func(*running, net.Conn)) {
 		t.Fatalf("the newcomer did not get in, with %d connections in: %v", r.gate.len(), err)
 	}
 	until(t, maps, "the newcomer, on a stream that was there before", func(m *coord.Netmap) bool { return peerNamed(m, "newcomer") != nil })
+	cancel()
+	wg.Wait()
+	eventually(t, "no handshake's place is lost", 10*time.Second, func() bool { return len(r.gate.shaking) == 0 })
 }

@@ -2,15 +2,21 @@ package server
 
 import (
 	"container/list"
+	"context"
+	"crypto/tls"
+	"errors"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/warren-mesh/warren/coord/internal/account"
 )
@@ -27,11 +33,16 @@ import (
 //
 // An address (an IPv6 address's /64, which is one customer's) may have a part of the whole: many machines can be
 // behind one NAT. Loopback and reverse proxies have all of it: many clients come through them.
+//
+// And it lets only a few TLS handshakes compute at a time (shake): where a whole network comes back at once, all would
+// otherwise share the processors until each had taken longer than it may, and all that work would be for nothing.
 type gate struct {
 	// fixed
 	most, mostOf int
 	count        *counters
 	proxy        func(netip.Addr) bool
+	shaking      chan struct{} // holds one for each handshake that computes
+	patience     time.Duration // how long one waits for its turn
 
 	mu     sync.Mutex
 	known  map[string]*guest // by both ends
@@ -45,11 +56,12 @@ type crowd struct {
 	quiet *list.List
 }
 
-// guest is one connection; all of it is guarded by gate.mu.
+// guest is one connection; all of it but shakes is guarded by gate.mu.
 type guest struct {
 	net.Conn
 	gate       *gate
-	id, addr   string // addr is empty where there is no bound for it
+	id, addr   string      // addr is empty where there is no bound for it
+	shakes     atomic.Bool // it holds a place in gate.shaking
 	in         bool
 	held       int // why it stays: streams of members, or the relay's
 	all, those *list.Element
@@ -63,6 +75,8 @@ const (
 	fewestConns   = 256
 	mostConns     = 1 << 17
 	addressShare  = 4 // one address may have one part of so many
+
+	handshakeWait = headerTimeout / 2 // the rest is for the machine's own part
 )
 
 // connsOf sizes the bound by the files that may be open and the memory that there is, in bytes; 0: unknown.
@@ -80,6 +94,7 @@ func connsOf(files, memory uint64) int {
 func newGate(most int, count *counters, proxy func(netip.Addr) bool) *gate {
 	return &gate{
 		most: most, mostOf: max(1, most/addressShare), count: count, proxy: proxy,
+		shaking: make(chan struct{}, 2*runtime.GOMAXPROCS(0)), patience: handshakeWait,
 		known: map[string]*guest{}, quiet: list.New(), byAddr: map[string]*crowd{},
 	}
 }
@@ -209,8 +224,53 @@ func (g *gate) leave(v *guest) {
 	}
 }
 
+// shake is tls.Config.GetConfigForClient: the handshake computes when it is its turn, and gives up without having
+// computed where that would be too late. What computing takes is between a client's first message and the server's
+// answer to it, so that nobody who sends slowly holds the place of others.
+func (g *gate) shake(h *tls.ClientHelloInfo) (*tls.Config, error) {
+	return nil, g.turn(h.Context(), h.Conn) // no configuration but the listener's own
+}
+
+// turn waits for a connection's turn to compute.
+func (g *gate) turn(ctx context.Context, c net.Conn) error {
+	g.mu.Lock()
+	v := g.known[idOf(c.RemoteAddr().String(), c.LocalAddr().String())]
+	g.mu.Unlock()
+	if v == nil {
+		return nil
+	}
+	wait := time.NewTimer(g.patience)
+	defer wait.Stop()
+	select {
+	case g.shaking <- struct{}{}:
+		v.shakes.Store(true)
+		return nil
+	case <-wait.C:
+		g.count.late.Inc()
+		return errLate
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+var errLate = errors.New("too many TLS handshakes at a time")
+
+// shaken gives the handshake's place to the next.
+func (v *guest) shaken() {
+	if v.shakes.CompareAndSwap(true, false) {
+		<-v.gate.shaking
+	}
+}
+
+// Write implements net.Conn.
+func (v *guest) Write(b []byte) (int, error) {
+	v.shaken()
+	return v.Conn.Write(b)
+}
+
 // Close implements net.Conn.
 func (v *guest) Close() error {
+	v.shaken()
 	v.gate.mu.Lock()
 	v.gate.leave(v)
 	v.gate.mu.Unlock()

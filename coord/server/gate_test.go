@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 )
 
 // far is a connection that only has addresses.
@@ -28,6 +30,8 @@ func call(from string) *far {
 func (c *far) RemoteAddr() net.Addr { return c.from }
 func (c *far) LocalAddr() net.Addr  { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 443} }
 func (c *far) Close() error         { c.closed = true; return nil }
+
+func (c *far) Write(b []byte) (int, error) { return len(b), nil }
 
 // request is as http.Server makes it.
 func (c *far) request() *http.Request {
@@ -114,6 +118,35 @@ func TestAnAddressHasAPartOfTheWhole(t *testing.T) {
 	}
 	if len(g.byAddr) > 2 || g.len() != g.most {
 		t.Errorf("the proxy is bounded: %d addresses, %d in", len(g.byAddr), g.len())
+	}
+}
+
+func TestHandshakesComputeInTurn(t *testing.T) {
+	g := newGate(4, newCounters(), nobody)
+	g.shaking, g.patience = make(chan struct{}, 1), 10*time.Millisecond
+	first, second := g.enter(call("198.51.100.1")), g.enter(call("198.51.100.2"))
+	if err := g.turn(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.turn(t.Context(), second); !errors.Is(err, errLate) {
+		t.Errorf("one too many: %v", err)
+	}
+	_, _ = second.Write(nil) // it has no place to give away
+	if err := g.turn(t.Context(), second); !errors.Is(err, errLate) {
+		t.Errorf("one too many, again: %v", err)
+	}
+	_, _ = first.Write([]byte("the server's part"))
+	if err := g.turn(t.Context(), second); err != nil {
+		t.Errorf("after the first's part: %v", err)
+	}
+	_ = second.Close() // before it has written anything
+	_ = second.Close()
+	if err := g.turn(t.Context(), first); err != nil {
+		t.Errorf("after the second's end: %v", err)
+	}
+	_ = first.Close()
+	if len(g.shaking) != 0 {
+		t.Errorf("%d places are lost", len(g.shaking))
 	}
 }
 

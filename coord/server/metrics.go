@@ -26,6 +26,7 @@ type counters struct {
 	latency       *prometheus.HistogramVec
 	turnedOut     prometheus.Counter
 	refused       prometheus.Counter
+	late          prometheus.Counter
 	flush         prometheus.Histogram
 	requests      *prometheus.CounterVec
 	logins        *prometheus.CounterVec
@@ -54,6 +55,7 @@ func newCounters() *counters {
 			Buckets: prometheus.ExponentialBuckets(0.001, 4, 8),
 		}, []string{"route"}),
 		turnedOut: counter("connections_turned_out_total", "Connections closed to make room for others."),
+		late:      counter("handshakes_late_total", "TLS handshakes given up before they began, since too many others were under way."),
 		refused:   counter("connections_refused_total", "Connections closed at once, for want of room."),
 		flush: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: "warren_coord", Name: "flush_seconds", Help: "Time to tell all what is new.",
@@ -66,7 +68,7 @@ func newCounters() *counters {
 			Namespace: "warren_coord", Name: "signins_total", Help: "Sign-ins of people by result.",
 		}, []string{"result"}),
 	}
-	c.registry.MustRegister(c.registrations, c.deliveries, c.lines, c.fulls, c.cut, c.storeErrors, c.turnedOut, c.refused, c.transactions, c.latency, c.flush, c.requests, c.logins,
+	c.registry.MustRegister(c.registrations, c.deliveries, c.lines, c.fulls, c.cut, c.storeErrors, c.turnedOut, c.refused, c.late, c.transactions, c.latency, c.flush, c.requests, c.logins,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return c
 }

@@ -322,6 +322,7 @@ func Identity(dir string) (key.ServerPublic, error) {
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	ln = s.gate.listen(ln)
 	if c := s.TLS(); c != nil {
+		c.GetConfigForClient = s.gate.shake
 		ln = tls.NewListener(servedListener{ln}, c)
 	}
 	srv := &http.Server{
