@@ -10,6 +10,7 @@ import (
 	"unicode"
 
 	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/internal/account"
 	"github.com/warren-mesh/warren/coord/key"
 )
 
@@ -87,7 +88,7 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request, sess *session)
 		}
 		return writeJSON(w, &coord.RegisterReply{Registered: true, Pending: s.pending(r.Context(), a.machine)})
 	}
-	l, err := s.logins.start(r.Context(), s.now(), a, req.Challenge, s.clientAddr(r).String())
+	l, err := s.logins.start(r.Context(), s.now(), a, req.Challenge, account.AddressKey(s.clientAddr(r)))
 	if err != nil {
 		return err
 	}

@@ -1,11 +1,16 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
 	"runtime"
 	"strings"
 	"sync"
@@ -159,4 +164,46 @@ func floodWith(t *testing.T, room, flood int, do func(*running, net.Conn)) {
 	cancel()
 	wg.Wait()
 	eventually(t, "no handshake's place is lost", 10*time.Second, func() bool { return len(r.gate.shaking) == 0 })
+}
+
+// TestAFloodOfRegistrationsKeepsNobodyOut asks for more logins than one customer may have open, from as many addresses
+// as a customer has: their own /64 is full then, others are served, and so is who brings a key.
+func TestAFloodOfRegistrationsKeepsNobodyOut(t *testing.T) {
+	dir := t.TempDir()
+	if err := Init(t.Context(), dir, InitOptions{URL: "https://127.0.0.1:1"}); err != nil {
+		t.Fatal(err)
+	}
+	r := serveDir(t, dir, "127.0.0.1:0", Options{Proxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}) // httptest's callers
+	h := r.Handler()
+	register := func(from, authKey string) (int, string) {
+		m, n := key.NewMachine().Public(), randomNonce()
+		token, _ := r.sessions.start(r.now(), m, n)
+		req := coord.RegisterRequest{Hostname: "m", AuthKey: authKey}
+		if err := req.Prove(key.NewNode(), r.sessions.challenge(n).Public(), coord.Stream{Machine: m, Nonce: n[:]}); err != nil {
+			t.Fatal(err)
+		}
+		text, _ := json.Marshal(req)
+		ask := httptest.NewRequest(http.MethodPost, coord.PathRegister, bytes.NewReader(text))
+		ask.Header.Set("Content-Type", "application/json")
+		ask.Header.Set("Authorization", "Bearer "+token)
+		ask.Header.Set("X-Forwarded-For", from)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, ask)
+		return w.Code, w.Body.String()
+	}
+	refused := 0
+	for i := range maxLoginsAddress + 20 {
+		if status, _ := register(fmt.Sprintf("2001:db8:1:2::%x", i+1), ""); status != http.StatusOK {
+			refused++
+		}
+	}
+	if refused != 20 {
+		t.Errorf("%d of %d were refused, not 20", refused, maxLoginsAddress+20)
+	}
+	if status, body := register("2001:db8:1:3::1", ""); status != http.StatusOK {
+		t.Errorf("another customer: %d %s", status, body)
+	}
+	if status, body := register("2001:db8:1:2::1", r.authKey(KeyOptions{})); status != http.StatusOK || !strings.Contains(body, `"registered":true`) {
+		t.Errorf("with a key: %d %s", status, body)
+	}
 }

@@ -324,7 +324,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, path string, err e
 	s.count.requests.WithLabelValues(path, e.Code).Inc()
 	switch {
 	case r.Context().Err() != nil:
-	case e.Status >= http.StatusInternalServerError:
+	case e.Status >= http.StatusInternalServerError && e.Code != coord.CodeBusy: // which strangers can bring about, as often as they like
 		s.log.Error("request failed", "route", path, "err", err)
 	default:
 		s.log.Debug("request refused", "route", path, "code", e.Code)
