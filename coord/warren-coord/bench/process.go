@@ -174,7 +174,7 @@ func (s *server) streams(ctx context.Context) (int, error) {
 type usage struct {
 	cpu, ours      time.Duration // of the server; of this process
 	resident, peak int64         // the server's memory in bytes
-	read           int64         // bytes that this process has read, which is what the server has sent, with TLS
+	read           int64         // bytes that this process and its children that ended have read: what the server sends, with TLS
 }
 
 func (u usage) minus(v usage) usage {

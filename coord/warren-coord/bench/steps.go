@@ -146,12 +146,13 @@ func restart(sig syscall.Signal) func(context.Context, *server, *network, option
 	return func(ctx context.Context, s *server, net *network, _ options) error {
 		ctx, cancel := context.WithTimeout(ctx, restartTimeout)
 		defer cancel()
-		read, start := readBytes(), time.Now()
+		start := time.Now()
 		say("restart after %v", sig)
 		if err := s.end(sig); err != nil {
 			return err
 		}
 		down := time.Since(start)
+		read := readBytes() // after the end: the kernel adds what the server itself has read to what its parent has
 		if err := s.start(ctx); err != nil {
 			return err
 		}
