@@ -74,7 +74,7 @@ func testWebhooks(t *testing.T, s Store) {
 		if err != nil {
 			return err
 		}
-		if n.ID, err = tx.AddNode(someNode(70)); err != nil {
+		if n.ID, err = tx.AddNode(someNode(83)); err != nil {
 			return err
 		}
 		return errors.Join(tx.SetExpiryNotice(n), tx.RemoveWebhook(w.ID))
