@@ -210,3 +210,25 @@ func TestALoginOfAnAccountThatIsGoneIsRefusedInASentence(t *testing.T) {
 		t.Error("it was let in")
 	}
 }
+
+func TestAMachineThatBecomesAnothersGoesOnFromTheNetmapItHas(t *testing.T) {
+	r := serve(t)
+	r.user("anna", "correct horse")
+	r.userAs("mia", "correct horse", account.Member)
+	other, d := r.device(), r.device()
+	other.join("other", r.authKey(KeyOptions{Tags: []string{"a"}}))
+	d.join("laptop", r.authKey(KeyOptions{User: "mia"}))
+	maps, stop := d.follow(nil)
+	have := until(t, maps, "mia's", func(m *coord.Netmap) bool { return m.Self.User.Login == "mia" && len(m.Peers) == 1 })
+	peers, _ := other.follow(nil)
+	r.signedIn("anna").connect(r, d, "laptop", true)
+	_ = stop()
+	maps, _ = d.follow(have)
+	now := until(t, maps, "anna's", func(m *coord.Netmap) bool { return m.Self.User.Login == "anna" && len(m.Peers) == 1 })
+	if now.Self.ID == have.Self.ID || now.Self.Key != have.Self.Key || now.Self.Addrs[0] == have.Self.Addrs[0] {
+		t.Errorf("it was %+v and is %+v", have.Self, now.Self)
+	}
+	until(t, peers, "the other sees one machine of its key", func(m *coord.Netmap) bool {
+		return len(m.Peers) == 1 && m.Peers[0].ID == now.Self.ID
+	})
+}

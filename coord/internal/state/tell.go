@@ -74,15 +74,16 @@ func (s *State) concerns(class policy.Class, id coord.NodeID, was []policy.Facts
 }
 
 // Since gives what machine id, which has the number after, must hear, and the number that it then has. The body is
-// nil where there is nothing. Where the machine needs a whole netmap, base is what many get of it, and comes first; the
-// body then is the rest: who the machine is, and what has changed since the base was made.
+// nil where there is nothing. Where the log lacks the number, or the machine was another node then, it needs
+// a whole netmap: base is what many get of it, and comes first; the body then is the rest: who the machine is, and what has changed since the base was made.
 func (s *State) Since(id coord.NodeID, after uint64) (base *Delivery, body []byte, seq uint64) {
 	e := s.nodes.get(id)
 	if e == nil {
 		return nil, nil, s.seq
 	}
 	missed, known := s.since(after)
-	if !known {
+	// A machine has numbers from before it became this node where it has changed hands: another saw other things.
+	if !known || e.Node.Created.UnixMilli() > int64(after) {
 		base, missed = s.base(e.class)
 		after = base.Seq
 	}
@@ -161,7 +162,11 @@ func (s *State) changes(viewer *entry, ids []coord.NodeID, after uint64) []byte 
 		add("ticket", encode(viewer.ticket))
 	}
 	for _, id := range ids {
-		if e := s.nodes.get(id); s.visible(viewer, e) {
+		switch e := s.nodes.get(id); {
+		case !s.visible(viewer, e):
+		case id == viewer.Node.ID:
+			add("self", e.json)
+		default:
 			add("upsert", e.json)
 		}
 	}

@@ -170,6 +170,9 @@ func (s *Session) once(ctx context.Context) error {
 		if errors.Is(err, coord.ErrGap) && gaps < mostGaps {
 			continue // asks again from what we have
 		}
+		if errors.Is(err, coord.ErrInvalid) || errors.Is(err, coord.ErrForged) {
+			s.have = nil // what came does not go with it: a whole one does
+		}
 		cancel(err)
 		return context.Cause(ctx)
 	}

@@ -197,3 +197,33 @@ func TestAMachineThatWaitsSaysNothingOfItselfUntilItIsLetIn(t *testing.T) {
 		}
 	})
 }
+
+func TestWhatCannotBeAppliedIsAskedForAnew(t *testing.T) {
+	for name, err := range map[string]error{
+		"invalid": fmt.Errorf("%w netmap: two nodes claim one key", coord.ErrInvalid), "forged": coord.ErrForged,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				srv := &server{stream: func(ctx context.Context, n int, got func(*coord.Netmap) error) error {
+					if n == 1 {
+						return err
+					}
+					_ = got(&coord.Netmap{Seq: 9})
+					return hold(ctx)
+				}}
+				changed := 0
+				s := New(srv, &coord.Netmap{Seq: 3}, func(e Event) {
+					if _, ok := e.(Changed); ok {
+						changed++
+					}
+				}, slog.New(slog.DiscardHandler))
+				stop := run(s)
+				time.Sleep(time.Second)
+				stop()
+				if !slices.Equal(srv.from, []uint64{3, 0}) || changed != 1 {
+					t.Errorf("asked from %v, %d netmaps came", srv.from, changed)
+				}
+			})
+		})
+	}
+}
