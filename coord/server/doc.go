@@ -14,6 +14,10 @@
 // A process that begins again therefore goes on where it was: who was online counts as online for replicaSilence, and
 // a machine that comes back gets what it has missed, which is mostly nothing.
 //
+// On PostgreSQL several processes, replicas, serve one network. What a request needs of another process is in the
+// database, or sealed under keys that come from the identity, which all have (vault, sessions). A replica that does not
+// beat for replicaSilence is taken for dead. One that loses the database keeps its streams, and catches up after.
+//
 // Who signs in proves it in one step or two, and has no session before the last (second.go). What a browser carries from
 // one step to the next is a ticket that only this server opens, only from this browser, and that serves once (vault.go):
 // strangers who begin a sign-in leave nothing in memory or on disk. What proves who somebody is stands in packages of its
