@@ -74,8 +74,10 @@ func (w *web) cookie(name string) string {
 }
 
 func TestThePasswordAloneOpensNothingWithASecondStep(t *testing.T) {
-	now := time.Now() // stands still
-	r := serveAt(t, func() time.Time { return now })
+	now := time.Now()
+	var clock stepClock // stands still until set
+	clock.set(now)
+	r := serveAt(t, clock.now)
 	r.user("anna", "correct horse")
 	secret, _ := r.secondFactor("anna")
 	w := r.web()
@@ -116,6 +118,7 @@ func TestThePasswordAloneOpensNothingWithASecondStep(t *testing.T) {
 		t.Errorf("a code twice: %d", status)
 	}
 	now = now.Add(time.Minute)
+	clock.set(now)
 	again.Jar.SetCookies(at, []*http.Cookie{{Name: cookieStep, Value: step, Path: "/", Secure: true}})
 	if status, _, _ := again.post(r, pathSecond, url.Values{"code": {account.TOTPCode(secret, account.TOTPStep(now))}}); status != http.StatusForbidden {
 		t.Errorf("a first step twice: %d", status)
@@ -124,11 +127,14 @@ func TestThePasswordAloneOpensNothingWithASecondStep(t *testing.T) {
 
 func TestASecondStepIsVoidWithTheFirst(t *testing.T) {
 	now := time.Now()
-	r := serveAt(t, func() time.Time { return now })
+	var clock stepClock // stands still until set
+	clock.set(now)
+	r := serveAt(t, clock.now)
 	r.user("anna", "correct horse")
 	secret, _ := r.secondFactor("anna")
 	old := r.halfIn("anna")
 	now = now.Add(stepLife)
+	clock.set(now)
 	code := url.Values{"code": {account.TOTPCode(secret, account.TOTPStep(now))}}
 	if status, page, _ := old.post(r, pathSecond, code); status != http.StatusForbidden || !strings.Contains(page, "took too long") {
 		t.Errorf("at the end of its life: %d", status)
@@ -163,8 +169,10 @@ func TestRecoveryCodesServeOnce(t *testing.T) {
 }
 
 func TestGuessesAtCodesAreThrottledAndRecoveryCodesStillOpen(t *testing.T) {
-	now := time.Now() // stands still
-	r := serveAt(t, func() time.Time { return now })
+	now := time.Now()
+	var clock stepClock // stands still until set
+	clock.set(now)
+	r := serveAt(t, clock.now)
 	r.user("anna", "correct horse")
 	_, recovery := r.secondFactor("anna")
 	id := r.ids()["anna"]
@@ -186,8 +194,10 @@ func TestGuessesAtCodesAreThrottledAndRecoveryCodesStillOpen(t *testing.T) {
 		_ = r.guesses.Try(now, account.Bound{Key: "code " + fmt.Sprint(id), Free: freeCodesAccount})
 	}
 	now = now.Add(time.Minute)
+	clock.set(now)
 	_ = r.guesses.Try(now, account.Bound{Key: "code " + fmt.Sprint(id), Free: freeCodesAccount})
 	now = now.Add(time.Second)
+	clock.set(now)
 	if status, _, _ := r.halfIn("anna").post(r, pathSecond, url.Values{"code": {"000000"}}); status != http.StatusTooManyRequests {
 		t.Errorf("after guesses from many addresses: %d", status)
 	}
@@ -278,7 +288,9 @@ func TestWhoMayResetASecondStep(t *testing.T) {
 
 func TestHowOneSignsInChangesOnlyAfterAFreshSignIn(t *testing.T) {
 	now := time.Now()
-	r := serveAt(t, func() time.Time { return now })
+	var clock stepClock // stands still until set
+	clock.set(now)
+	r := serveAt(t, clock.now)
 	r.user("anna", "correct horse")
 	w := r.web()
 	_, _, _ = w.signIn("anna", "correct horse", nil)
@@ -287,6 +299,7 @@ func TestHowOneSignsInChangesOnlyAfterAFreshSignIn(t *testing.T) {
 		t.Fatalf("no code is shown: %s", page)
 	}
 	now = now.Add(freshFor)
+	clock.set(now)
 	for _, path := range []string{"/profile/second", "/profile/second/codes", "/profile/second/remove"} {
 		if _, _, h := w.post(r, path, nil); h.Get("Location") != "/profile" {
 			t.Errorf("%s later leads to %q", path, h.Get("Location"))

@@ -349,9 +349,9 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		work.Go(func() { s.certs.run(inner) })
 	}
 	served := make(chan error, 1)
+	close(s.serving) // both listeners queue who comes; and whoever was answered, was answered after this
 	work.Go(func() { served <- srv.Serve(ln) })
 	work.Go(func() { _ = adminSrv.Serve(admin) })
-	close(s.serving) // both listeners queue who comes
 	select {
 	case <-ctx.Done():
 		s.stop.Do(func() { close(s.stopping) })

@@ -357,13 +357,21 @@ func TestASmallNetworkFillsUpAndSparesAddresses(t *testing.T) {
 	full := r.device()
 	_, err := full.Register(t.Context(), full.node, coord.RegisterRequest{Hostname: "m", AuthKey: k})
 	wantCode(t, err, coord.CodeFull)
+	for _, name := range []string{"m-3", "m-2"} { // their addresses rest, until nothing else is left: then the one that rested longest comes back
+		if err := r.RemoveMachine(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+		clock.Add(int64(time.Minute))
+	}
+	full.join("m", k)
+	if m, err := r.machineNamed("m-2"); err != nil || m.Node.Addrs[0].String() != "100.100.100.99" {
+		t.Errorf("of two that rest: %+v, %v", m.Node, err)
+	}
 	if err := r.RemoveMachine(t.Context(), "m-2"); err != nil {
 		t.Fatal(err)
 	}
-	_, err = full.Register(t.Context(), full.node, coord.RegisterRequest{Hostname: "m", AuthKey: k})
-	wantCode(t, err, coord.CodeFull)
-	clock.Store(int64(addressQuiet + time.Hour))
-	full.join("m", k)
+	clock.Add(int64(addressQuiet + time.Hour))
+	r.device().join("m", k)
 	if m, err := r.machineNamed("m-2"); err != nil || m.Node.Addrs[0].String() != "100.100.100.98" {
 		t.Errorf("after the quiet time: %+v, %v", m.Node, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -54,8 +55,14 @@ func scripts(t *testing.T, dir string, setup func(*testscript.Env) error) {
 			"ready": func(ts *testscript.TestScript, _ bool, args []string) {
 				dir := ts.MkAbs(args[0])
 				for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
-					if c, err := server.DialAdmin(context.Background(), dir); err == nil {
-						_ = c.Close()
+					c, err := server.DialAdmin(context.Background(), dir)
+					if err != nil {
+						continue
+					}
+					_, err = io.WriteString(c, "GET / HTTP/1.0\r\n\r\n")
+					n, _ := c.Read(make([]byte, 1)) // who is answered, comes after the server has begun to serve
+					_ = c.Close()
+					if err == nil && n == 1 {
 						return
 					}
 				}

@@ -75,7 +75,11 @@ func sayReady(ctx context.Context, w io.Writer, s *server.Server, f *serveFlags)
 	select {
 	case <-s.Serving():
 	case <-ctx.Done():
-		return nil
+		select {
+		case <-s.Serving():
+		default:
+			return nil
+		}
 	}
 	if was := s.MovedFrom(); was != "" {
 		_, _ = fmt.Fprintf(w, textMoved, s.URL(), was)
