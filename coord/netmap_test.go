@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/warren-mesh/warren/coord/key"
@@ -28,6 +29,9 @@ func drawNode(t *rapid.T, id NodeID) Node {
 			Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, rapid.Byte().Draw(t, "host")}), 1234),
 			Kind: EndpointLocal,
 		})
+	}
+	if rapid.Bool().Draw(t, "leads on") {
+		n.Routes = append(n.Routes, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, rapid.Byte().Draw(t, "site")}), 16))
 	}
 	return n
 }
@@ -266,4 +270,31 @@ func FuzzLine(f *testing.F) {
 			t.Error("Advance changed the old netmap")
 		}
 	})
+}
+
+func TestValidateRoutes(t *testing.T) {
+	n := &testNetwork
+	for text, want := range map[string]string{
+		"0.0.0.0/0": "", "::/0": "", "10.0.0.0/8": "", "192.168.1.7/32": "", "2001:db8::/32": "", "fd00:1:3::/48": "", "64:ff9b::/96": "",
+		"192.168.1.7/24": "is 192.168.1.0/24 meant?", "::ffff:192.168.1.0/120": "as IPv4", "0.0.0.0/1": "exit node", "128.0.0.0/1": "exit node", "2000::/3": "exit node",
+		"100.64.0.0/16": "own addresses", "100.0.0.0/8": "own addresses", "fd00:1::/32": "own addresses",
+		"127.0.0.0/8": "never routed", "169.254.169.254/32": "never routed", "224.0.0.0/8": "never routed", "::1/128": "never routed", "fe80::/64": "never routed", "ff02::/16": "never routed",
+	} {
+		err := ValidateRoutes([]netip.Prefix{netip.MustParsePrefix(text)}, n)
+		if want == "" && err != nil || want != "" && (!errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, not %q", text, err, want)
+		}
+	}
+	many := []netip.Prefix{}
+	for i := range MaxRoutes + 1 {
+		many = append(many, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i)}), 16))
+	}
+	for name, ps := range map[string][]netip.Prefix{"none": {{}}, "twice": {many[0], many[0]}, "too many": many} {
+		if err := ValidateRoutes(ps, n); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := ValidateRoutes(many[:MaxRoutes], nil); err != nil {
+		t.Error(err)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ const (
 	MaxVersion    = 64 // bytes of Node.Version and Node.OS
 	MaxAddrs      = 2  // one IPv4, one IPv6
 	MaxTags       = 32
+	MaxRoutes     = 64 // subnets behind one machine
 )
 
 // NodeID numbers a machine within its network. It is never used again.
@@ -54,6 +56,10 @@ type Node struct {
 	User  User           `json:"user,omitzero"`
 	Addrs []netip.Addr   `json:"addrs"` // its addresses in the network, IPv4 first
 	Tags  []string       `json:"tags,omitempty"`
+
+	// Routes are what lies behind the machine, as approved: subnets of its site, and 0.0.0.0/0 and ::/0 if it is an
+	// exit node. Several machines may lead to one subnet.
+	Routes []netip.Prefix `json:"routes,omitempty"`
 
 	OS      string    `json:"os,omitempty"`
 	Version string    `json:"version,omitempty"`
@@ -144,7 +150,72 @@ func (nd *Node) Validate(n *Network) error {
 			return fmt.Errorf("%w node %s: its address %s is not of the network", ErrInvalid, nd.Name, a)
 		}
 	}
+	if err := ValidateRoutes(nd.Routes, n); err != nil {
+		return fmt.Errorf("node %s: %w", nd.Name, err)
+	}
 	return ValidateEndpoints(nd.Endpoints, n)
+}
+
+// IsExit reports whether the machine leads to the internet, over IPv4 or IPv6.
+func (nd *Node) IsExit() bool {
+	return slices.ContainsFunc(nd.Routes, IsExitRoute)
+}
+
+// IsExitRoute reports whether the route is 0.0.0.0/0 or ::/0: what an exit node offers.
+func IsExitRoute(p netip.Prefix) bool { return p.IsValid() && p.Bits() == 0 }
+
+// The shortest subnets that are no way around an exit node's approval, such as 0.0.0.0/1.
+const (
+	minRouteBits4 = 8
+	minRouteBits6 = 16
+)
+
+// ValidateRoutes refuses routes that no machine can lead to: more than MaxRoutes, twice the same, with bits below the
+// mask, IPv4 in IPv6; loopback, link-local, multicast and reserved addresses; what overlaps the network's own addresses;
+// and, but for an exit node's own two, those that are as wide as the internet. n may be nil where the network is not known yet.
+func ValidateRoutes(ps []netip.Prefix, n *Network) error {
+	if len(ps) > MaxRoutes {
+		return fmt.Errorf("%w routes: there are %d, %d at the most", ErrInvalid, len(ps), MaxRoutes)
+	}
+	for i, p := range ps {
+		if why := badRoute(p, n); why != "" {
+			return fmt.Errorf("%w route %s: %s", ErrInvalid, p, why)
+		}
+		if slices.Contains(ps[:i], p) {
+			return fmt.Errorf("%w route %s: it is there twice", ErrInvalid, p)
+		}
+	}
+	return nil
+}
+
+// notRoutable are addresses that mean something else on each host or each link (RFC 6890).
+var notRoutable = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("224.0.0.0/3"),
+	netip.MustParsePrefix("::/16"), netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("ff00::/8"),
+}
+
+// badRoute says why nobody can lead to p; empty: somebody may.
+func badRoute(p netip.Prefix, n *Network) string {
+	switch {
+	case !p.IsValid():
+		return "it is no prefix"
+	case p.Addr().Is4In6():
+		return "write it as IPv4"
+	case p != p.Masked():
+		return fmt.Sprintf("it has bits below its mask; is %s meant?", p.Masked())
+	case IsExitRoute(p):
+		return ""
+	case p.Addr().Is4() && p.Bits() < minRouteBits4, p.Addr().Is6() && p.Bits() < minRouteBits6:
+		return "it is wider than any site; what leads to the internet is an exit node"
+	case n != nil && (p.Overlaps(n.IPv4) || p.Overlaps(n.IPv6)):
+		return "it overlaps the network's own addresses"
+	}
+	for _, bad := range notRoutable {
+		if p.Overlaps(bad) {
+			return "such addresses are never routed"
+		}
+	}
+	return ""
 }
 
 // ValidateEndpoints refuses endpoints that no machine can have, or that would aim probes at what is not a machine:

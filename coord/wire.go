@@ -2,6 +2,7 @@ package coord
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/warren-mesh/warren/coord/key"
@@ -122,6 +123,7 @@ type NodeUpdate struct {
 	Hostname  string          `json:"hostname"`
 	OS        string          `json:"os"`
 	Version   string          `json:"version"`
+	Routes    []netip.Prefix  `json:"routes,omitempty"` // offered; an admin or the policy approves them (Node.Routes)
 }
 
 // Error codes. They are part of the protocol; messages are for people and may change.
