@@ -68,7 +68,7 @@ var (
 		"coord/internal/state", "coord/internal/policy",
 		"daemon/internal/core", "daemon/internal/peerpath", "daemon/internal/disco", "daemon/internal/netcheck",
 		"daemon/internal/dns/zone", "daemon/internal/dns/hostmode",
-		"app/internal/view",
+		"app/internal/view", "app/internal/say",
 	}
 	// clock are the functions of package time that read or wait for the clock.
 	clock = []string{"Now", "Since", "Until", "After", "AfterFunc", "Sleep", "Tick", "NewTimer", "NewTicker"}

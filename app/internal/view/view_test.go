@@ -1,0 +1,340 @@
+package view
+
+import (
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/warren-mesh/warren/app/internal/fake"
+	"github.com/warren-mesh/warren/app/internal/say"
+	"github.com/warren-mesh/warren/ipc"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func running() *ipc.Status {
+	s := fake.Running()
+	return &s
+}
+
+func in(state ipc.State) *ipc.Status {
+	s := running()
+	s.State = state
+	if state != ipc.StateRunning && state != ipc.StateStarting {
+		s.Peers, s.Self.Addrs = nil, nil
+	}
+	return s
+}
+
+// profiles are those of the fake daemon.
+var profiles = []ipc.Profile{
+	{ID: "00", Name: "home", Server: "https://warren.example.org", User: "alice", Current: true},
+	{ID: "11", Name: "work", Server: "https://work.example", User: "alice@work", Pending: true},
+	{ID: "22", Name: "lab", Server: "https://lab.example:8443", NeedsLogin: true},
+}
+
+// states are those in which a person may meet the menu.
+var states = []struct {
+	name string
+	in   Input
+}{
+	{"start", Input{}},
+	{"not-running", Input{Missing: &ipc.Error{Code: ipc.CodeNotRunning, Message: "warrend is not running", Fix: "Start it: x"}}},
+	{"no-entry", Input{Missing: &ipc.Error{Code: ipc.CodeDenied, Message: "you may not use the socket", Fix: "Look at who may enter the socket's folder."}}},
+	{"other-version", Input{Missing: &ipc.Error{Code: ipc.CodeUnsupported, Message: "what?"}}},
+	{"other-error", Input{Missing: &ipc.Error{Code: "x", Message: "too many\nopen files\x1b[2J"}}},
+	{"no-server", Input{Status: &ipc.Status{State: ipc.StateNoServer}}},
+	{"no-server-windows", Input{Status: &ipc.Status{State: ipc.StateNoServer}, Windows: true}},
+	{"needs-login", Input{Status: in(ipc.StateNeedsLogin), Profiles: profiles}},
+	{"login", Input{
+		Status: in(ipc.StateNeedsLogin), Profiles: profiles,
+		Login: &Login{Page: "https://warren.example.org/login/x", Code: "4821-93", Expires: time.Unix(1, 0)},
+	}},
+	{"pending", Input{Status: in(ipc.StatePending), Profiles: profiles}},
+	{"down", Input{Status: in(ipc.StateDown), Profiles: profiles, Prefs: ipc.Prefs{IgnoreDNS: true}}},
+	{"starting", Input{Status: in(ipc.StateStarting), Profiles: profiles}},
+	{"busy", Input{Status: in(ipc.StateDown), Profiles: profiles, Busy: true}},
+	{"running", Input{Status: running(), Profiles: profiles}},
+	{"running-windows", Input{Status: running(), Profiles: profiles, Windows: true}},
+	{"alone", Input{Status: func() *ipc.Status { s := running(); s.Peers = nil; return s }(), Profiles: profiles}},
+	{"problems", Input{Windows: true, Status: func() *ipc.Status {
+		s := running()
+		s.Problems = []ipc.Problem{
+			{Code: "a", Text: "the key ends tomorrow", Level: ipc.ProblemUrgent}, {Code: "b", Text: "b"}, {Code: "c", Text: "c"}, {Code: "d", Text: "d"},
+			{Code: "n", Text: "a notice", Level: ipc.ProblemNotice},
+		}
+		return s
+	}()}},
+	{"notice", Input{Status: func() *ipc.Status {
+		s := running()
+		s.Problems = []ipc.Problem{{Code: "n", Text: "a notice", Level: ipc.ProblemNotice}}
+		return s
+	}()}},
+	{"denied", Input{Status: in(ipc.StateDown), Failed: &ipc.Error{Code: ipc.CodeDenied, Message: "only root", Fix: "Run: sudo x"}}},
+	{"failed", Input{Status: in(ipc.StateDown), Failed: &ipc.Error{Code: ipc.CodeCoord, Message: "the server refused", Fix: "Ask its admin."}}},
+	{"later-daemon", Input{Status: in("hibernating")}},
+}
+
+// print writes a menu as a person would read it.
+func printMenu(m Menu) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "[%s] %s\n", m.Icon, m.Tooltip)
+	printItems(&b, m.Items, "  ")
+	return b.String()
+}
+
+func printItems(b *strings.Builder, items []Item, indent string) {
+	for _, i := range items {
+		switch {
+		case i.Hidden:
+			continue
+		case i.Separator:
+			fmt.Fprintf(b, "%s────\n", indent)
+			continue
+		}
+		mark := ""
+		if i.Toggle != ToggleNone {
+			mark = map[bool]string{true: "[x] ", false: "[ ] "}[i.Checked]
+		}
+		fmt.Fprintf(b, "%s%s%s", indent, mark, i.Label)
+		switch {
+		case i.Items != nil:
+			b.WriteString(" ▸")
+		case i.Disabled:
+			b.WriteString("   (only said)")
+		default:
+			b.WriteString("   → " + strings.TrimSpace(string(i.Do.Op)+" "+i.Do.Arg))
+		}
+		b.WriteString("\n")
+		printItems(b, i.Items, indent+"      ")
+	}
+}
+
+func TestMenusOfAllStates(t *testing.T) {
+	for _, language := range Languages {
+		var b strings.Builder
+		for _, s := range states {
+			i := s.in
+			i.Language, i.Version = language, "1.2.3"
+			fmt.Fprintf(&b, "== %s\n%s\n", s.name, printMenu(Draw(&i)))
+		}
+		file := filepath.Join("testdata", "menus-"+string(language)+".txt")
+		if *update {
+			if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), b.String()); diff != "" {
+			t.Errorf("%s (write it anew with -update):\n%s", file, diff)
+		}
+	}
+}
+
+// walk visits every item.
+func walk(items []Item, level int, visit func(Item, int)) {
+	for _, i := range items {
+		visit(i, level)
+		walk(i.Items, level+1, visit)
+	}
+}
+
+// sound is what holds for every menu, whatever the daemon says.
+func sound(t *testing.T, m Menu) {
+	t.Helper()
+	keys := map[string]bool{}
+	walk(m.Items, 1, func(i Item, level int) {
+		switch {
+		case keys[i.Key]:
+			t.Errorf("two items have the key %q", i.Key)
+		case i.Key == "":
+			t.Errorf("%q has no key", i.Label)
+		case level > 2:
+			t.Errorf("%q is at level %d", i.Label, level)
+		case !i.Separator && !i.Hidden && i.Label == "":
+			t.Errorf("%s has no label", i.Key)
+		case utf8.RuneCountInString(i.Label) > 250 || strings.ContainsFunc(i.Label, moves):
+			t.Errorf("%s: %q", i.Key, i.Label)
+		case i.Disabled || i.Items != nil || i.Separator || i.Hidden:
+		case i.Do.Op == OpNone:
+			t.Errorf("%q does nothing, and does not show it", i.Label)
+		}
+		keys[i.Key] = true
+	})
+	separated(t, m.Items)
+	if len(m.Items) > 40 {
+		t.Errorf("%d items", len(m.Items))
+	}
+}
+
+// separated looks at a menu's separators.
+func separated(t *testing.T, items []Item) {
+	t.Helper()
+	visible := slices.DeleteFunc(slices.Clone(items), func(i Item) bool { return i.Hidden })
+	for n, i := range visible {
+		if i.Separator && (n == 0 || n == len(visible)-1 || visible[n-1].Separator) {
+			t.Errorf("%s separates nothing", i.Key)
+		}
+		separated(t, i.Items)
+	}
+}
+
+// moves tells the characters that would act on the menu; a name's own isolation is ours.
+func moves(r rune) bool { return say.Harmful(r) && string(r) != isolate && string(r) != endIsolate }
+
+func TestEveryMenuIsSound(t *testing.T) {
+	for _, s := range states {
+		t.Run(s.name, func(t *testing.T) { sound(t, Draw(&s.in)) })
+	}
+}
+
+func TestHostileNamesAreDrawnPlain(t *testing.T) {
+	for _, c := range []struct{ name, want string }{
+		{"bob", "bob"},
+		{"", "(no name)"},
+		{"\x00\x1b[31mroot\a", "[31mroot"},
+		{"evil\u202Egnp.exe", "evilgnp.exe"},
+		{"a\nb\tc\u2028d", "abcd"},
+		{"zero\u200Bwidth\uFEFF\u2066", "zerowidth"},
+		{strings.Repeat("x", 10_000), strings.Repeat("x", maxShort) + "…"},
+		{strings.Repeat("\u202E", 10_000), "(no name)"},
+		{"e" + strings.Repeat("\u0301", 10_000), "e\u0301\u0301"},
+		{"שלום", isolate + "שלום" + endIsolate},
+		{"a\xff\xfeb", "a\uFFFDb"},
+		{"{0}{1}{2}", "{0}{1}{2}"},
+		{"wide\u3000space", "wide space"},
+	} {
+		s := running()
+		s.Peers = []ipc.Peer{{ID: 7, Name: c.name, Online: true, Addrs: []netip.Addr{netip.MustParseAddr("100.64.0.9")}}}
+		s.Network.Name, s.Self.Name, s.Profile, s.Server = c.name, c.name, c.name, c.name
+		s.Problems = []ipc.Problem{{Code: c.name, Text: c.name}, {Code: c.name, Text: c.name}}
+		p := []ipc.Profile{{ID: "00", Name: c.name, User: c.name, Current: true}, {ID: "11", Name: c.name, User: c.name}}
+		m := Draw(&Input{Status: s, Profiles: p, Failed: &ipc.Error{Code: c.name, Message: c.name, Fix: c.name}, Version: "1"})
+		walk(m.Items, 1, func(i Item, _ int) {
+			if want := c.want + " · 100.64.0.9 · idle"; i.Key == "machine-7" && i.Label != want {
+				t.Errorf("%.40q: got %q, want %q", c.name, i.Label, want)
+			}
+			if strings.ContainsFunc(i.Label, moves) || utf8.RuneCountInString(i.Label) > 250 {
+				t.Errorf("%.40q: %s is %q", c.name, i.Key, i.Label)
+			}
+		})
+	}
+}
+
+// many is a network of n machines, every third of which is there.
+func many(n int) *ipc.Status {
+	s := running()
+	s.Peers = nil
+	for i := range n {
+		s.Peers = append(s.Peers, ipc.Peer{
+			ID: int64(i + 1), Name: fmt.Sprintf("machine-%05d", i), Online: i%3 == 2,
+			Addrs: []netip.Addr{netip.AddrFrom4([4]byte{100, 64, byte(i >> 8), byte(i)})},
+		})
+	}
+	return s
+}
+
+func TestAListTooLongForAScreenIsCut(t *testing.T) {
+	for _, windows := range []bool{false, true} {
+		m := Draw(&Input{Status: many(5000), Windows: windows})
+		sound(t, m)
+		i := slices.IndexFunc(m.Items, func(i Item) bool { return i.Key == "machines" })
+		list := m.Items[i]
+		if list.Label != "Machines (1,666 of 5,000 online)" || len(list.Items) != maxMachines+1 {
+			t.Fatalf("%s: %d items", list.Label, len(list.Items))
+		}
+		last := list.Items[maxMachines]
+		want := Item{Key: "machines-more", Label: "… 4,970 more: warren status", Disabled: true}
+		if windows {
+			want = Item{Key: "machines-more", Label: "… all in the window (4,970 more)", Do: Intent{OpOpen, "machines"}}
+		}
+		if diff := cmp.Diff(want, last); diff != "" {
+			t.Error(diff)
+		}
+		if first := list.Items[0].Label; first != "machine-00002 · 100.64.0.2 · idle" {
+			t.Errorf("the first is %s, which is not there", first)
+		}
+	}
+}
+
+func TestFewMachinesWithoutAnOnlineOneAreAllShown(t *testing.T) {
+	s := many(3)
+	m := Draw(&Input{Status: s})
+	var got []string
+	walk(m.Items, 1, func(i Item, level int) {
+		if level == 2 && strings.HasPrefix(i.Key, "machine-") {
+			got = append(got, i.Key)
+		}
+	})
+	if want := []string{"machine-3", "machine-1", "machine-2"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// What changes by the second must not change the menu: it would move under the pointer.
+func TestLatencyAndTrafficDoNotChangeTheMenu(t *testing.T) {
+	before := Draw(&Input{Status: running()})
+	s := running()
+	for i := range s.Peers {
+		p := &s.Peers[i]
+		p.RxBytes += 1000
+		p.Path.Latency++
+		p.LastSeen, p.LastHandshake = p.LastSeen.Add(time.Second), time.Unix(1, 0)
+	}
+	s.Time = s.Time.Add(time.Hour)
+	if diff := cmp.Diff(before, Draw(&Input{Status: s})); diff != "" {
+		t.Error(diff)
+	}
+}
+
+var hole = regexp.MustCompile(`\{\d\}`)
+
+func TestEveryLanguageSaysEverything(t *testing.T) {
+	for _, l := range Languages {
+		for i, words := range l.texts() {
+			if words == "" {
+				t.Errorf("%s does not say what is in English %q", l, english[i])
+			}
+			want, got := hole.FindAllString(english[i], -1), hole.FindAllString(words, -1)
+			slices.Sort(want)
+			slices.Sort(got)
+			if !slices.Equal(want, got) {
+				t.Errorf("%s: %q has %v, English %v", l, words, got, want)
+			}
+			if l != English && words == english[i] && len(hole.ReplaceAllString(words, "")) > 20 {
+				t.Errorf("%s is not translated: %q", l, words)
+			}
+		}
+	}
+}
+
+func TestTheLanguageOfALocale(t *testing.T) {
+	for locale, want := range map[string]Language{
+		"": English, "C": English, "POSIX": English, "C.UTF-8": English, "en_GB.UTF-8": English, "de_AT.UTF-8": German, "de": German, "DE": German,
+		"de@euro": German, "zh_CN.UTF-8": Chinese, "zh-Hans-CN": Chinese, "fr_FR": English, "de:en": German, "deutsch": English, "_": English,
+	} {
+		if got := Speak(locale); got != want {
+			t.Errorf("%q: got %s, want %s", locale, got, want)
+		}
+	}
+}
+
+func BenchmarkDrawFiveThousand(b *testing.B) {
+	in := &Input{Status: many(5000)}
+	for b.Loop() {
+		Draw(in)
+	}
+}
