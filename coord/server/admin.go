@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -74,6 +75,10 @@ type MachineInfo struct {
 	Expired   bool `json:"expired,omitempty"`
 	Pending   bool `json:"pending,omitempty"`   // waits for an admin's approval
 	Ephemeral bool `json:"ephemeral,omitempty"` // removed a while after it went offline
+
+	// What the machine says that it leads to, and what it may lead to: routes are those that are both.
+	OfferedRoutes  []netip.Prefix `json:"offeredRoutes,omitempty"`
+	ApprovedRoutes []netip.Prefix `json:"approvedRoutes,omitempty"`
 }
 
 // NewSetup is a set-up link as its maker sees it, once.

@@ -76,6 +76,7 @@ const (
 	actPasskeyRemove   action = "passkey.remove"
 	actPasskeyCopied   action = "passkey.copied"
 	actMachineTag      action = "machine.tag"
+	actMachineRoutes   action = "machine.routes"
 	actTokenAdd        action = "token.add"
 	actTokenRemove     action = "token.remove"
 	actSettings        action = "settings.change"
@@ -130,6 +131,7 @@ var actionTexts = map[action]string{
 	actPasskeyRemove:   "passkey removed",
 	actPasskeyCopied:   "passkey used by two devices, it seems",
 	actMachineTag:      "machine's tags changed",
+	actMachineRoutes:   "machine's routes approved or withdrawn",
 	actTokenAdd:        "API token made",
 	actTokenRemove:     "API token removed",
 	actSettings:        "settings changed",

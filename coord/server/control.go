@@ -209,6 +209,10 @@ func (s *Server) node(w http.ResponseWriter, r *http.Request, sess *session) err
 	if err := coord.ValidateEndpoints(u.Endpoints, &s.network); err != nil {
 		return err
 	}
+	if err := coord.ValidateRoutes(u.Routes, &s.network); err != nil {
+		return err
+	}
+	u.Routes = inOrder(u.Routes)
 	if u.Relay < 0 {
 		return badRequest("The home relay's number is none")
 	}

@@ -162,12 +162,18 @@ func (h *hub) translate(n store.News) (out state.News, err error) {
 			return out, fmt.Errorf("the database does not say which network it is: %w", err)
 		}
 	}
+	if n.DNS != "" {
+		if out.DNS, err = parseDNS(n.DNS); err != nil {
+			return out, err
+		}
+	}
 	return out, nil
 }
 
 var kinds = map[store.Kind]state.Kind{
 	store.NodeChanged: state.NodeChange, store.TicketChanged: state.TicketChange,
 	store.RelaysChanged: state.RelaysChange, store.NetworkChanged: state.NetworkChange,
+	store.DNSChanged: state.DNSChange,
 }
 
 func changeOf(c store.Change) state.Change {

@@ -101,7 +101,7 @@ var mayOperate = map[string]struct{ own, others, scopes string }{
 	"listMachines":  {everybody, everybody, "read machines"}, // each sees what is theirs to see
 	"getMachine":    {everybody, seers, "read machines"},
 	"renameMachine": {ownChangers, changers, "machines"}, "expireMachine": {ownChangers, changers, "machines"}, "removeMachine": {ownChangers, changers, "machines"},
-	"tagMachine": {changers, changers, "machines"}, "extendMachine": {changers, changers, "machines"},
+	"tagMachine": {changers, changers, "machines"}, "setMachineRoutes": {changers, changers, "machines"}, "extendMachine": {changers, changers, "machines"},
 	"approveMachine": {changers, changers, "machines"}, "denyMachine": {changers, changers, "machines"},
 
 	"listUsers": {seers, seers, "read users"}, "getUser": {seers, seers, "read users"}, "listInvitations": {seers, seers, "read users"},

@@ -3,10 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -168,6 +170,7 @@ func machineCommand(e *env) *cobra.Command {
 			return e.ask(cmd.Context(), http.MethodPost, "/machines/"+url.PathEscape(name)+"/deny", nil, nil)
 		}),
 		machineExtendCommand(e),
+		machineRoutesCommand(e),
 		on("expire NAME", "Make a machine's key expire: its person has to log in again", func(cmd *cobra.Command, name string) error {
 			return e.ask(cmd.Context(), http.MethodPost, "/machines/"+url.PathEscape(name)+"/expire", nil, nil)
 		}),
@@ -197,6 +200,81 @@ func machineExtendCommand(e *env) *cobra.Command {
 	})
 	cmd.Flags().BoolVar(&q.Forever, "forever", false, textFlagForever)
 	return cmd
+}
+
+func machineRoutesCommand(e *env) *cobra.Command {
+	var q server.RoutesRequest
+	var approve, withdraw []string
+	var exit, noExit bool
+	cmd := on("routes NAME", textMachineRoutes, func(cmd *cobra.Command, name string) (err error) {
+		if q.Approve, err = prefixes(approve, exit); err != nil {
+			return err
+		}
+		if q.Withdraw, err = prefixes(withdraw, noExit); err != nil {
+			return err
+		}
+		path, m := "/machines/"+url.PathEscape(name), server.MachineInfo{}
+		if len(q.Approve)+len(q.Withdraw) == 0 {
+			err = e.ask(cmd.Context(), http.MethodGet, path, nil, &m)
+		} else {
+			err = e.ask(cmd.Context(), http.MethodPost, path+"/routes", q, &m)
+		}
+		if err != nil {
+			return err
+		}
+		return e.showRoutes(cmd, m)
+	})
+	f := cmd.Flags()
+	f.StringSliceVar(&approve, "approve", nil, textFlagApprove)
+	f.StringSliceVar(&withdraw, "withdraw", nil, textFlagWithdraw)
+	f.BoolVar(&exit, "approve-exit-node", false, textFlagExit)
+	f.BoolVar(&noExit, "withdraw-exit-node", false, textFlagNoExit)
+	return jsonFlag(e, cmd)
+}
+
+// prefixes reads routes, and those of an exit node with them.
+func prefixes(texts []string, exit bool) (ps []netip.Prefix, err error) {
+	if exit {
+		texts = append(texts, "0.0.0.0/0", "::/0")
+	}
+	for _, text := range texts {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf(textBadRoute, text)
+		}
+		ps = append(ps, p)
+	}
+	return ps, nil
+}
+
+// showRoutes prints what a machine offers and what is approved.
+func (e *env) showRoutes(cmd *cobra.Command, m server.MachineInfo) error {
+	all := slices.Concat(m.OfferedRoutes, m.ApprovedRoutes)
+	slices.SortFunc(all, netip.Prefix.Compare)
+	all = slices.Compact(all)
+	rows := make([]routeRow, len(all))
+	for i, p := range all {
+		rows[i] = routeRow{Route: p, Offered: slices.Contains(m.OfferedRoutes, p), Approved: slices.Contains(m.ApprovedRoutes, p)}
+	}
+	return e.table(cmd, rows, "ROUTE\tOFFERED\tAPPROVED", func(w io.Writer) {
+		for _, r := range rows {
+			_, _ = fmt.Fprintf(w, "%s\t%s\t%s\n", r.Route, yes(r.Offered), yes(r.Approved))
+		}
+	})
+}
+
+// routeRow is a route of a machine.
+type routeRow struct {
+	Route    netip.Prefix `json:"route"`
+	Offered  bool         `json:"offered"`
+	Approved bool         `json:"approved"`
+}
+
+func yes(is bool) string {
+	if is {
+		return "yes"
+	}
+	return "no"
 }
 
 func machineRow(m server.MachineInfo) []string {

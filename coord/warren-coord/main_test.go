@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,7 +16,9 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/internal/store/pgtest"
+	"github.com/warren-mesh/warren/coord/key"
 	"github.com/warren-mesh/warren/coord/server"
 )
 
@@ -68,8 +71,25 @@ func scripts(t *testing.T, dir string, setup func(*testscript.Env) error) {
 				}
 				ts.Fatalf("it never served")
 			},
+			"join": joinScript,
 		},
 	})
+}
+
+// joinScript has a machine join by the link and the key in two files, and offer routes: join INVITE KEY NAME [ROUTE]...
+func joinScript(ts *testscript.TestScript, _ bool, args []string) {
+	server, pin, err := coord.ParseServer(strings.TrimSpace(ts.ReadFile(args[0])))
+	ts.Check(err)
+	c, err := coord.NewClient(coord.ClientConfig{URL: server, Pin: pin, Machine: key.NewMachine()})
+	ts.Check(err)
+	defer c.Close()
+	var u coord.NodeUpdate
+	for _, text := range args[3:] {
+		u.Routes = append(u.Routes, netip.MustParsePrefix(text))
+	}
+	_, err = c.Register(context.Background(), key.NewNode(), coord.RegisterRequest{Hostname: args[2], AuthKey: strings.TrimSpace(ts.ReadFile(args[1]))})
+	ts.Check(err)
+	ts.Check(c.Update(context.Background(), u))
 }
 
 func freePort(t *testing.T) string {

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/warren-mesh/warren/coord"
@@ -24,6 +25,9 @@ type Member struct {
 	Expired   bool // nobody may see it, nor it anybody
 	Pending   bool // it waits for an admin's approval: the same
 	Ephemeral bool // of no concern here: for who removes it
+
+	// Of no concern to peers either: routes that it offers, and those that are approved. Node.Routes are in both.
+	Offered, Approved []netip.Prefix
 
 	TicketUntil time.Time // of its relay ticket; zero: it has none
 	TicketSeq   uint64    // the number under which it got that

@@ -440,6 +440,21 @@ func TestWhoCouldSeeAMachineHearsThatItIsGone(t *testing.T) {
 	}
 }
 
+func TestWhatNoPeerSeesIsToldToNobody(t *testing.T) {
+	b, s := small()
+	s.Follow(1)
+	s.Follow(2)
+	m := b.nodes[2]
+	m.Offered = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	s.Apply(News{Log: []Change{{Seq: s.Seq() + 1, Kind: OtherChange, ID: 2}}, Members: []Member{m}})
+	if ds := s.Flush(); len(ds) > 0 {
+		t.Errorf("an offer that nobody has approved is told as %+v", ds)
+	}
+	if now, _ := s.View().Member(2); len(now.Offered) != 1 {
+		t.Errorf("the offer is not known: %+v", now)
+	}
+}
+
 func TestATicketReachesWhoeverBreaksOffMeanwhile(t *testing.T) {
 	b, s := small()
 	s.Follow(1)

@@ -75,6 +75,7 @@ func someNode(i int) Node {
 		Machine: key.MachinePublic{9, byte(i)}, Key: key.NodePublic{1, byte(i)}, Name: fmt.Sprint("n", i), Base: "n", Number: uint32(1000 + i),
 		Tags: []string{"a", "b"}, OS: "linux", Version: "1", Created: start, Expires: start.Add(time.Hour), AuthKey: 3,
 		Pending: i%2 == 1, Ephemeral: i%3 == 1, Lasting: i%5 == 1,
+		Approved: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("::/0")},
 	}
 }
 
@@ -89,7 +90,7 @@ func testNodes(t *testing.T, s Store) {
 		wants(t, s.Write(t.Context(), func(tx Tx) error { _, err := tx.AddNode(o); return err }), ErrTaken)
 	}
 	said := coord.NodeUpdate{
-		OS: "bsd", Relay: 2, Endpoints: []coord.Endpoint{{Addr: netip.MustParseAddrPort("192.0.2.1:1"), Kind: coord.EndpointLocal}},
+		OS: "bsd", Relay: 2, Routes: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}, Endpoints: []coord.Endpoint{{Addr: netip.MustParseAddrPort("192.0.2.1:1"), Kind: coord.EndpointLocal}},
 	}
 	do(t, s, func(tx Tx) error {
 		n.Pending, n.Ephemeral, n.Lasting = false, false, false
@@ -115,7 +116,7 @@ func testNodes(t *testing.T, s Store) {
 			if n.TicketSeq = got.TicketSeq; n.TicketSeq == 0 {
 				t.Error("its ticket has no number")
 			}
-			if d := cmp.Diff(n, got, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); err != nil || d != "" {
+			if d := cmp.Diff(n, got, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }), samePrefix); err != nil || d != "" {
 				t.Errorf("by %s: %v\n%s", name, err, d)
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,8 +39,10 @@ const (
 	TicketChanged  Kind = "ticket"
 	RelaysChanged  Kind = "relays"
 	NetworkChanged Kind = "network"
-	LoginChanged   Kind = "login" // Node is its LoginTag
-	Begun          Kind = "begun" // nothing changed; numbers before it may have been lost
+	DNSChanged     Kind = "dns"
+	RoutesChanged  Kind = "routes" // that a machine offers, or may lead to; what it leads to is as before
+	LoginChanged   Kind = "login"  // Node is its LoginTag
+	Begun          Kind = "begun"  // nothing changed; numbers before it may have been lost
 )
 
 // Change is one line of the log.
@@ -56,12 +59,17 @@ type News struct {
 	Nodes  []Node // those that the log names and that are there
 	Users  map[int64]User
 	Relays []coord.Relay // if the log names them
-	// Network is the meta value, if the log names it.
-	Network string
+	// Network and DNS are the meta values, if the log names them.
+	Network, DNS string
 }
 
-// MetaNetwork is the name of the meta value whose changes are in the log.
-const MetaNetwork = "network"
+// Names of the meta values whose changes are in the log.
+const (
+	MetaNetwork = "network"
+	MetaDNS     = "dns"
+)
+
+var metaKinds = map[string]Kind{MetaNetwork: NetworkChanged, MetaDNS: DNSChanged}
 
 // numbering gives a transaction its numbers.
 type numbering struct {
@@ -228,8 +236,8 @@ func (t *tx) News(after uint64) (n News, err error) {
 	for _, c := range n.Log {
 		about[c.Kind] = true
 	}
-	const named = "(SELECT node FROM changes WHERE seq > ? AND kind IN ('node', 'ticket'))"
-	if about[NodeChanged] || about[TicketChanged] {
+	const named = "(SELECT node FROM changes WHERE seq > ? AND kind IN ('node', 'ticket', 'routes'))"
+	if about[NodeChanged] || about[TicketChanged] || about[RoutesChanged] {
 		if n.Nodes, err = many(t, scanNode, "SELECT "+nodeColumns+" FROM nodes WHERE id IN "+named, after); err != nil {
 			return n, err
 		}
@@ -245,7 +253,12 @@ func (t *tx) News(after uint64) (n News, err error) {
 		}
 	}
 	if about[NetworkChanged] {
-		n.Network, err = t.Meta(MetaNetwork)
+		if n.Network, err = t.Meta(MetaNetwork); err != nil {
+			return n, err
+		}
+	}
+	if about[DNSChanged] {
+		n.DNS, err = t.Meta(MetaDNS)
 	}
 	return n, err
 }
@@ -279,7 +292,7 @@ func (n Node) look() string {
 	}
 	return text([]any{
 		n.Machine, n.Key, n.User, n.Name, n.Number, n.Tags, n.OS, n.Version, ms(n.Created), ms(n.Expires), n.Expired, n.Pending, n.Ephemeral,
-		online, ms(n.LastSeen), n.Said.Disco, n.Said.Endpoints, n.Said.Relay,
+		online, ms(n.LastSeen), n.Said.Disco, n.Said.Endpoints, n.Said.Relay, n.Routes(),
 	})
 }
 
@@ -292,6 +305,8 @@ func (t *tx) differ(was Node, n *Node) error {
 	case before != after:
 	case ticket:
 		kind = TicketChanged
+	case after != "" && (!slices.Equal(was.Said.Routes, n.Said.Routes) || !slices.Equal(was.Approved, n.Approved)):
+		kind = RoutesChanged
 	default:
 		return nil
 	}

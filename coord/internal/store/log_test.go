@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -100,6 +101,23 @@ func testLog(t *testing.T, s Store) {
 	edit("its person", set(func(n *Node) { n.User, n.Tags = user, nil }), facts)
 	edit("what it says", soft(Soft{Said: &coord.NodeUpdate{Relay: 1}}), node)
 	edit("the same again", soft(Soft{Said: &coord.NodeUpdate{Relay: 1}}))
+	offer := func(texts ...string) func(Tx) error {
+		u := coord.NodeUpdate{Relay: 1}
+		for _, text := range texts {
+			u.Routes = append(u.Routes, netip.MustParsePrefix(text))
+		}
+		return soft(Soft{Said: &u})
+	}
+	behind := Change{Kind: RoutesChanged, Node: first.ID} // which no peer sees
+	edit("it offers what nobody has approved", offer("10.7.0.0/16", "10.8.0.0/16"), behind)
+	edit("the same offer", offer("10.7.0.0/16", "10.8.0.0/16"))
+	edit("one is approved", set(func(n *Node) { n.Approved = []netip.Prefix{netip.MustParsePrefix("10.8.0.0/16")} }), node)
+	if len(n.Routes()) != 1 {
+		t.Errorf("it leads to %v", n.Routes())
+	}
+	edit("it offers less", offer("10.8.0.0/16"), behind)
+	edit("it offers nothing", offer(), node)
+	edit("nothing is approved", set(func(n *Node) { n.Approved = nil }), behind)
 	was := n.TicketSeq
 	edit("its ticket", soft(Soft{Ticket: start.Add(time.Hour)}), Change{Kind: TicketChanged, Node: first.ID})
 	if n.TicketSeq <= was || n.TicketSeq != newest(t, s) {
@@ -134,6 +152,7 @@ func testLog(t *testing.T, s Store) {
 	edit("a relay", func(tx Tx) error { _, err := tx.PutRelay(coord.Relay{Name: "r"}); return err }, Change{Kind: RelaysChanged})
 	edit("the same relay", func(tx Tx) error { _, err := tx.PutRelay(coord.Relay{Name: "r"}); return err })
 	edit("no relay", func(tx Tx) error { return tx.RemoveRelay("r") }, Change{Kind: RelaysChanged})
+	edit("names", func(tx Tx) error { return tx.SetMeta(MetaDNS, "{}") }, Change{Kind: DNSChanged})
 	edit("the network", func(tx Tx) error { return tx.SetMeta(MetaNetwork, "{}") }, Change{Kind: NetworkChanged})
 
 	wants(t, s.Read(t.Context(), func(tx Tx) error { _, err := tx.News(newest(t, s) + 1); return err }), ErrForgotten)

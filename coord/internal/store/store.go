@@ -16,6 +16,8 @@ package store
 import (
 	"context"
 	"errors"
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/warren-mesh/warren/coord"
@@ -85,6 +87,8 @@ type Node struct {
 	AuthKey  int64 // that let it in; 0: a person did
 	LastSeen time.Time
 	Said     coord.NodeUpdate
+	// Approved are the routes that it may lead to, whether it offers them (Said.Routes) or not; see Routes.
+	Approved []netip.Prefix
 
 	Pending   bool      // waits for an admin's approval: no member yet
 	Ephemeral bool      // removed a while after it went offline
@@ -95,6 +99,17 @@ type Node struct {
 	Expired bool   // its peers were told that its key has expired
 	Replica int64  // that has its netmap stream; 0: it is offline
 	Epoch   uint64 // how often it has come online
+}
+
+// Routes are what a machine leads to: what it offers and somebody has approved, in the order of prefixes.
+func (n *Node) Routes() (both []netip.Prefix) {
+	for _, p := range n.Said.Routes {
+		if slices.Contains(n.Approved, p) {
+			both = append(both, p)
+		}
+	}
+	slices.SortFunc(both, netip.Prefix.Compare)
+	return both
 }
 
 // AuthKey is a pre-auth key.

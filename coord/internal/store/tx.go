@@ -133,8 +133,8 @@ func (t *tx) Meta(name string) (string, error) {
 }
 
 func (t *tx) SetMeta(name, value string) error {
-	if name == MetaNetwork {
-		if _, err := t.note(NetworkChanged, 0, nil); err != nil {
+	if kind, ok := metaKinds[name]; ok {
+		if _, err := t.note(kind, 0, nil); err != nil {
 			return err
 		}
 	}

@@ -11,15 +11,15 @@ import (
 )
 
 const nodeColumns = "id, machine, node_key, coalesce(user_id, 0), name, base, number, tags, os, version, " +
-	"created, expires, auth_key, last_seen, said, expired, ticket, ticket_seq, replica, epoch, pending, ephemeral, lasting"
+	"created, expires, auth_key, last_seen, said, expired, ticket, ticket_seq, replica, epoch, pending, ephemeral, lasting, approved"
 
 func scanNode(r row) (n Node, err error) {
 	var mach, nodeKey []byte
-	var tags, said string
+	var tags, said, approved string
 	var created, expires, seen, ticket int64
 	err = r.Scan(&n.ID, &mach, &nodeKey, &n.User, &n.Name, &n.Base, &n.Number, &tags, &n.OS, &n.Version,
 		&created, &expires, &n.AuthKey, &seen, &said, &n.Expired, &ticket, &n.TicketSeq, &n.Replica, &n.Epoch,
-		&n.Pending, &n.Ephemeral, &n.Lasting)
+		&n.Pending, &n.Ephemeral, &n.Lasting, &approved)
 	if err != nil {
 		return n, err
 	}
@@ -31,6 +31,9 @@ func scanNode(r row) (n Node, err error) {
 	}
 	if err := json.Unmarshal([]byte(said), &n.Said); err != nil {
 		return n, fmt.Errorf("%w: what machine %d said: %w", ErrDamaged, n.ID, err)
+	}
+	if err := json.Unmarshal([]byte(approved), &n.Approved); err != nil {
+		return n, fmt.Errorf("%w: routes of machine %d: %w", ErrDamaged, n.ID, err)
 	}
 	return n, nil
 }
@@ -66,10 +69,11 @@ func (t *tx) NodeByName(name string) (Node, error) {
 func (t *tx) AddNode(n Node) (coord.NodeID, error) {
 	n.Expired, n.Replica, n.Epoch = n.expired(t.log.now), 0, 0
 	id, err := t.insert("INSERT INTO nodes (machine, node_key, user_id, name, base, number, tags, os, version, created, "+
-		"expires, auth_key, last_seen, said, expired, ticket, pending, ephemeral, lasting) "+
-		"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		"expires, auth_key, last_seen, said, expired, ticket, pending, ephemeral, lasting, approved) "+
+		"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 		n.Machine[:], nodeKey(n.Key), userID(n.User), n.Name, n.Base, n.Number, text(n.Tags), n.OS, n.Version,
-		ms(n.Created), ms(n.Expires), n.AuthKey, ms(n.LastSeen), text(n.Said), n.Expired, ms(n.Ticket), n.Pending, n.Ephemeral, n.Lasting)
+		ms(n.Created), ms(n.Expires), n.AuthKey, ms(n.LastSeen), text(n.Said), n.Expired, ms(n.Ticket), n.Pending, n.Ephemeral, n.Lasting,
+		text(n.Approved))
 	if err != nil {
 		return 0, err
 	}
@@ -95,10 +99,10 @@ func (t *tx) SetNode(n Node) error {
 	}
 	return t.must("UPDATE nodes SET machine = ?, node_key = ?, user_id = ?, name = ?, base = ?, number = ?, tags = ?, "+
 		"os = ?, version = ?, created = ?, expires = ?, auth_key = ?, expired = ?, ticket = ?, ticket_seq = ?, replica = ?, "+
-		"last_seen = ?, pending = ?, ephemeral = ?, lasting = ? WHERE id = ?",
+		"last_seen = ?, pending = ?, ephemeral = ?, lasting = ?, approved = ? WHERE id = ?",
 		n.Machine[:], nodeKey(n.Key), userID(n.User), n.Name, n.Base, n.Number, text(n.Tags), n.OS, n.Version,
 		ms(n.Created), ms(n.Expires), n.AuthKey, n.Expired, ms(n.Ticket), n.TicketSeq, n.Replica,
-		ms(n.LastSeen), n.Pending, n.Ephemeral, n.Lasting, n.ID)
+		ms(n.LastSeen), n.Pending, n.Ephemeral, n.Lasting, text(n.Approved), n.ID)
 }
 
 func (t *tx) RemoveNode(id coord.NodeID, now time.Time) error {

@@ -1,0 +1,242 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/internal/account"
+	"github.com/warren-mesh/warren/coord/internal/state"
+	"github.com/warren-mesh/warren/coord/internal/store/pgtest"
+)
+
+func routes(texts ...string) (ps []netip.Prefix) {
+	for _, text := range texts {
+		ps = append(ps, netip.MustParsePrefix(text))
+	}
+	return ps
+}
+
+func offering(texts ...string) coord.NodeUpdate {
+	u := update(1)
+	u.Routes = routes(texts...)
+	return u
+}
+
+// leads reports whether a machine of that name leads to just these.
+func leads(name string, texts ...string) func(*coord.Netmap) bool {
+	return func(m *coord.Netmap) bool {
+		n := peerNamed(m, name)
+		if m.Self.Name == name {
+			n = &m.Self
+		}
+		return n != nil && slices.Equal(n.Routes, routes(texts...))
+	}
+}
+
+// offers has a machine say what it offers, and waits until the server knows.
+func (d *device) offers(r *running, name string, texts ...string) state.Member {
+	d.t.Helper()
+	if err := d.Update(d.t.Context(), offering(texts...)); err != nil {
+		d.t.Fatal(err)
+	}
+	var m state.Member
+	eventually(d.t, fmt.Sprintf("%s offers %v", name, texts), 10*time.Second, func() (ok bool) {
+		var err error
+		m, err = r.machineNamed(name)
+		return err == nil && slices.Equal(m.Offered, inOrder(routes(texts...)))
+	})
+	return m
+}
+
+// testRoutes takes a machine's routes from offer to withdrawal, with what everybody hears of it. The machine and who looks
+// on may be at different servers.
+func testRoutes(t *testing.T, a, b *running) {
+	k := a.authKey(KeyOptions{Reusable: true})
+	gate, sees := a.device(), b.device()
+	gate.join("gate", k)
+	sees.join("sees", k)
+	own, _ := gate.follow(nil)
+	maps, _ := sees.follow(nil)
+	both := func(what string, texts ...string) {
+		t.Helper()
+		until(t, maps, what+", for its peer", leads("gate", texts...))
+		until(t, own, what+", for itself", leads("gate", texts...))
+	}
+	say := func(u coord.NodeUpdate) {
+		t.Helper()
+		if err := gate.Update(t.Context(), u); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set := func(r *running, q RoutesRequest) {
+		t.Helper()
+		if err := r.SetRoutes(t.Context(), "gate", q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, maps, "gate", leads("gate"))
+	gate.offers(b, "gate", "192.168.7.0/24", "::/0", "10.1.0.0/16", "0.0.0.0/0")
+	set(b, RoutesRequest{Approve: routes("10.1.0.0/16", "172.16.0.0/12")})
+	both("one is approved", "10.1.0.0/16")
+	set(a, RoutesRequest{Approve: routes("0.0.0.0/0")})
+	both("an exit node is one for IPv6 too", "0.0.0.0/0", "10.1.0.0/16", "::/0")
+	say(offering("172.16.0.0/12"))
+	both("what was approved before it was offered", "172.16.0.0/12")
+	say(offering())
+	both("it offers nothing")
+	say(offering("::/0", "10.1.0.0/16"))
+	both("an approval stays", "10.1.0.0/16", "::/0")
+	set(b, RoutesRequest{Withdraw: routes("::/0")})
+	both("an exit node no more", "10.1.0.0/16")
+	if m, _ := b.machineNamed("gate"); !slices.Equal(m.Approved, routes("10.1.0.0/16", "172.16.0.0/12")) {
+		t.Errorf("approved is %v", m.Approved)
+	}
+}
+
+func TestRoutesAreThoseOfferedAndApproved(t *testing.T) {
+	t.Run("sqlite", func(t *testing.T) {
+		r := serve(t)
+		testRoutes(t, r, r)
+	})
+	t.Run("two servers", func(t *testing.T) {
+		a, b := pair(t, pgtest.Start(t).Database("routes"), Options{})
+		testRoutes(t, a, b)
+	})
+}
+
+func TestRoutesOutliveARestart(t *testing.T) {
+	r := serve(t)
+	d := r.device()
+	d.join("gate", r.authKey(KeyOptions{}))
+	d.offers(r, "gate", "10.1.0.0/16", "10.2.0.0/16")
+	if err := r.SetRoutes(t.Context(), "gate", RoutesRequest{Approve: routes("10.1.0.0/16")}); err != nil {
+		t.Fatal(err)
+	}
+	r.stop()
+	r = serveDir(t, r.dir, r.addr, Options{})
+	m, err := r.machineNamed("gate")
+	if err != nil || !slices.Equal(m.Node.Routes, routes("10.1.0.0/16")) || !slices.Equal(asks(m), routes("10.2.0.0/16")) {
+		t.Errorf("it is %+v, %v", m, err)
+	}
+}
+
+func TestWhoTakesAMachineOverHasNoneOfItsApprovals(t *testing.T) {
+	r := serve(t)
+	r.user("anna", "correct horse")
+	r.userAs("mia", "correct horse", account.Member)
+	d := r.device()
+	join := func(login string) state.Member {
+		t.Helper()
+		reply, err := d.Register(t.Context(), d.node, coord.RegisterRequest{Hostname: "gate", AuthKey: r.authKey(KeyOptions{User: login}), Reauth: true})
+		if err != nil || !reply.Registered {
+			t.Fatal(reply, err)
+		}
+		return d.offers(r, "gate", "10.1.0.0/16")
+	}
+	join("anna")
+	if err := r.SetRoutes(t.Context(), "gate", RoutesRequest{Approve: routes("10.1.0.0/16", "0.0.0.0/0")}); err != nil {
+		t.Fatal(err)
+	}
+	if m := join("anna"); !slices.Equal(m.Node.Routes, routes("10.1.0.0/16")) {
+		t.Errorf("its person logged in again, and it leads to %v", m.Node.Routes)
+	}
+	if m := join("mia"); len(m.Node.Routes)+len(m.Approved) > 0 {
+		t.Errorf("another person's, it leads to %v, of %v", m.Node.Routes, m.Approved)
+	}
+	if m := join("anna"); len(m.Node.Routes)+len(m.Approved) > 0 {
+		t.Errorf("back with its person, it leads to %v, of %v", m.Node.Routes, m.Approved)
+	}
+}
+
+func TestAnOfferThatIsNoneChangesNothing(t *testing.T) {
+	r := serve(t)
+	d := r.device()
+	d.join("gate", r.authKey(KeyOptions{}))
+	before := d.offers(r, "gate", "10.1.0.0/16")
+	var many []string
+	for i := range coord.MaxRoutes + 1 {
+		many = append(many, fmt.Sprintf("10.%d.0.0/16", i))
+	}
+	for want, bad := range map[string][]string{
+		"overlaps the network's own": {"100.64.0.0/16"}, "wider than any site": {"0.0.0.0/1"}, "never routed": {"127.0.0.0/8"}, "bits below its mask": {"10.1.0.1/16"},
+		"twice": {"10.1.0.0/16", "10.1.0.0/16"}, "64 at the most": many,
+	} {
+		u := offering(bad...)
+		u.Hostname, u.Endpoints = "other", nil
+		err := d.Update(t.Context(), u)
+		wantCode(t, err, coord.CodeBadRequest)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
+		}
+		if want == "twice" { // which an approval may say
+			continue
+		}
+		if err := r.SetRoutes(t.Context(), "gate", RoutesRequest{Approve: routes(bad...)}); !errors.Is(err, coord.ErrInvalid) || !strings.Contains(err.Error(), want) {
+			t.Errorf("to approve what %s: %v", want, err)
+		}
+	}
+	after, err := r.machineNamed("gate")
+	if err != nil || !slices.Equal(after.Offered, before.Offered) || len(after.Approved) > 0 || len(after.Node.Endpoints) != 1 {
+		t.Errorf("it was %+v and is %+v, %v", before, after, err)
+	}
+}
+
+func TestRoutesThroughTheAPI(t *testing.T) {
+	r := serve(t)
+	r.user("anna", "correct horse")
+	d := r.device()
+	d.join("gate", r.authKey(KeyOptions{}))
+	r.device().join("nas", r.authKey(KeyOptions{}))
+	d.offers(r, "gate", "10.1.0.0/16", "0.0.0.0/0")
+	p := r.program("anna", account.ScopeMachines)
+	asking := func() (names []string) {
+		t.Helper()
+		var l MachineList
+		if status, code := p.call(http.MethodGet, "/machines?asks=true", nil, &l); status != http.StatusOK {
+			t.Fatalf("list: %d %s", status, code)
+		}
+		for _, m := range l.Machines {
+			names = append(names, m.Name)
+		}
+		return names
+	}
+	if got := asking(); !slices.Equal(got, []string{"gate"}) {
+		t.Errorf("those that ask are %v", got)
+	}
+	var m MachineInfo
+	before := r.last()
+	for range 2 { // the second changes nothing, and is in no log
+		status, code := p.call(http.MethodPost, "/machines/gate/routes", `{"approve":["::/0","10.1.0.0/16"]}`, &m)
+		if status != http.StatusOK || !slices.Equal(m.Routes, routes("0.0.0.0/0", "10.1.0.0/16")) || !slices.Equal(m.ApprovedRoutes, routes("0.0.0.0/0", "10.1.0.0/16", "::/0")) {
+			t.Errorf("approve: %d %s, %+v", status, code, m)
+		}
+	}
+	if got := asking(); len(got) > 0 {
+		t.Errorf("those that ask are %v", got)
+	}
+	if status, _ := p.call(http.MethodPost, "/machines/gate/routes", `{"withdraw":["10.1.0.0/16","10.9.0.0/16"]}`, &m); status != http.StatusOK || !slices.Equal(m.Routes, routes("0.0.0.0/0")) {
+		t.Errorf("withdraw: %d, %+v", status, m)
+	}
+	var says string
+	for _, bad := range []string{`{"approve":["100.64.0.0/10"]}`, `{"approve":["10.1.0.0"]}`, `{"approve":"10.1.0.0/16"}`, `{"approved":[]}`} {
+		if status, code := p.call(http.MethodPost, "/machines/gate/routes", bad, &says); status/100 != 4 || code == "" {
+			t.Errorf("%s: %d %s %s", bad, status, code, says)
+		}
+	}
+	got, all := r.lines(before)
+	if want := []string{"anna api machine.routes gate", "anna api machine.routes gate"}; !slices.Equal(got, want) {
+		t.Fatalf("the log says %q", got)
+	}
+	for i, want := range []string{`"approved":["0.0.0.0/0","10.1.0.0/16","::/0"]`, `"withdrawn":["10.1.0.0/16"]`} {
+		if !strings.Contains(all[i].Details, want) {
+			t.Errorf("the log's details are %s, without %s", all[i].Details, want)
+		}
+	}
+}
