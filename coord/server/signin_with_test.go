@@ -87,6 +87,8 @@ func (r *running) certified(accounts map[string]map[string]any) (issuer string) 
 			return lines.Text()
 		}
 	}
+	_ = in.Close()
+	_ = cmd.Wait() // it has said all
 	r.t.Fatalf("the provider did not start (make deps installs it): %s", said.String())
 	return ""
 }

@@ -14,6 +14,9 @@ import (
 // maxGroup is how many waiting writes share one transaction, and so one flush of the disk.
 const maxGroup = 256
 
+// drainTimeout is how long Close waits for connections that are still at work.
+const drainTimeout = 2 * time.Second
+
 // Database is a Store in SQL.
 type Database struct {
 	// fixed
@@ -67,8 +70,19 @@ func (d *Database) Close() error {
 		d.deafen()
 		d.ears.Wait()
 		err = errors.Join(d.read.Close(), d.write.Close())
+		d.drained()
 	})
 	return err
+}
+
+// drained waits until the connections are gone: database/sql ends a transaction whose context has ended by itself, and
+// closes its connection after Close. The last one to go tidies SQLite's files up.
+func (d *Database) drained() {
+	for end := time.Now().Add(drainTimeout); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if d.read.Stats().OpenConnections+d.write.Stats().OpenConnections == 0 {
+			return
+		}
+	}
 }
 
 // Read implements Store.
