@@ -119,7 +119,7 @@ func (s *Server) setOwnPassword(ctx context.Context, by caller, in *struct{ Body
 	if err := account.CheckNew(by.login, in.Body.Next, s.network.Name); err != nil {
 		return err
 	}
-	user, wait, err := s.checkPasswordFor(ctx, by, by.login, in.Body.Password)
+	user, wait, err := s.checkOwnPassword(ctx, by, in.Body.Password)
 	switch {
 	case err != nil:
 		return err

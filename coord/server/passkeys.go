@@ -72,7 +72,7 @@ func (s *Server) passkeySignIn(w http.ResponseWriter, r *http.Request, v *visit)
 		return errTicket
 	}
 	from := s.guesser(r)
-	if wait := s.guesses.Try(s.now(), from); wait > 0 {
+	if wait := s.guesses.Try(s.now(), from...); wait > 0 {
 		return s.showSignIn(w, r, http.StatusTooManyRequests, v, ref, "", sayWait(wait))
 	}
 	user, err := s.checkPasskey(r, &t, f.Get("answer"))
@@ -84,7 +84,7 @@ func (s *Server) passkeySignIn(w http.ResponseWriter, r *http.Request, v *visit)
 	case err != nil:
 		return err
 	}
-	s.guesses.TakeBack(from.Key)
+	s.guesses.TakeBack(from...)
 	s.count.logins.WithLabelValues("ok").Inc()
 	to := ref.path()
 	switch half := s.half(r, v); {

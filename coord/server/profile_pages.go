@@ -123,7 +123,7 @@ func (s *Server) passwordPage(w http.ResponseWriter, r *http.Request, v *visit) 
 	}
 	user, wait, err := v.user, time.Duration(0), error(nil)
 	if v.user.Password != "" {
-		user, wait, err = s.checkPassword(r, v.user.Login, f.Get("password"))
+		user, wait, err = s.checkOwnPassword(r.Context(), v.caller(), f.Get("password"))
 	}
 	switch {
 	case err != nil:

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/warren-mesh/warren/coord/internal/account"
@@ -23,8 +24,8 @@ const (
 
 	freshFor = 15 * time.Minute // how long after signing in one may change how one signs in
 
-	freeCodes        = 5   // wrong ones for one account from one address
-	freeCodesAccount = 100 // for one account from anywhere: guesses from many addresses do not add up (recovery codes pass)
+	freeCodes        = freeGuesses // wrong ones for one account from one address
+	freeCodesAccount = 100         // for one account from anywhere: guesses from many addresses do not add up (recovery codes pass)
 )
 
 // halfway is a sign-in that lacks its second step.
@@ -179,13 +180,13 @@ func (s *Server) secondStep(w http.ResponseWriter, r *http.Request, v *visit) er
 
 // checkCode takes a one-time or a recovery code, once. The user has ID 0 where it is wrong.
 func (s *Server) checkCode(r *http.Request, t *ticket[halfway], code string) (user store.User, by string, wait time.Duration, err error) {
-	id := fmt.Sprint(t.What.User)
-	from := s.guesser(r)
-	pair := account.Bound{Key: "code " + id + " " + from.Key, Free: freeCodes}
-	bounds := []account.Bound{pair, from}
+	what := fmt.Sprint("code ", t.What.User)
+	isKnown := func(l knownLogin) bool { return l.ID == t.What.User }
+	bounds := s.guessAt(r, what, isKnown)
+	overall := account.Bound{Key: what, Free: freeCodesAccount}
 	recovery := account.CleanRecoveryCode(code)
-	if recovery == "" {
-		bounds = append(bounds, account.Bound{Key: "code " + id, Free: freeCodesAccount})
+	if recovery == "" && !slices.ContainsFunc(s.knownAs(r).Users, isKnown) {
+		bounds = append(bounds, overall)
 	}
 	if wait = s.guesses.Try(s.now(), bounds...); wait > 0 {
 		s.count.logins.WithLabelValues("throttled").Inc()
@@ -211,8 +212,8 @@ func (s *Server) checkCode(r *http.Request, t *ticket[halfway], code string) (us
 	if err != nil {
 		return user, "", 0, err
 	}
-	s.guesses.Right(pair.Key, "code "+id)
-	s.guesses.TakeBack(from.Key)
+	s.guesses.Right(bounds...)
+	s.guesses.Right(overall)
 	return user, by, 0, nil
 }
 
@@ -296,7 +297,7 @@ func (s *Server) setSecondPage(w http.ResponseWriter, r *http.Request, v *visit)
 	if !ok {
 		return s.showEnrolment(w, http.StatusForbidden, v, t.What, textWrongEnrol)
 	}
-	s.guesses.Right(bound.Key)
+	s.guesses.Right(bound)
 	codes := account.NewRecoveryCodes()
 	err = s.store.Write(r.Context(), func(tx store.Tx) error {
 		if err := t.spend(tx, s.now()); err != nil {

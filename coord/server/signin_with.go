@@ -133,7 +133,7 @@ func (s *Server) callbackPage(w http.ResponseWriter, r *http.Request, v *visit) 
 		return errJourney
 	}
 	from := s.guesser(r)
-	if wait := s.guesses.Try(s.now(), from); wait > 0 {
+	if wait := s.guesses.Try(s.now(), from...); wait > 0 {
 		return refuse(http.StatusTooManyRequests, coord.CodeBusy, sayWait(wait))
 	}
 	if err := s.store.Write(r.Context(), func(tx store.Tx) error { return t.spend(tx, s.now()) }); err != nil {
@@ -151,7 +151,7 @@ func (s *Server) callbackPage(w http.ResponseWriter, r *http.Request, v *visit) 
 		s.recordRefusal(r.Context(), caller{via: viaConsole, address: s.clientAddr(r).String()}, store.User{}, facts{"step": p.Name, "subject": who.Subject, "why": "domain or group"})
 		return refuse(http.StatusForbidden, codeProvider, fmt.Sprintf(textProviderNotAllowed, p.Name))
 	}
-	s.guesses.TakeBack(from.Key)
+	s.guesses.TakeBack(from...)
 	if j.Link != 0 {
 		return s.askLink(w, r, v, p, who)
 	}

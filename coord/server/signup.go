@@ -141,8 +141,11 @@ func (s *Server) newAccount(w http.ResponseWriter, r *http.Request, v *visit, n 
 
 // tooManySignUps counts an account that nobody invited; the words are empty where it may be made.
 func (s *Server) tooManySignUps(r *http.Request) string {
-	wait := s.guesses.Try(s.now(),
-		account.Bound{Key: "sign-up " + s.guesser(r).Key, Free: freeSignUps}, account.Bound{Key: "sign-up", Free: freeSignUpsOverall})
+	bounds := []account.Bound{{Key: "sign-up", Free: freeSignUpsOverall}}
+	for i, n := range account.AddressKeys(s.clientAddr(r)) {
+		bounds = append(bounds, account.Bound{Key: "sign-up " + n, Free: freeSignUps * ofSite(i)})
+	}
+	wait := s.guesses.Try(s.now(), bounds...)
 	if wait == 0 {
 		return ""
 	}

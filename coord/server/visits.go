@@ -7,8 +7,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"net/http"
-	"net/netip"
 	"time"
 
 	"github.com/warren-mesh/warren/coord/internal/account"
@@ -193,17 +193,25 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request, v *visit) error 
 // checkPassword permits guesses as account.Throttle does. The user has ID 0 where name or password is wrong, which nobody
 // can tell apart.
 func (s *Server) checkPassword(r *http.Request, login, password string) (user store.User, wait time.Duration, err error) {
-	return s.checkPasswordFor(r.Context(), caller{via: viaConsole, address: s.clientAddr(r).String()}, login, password)
+	name := login
+	if account.CheckLogin(login) != nil {
+		name = "?"
+	}
+	bounds := s.guessAt(r, "password "+name, func(l knownLogin) bool { return l.Login == login })
+	return s.checkPasswordFor(r.Context(), caller{via: viaConsole, address: s.clientAddr(r).String()}, login, password, bounds...)
 }
 
-// checkPasswordFor is checkPassword for a caller of whom the address is known.
-func (s *Server) checkPasswordFor(ctx context.Context, by caller, login, password string) (user store.User, wait time.Duration, err error) {
-	from := guesserAt(by.address)
-	pair := account.Bound{Key: "password " + login + " " + from.Key, Free: freeGuesses}
+// checkOwnPassword is checkPassword for who is in already, and wants to change it.
+func (s *Server) checkOwnPassword(ctx context.Context, by caller, password string) (user store.User, wait time.Duration, err error) {
+	return s.checkPasswordFor(ctx, by, by.login, password, account.Bound{Key: fmt.Sprint("own password of ", by.user), Free: freeGuesses})
+}
+
+// checkPasswordFor is checkPassword for a caller whose guesses count against the bounds.
+func (s *Server) checkPasswordFor(ctx context.Context, by caller, login, password string, bounds ...account.Bound) (user store.User, wait time.Duration, err error) {
 	if account.CheckLogin(login) != nil {
-		login, pair.Key = "", "password ? "+from.Key
+		login = ""
 	}
-	if wait = s.guesses.Try(s.now(), pair, from); wait > 0 {
+	if wait = s.guesses.Try(s.now(), bounds...); wait > 0 {
 		s.count.logins.WithLabelValues("throttled").Inc()
 		return user, wait, nil
 	}
@@ -223,41 +231,24 @@ func (s *Server) checkPasswordFor(ctx context.Context, by caller, login, passwor
 		s.recordRefusal(ctx, by, user, facts{"step": "password"})
 		return store.User{}, 0, nil
 	}
-	s.guesses.Right(pair.Key)
-	s.guesses.TakeBack(from.Key)
+	s.guesses.Right(bounds...)
 	s.count.logins.WithLabelValues("ok").Inc()
 	return user, 0, nil
-}
-
-// Wrong guesses that pass without a wait.
-const (
-	freeGuesses        = 5  // at one account's password from one address
-	freeGuessesAddress = 50 // at anything from one address
-)
-
-// guesser is what all guesses from the request's address count against.
-func (s *Server) guesser(r *http.Request) account.Bound {
-	return guesserAt(s.clientAddr(r).String())
-}
-
-func guesserAt(address string) account.Bound {
-	a, _ := netip.ParseAddr(address)
-	return account.Bound{Key: account.AddressKey(a), Free: freeGuessesAddress}
 }
 
 // startWebSession signs the browser in under a new secret, by that step; what it had before is void.
 func (s *Server) startWebSession(r *http.Request, w http.ResponseWriter, v *visit, user int64, step string) error {
 	secret, now := rand.Text(), s.now()
 	agent, from := cleanText(r.UserAgent(), maxAgent), s.clientAddr(r).String()
-	err := s.store.Write(r.Context(), func(tx store.Tx) error {
+	var u store.User
+	err := s.store.Write(r.Context(), func(tx store.Tx) (err error) {
 		if err := tx.RemoveWebSession(v.session); err != nil {
 			return err
 		}
 		if err := tx.AddWebSession(store.WebSession{Hash: sha256.Sum256([]byte(secret)), User: user, Created: now, Seen: now, Agent: agent, Address: from}); err != nil {
 			return err
 		}
-		u, err := tx.User(user)
-		if err != nil {
+		if u, err = tx.User(user); err != nil {
 			return err
 		}
 		by := caller{user: u.ID, login: u.Login, via: viaConsole, address: from}
@@ -268,7 +259,7 @@ func (s *Server) startWebSession(r *http.Request, w http.ResponseWriter, v *visi
 	}
 	setCookie(w, cookieSession, secret, webLife)
 	setCookie(w, cookieForm, rand.Text(), 0)
-	return nil
+	return s.remember(w, r, u)
 }
 
 func (s *Server) signOut(w http.ResponseWriter, r *http.Request, v *visit) error {

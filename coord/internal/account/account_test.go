@@ -131,7 +131,7 @@ func TestGuessesAreSlowedDownButNeverLockedOut(t *testing.T) {
 	if w := try(5, "anna"); w != longestWait {
 		t.Errorf("waits %v, not %v", w, longestWait)
 	}
-	th.Right("anna")
+	th.Right(Bound{Key: "anna"})
 	if w := try(5, "anna"); w != 0 {
 		t.Errorf("waits %v after the right one", w)
 	}
@@ -142,7 +142,7 @@ func TestGuessesAreSlowedDownButNeverLockedOut(t *testing.T) {
 		if w := try(5, "address"); w != 0 {
 			t.Fatalf("right guesses wait %v", w)
 		}
-		th.TakeBack("address")
+		th.TakeBack(Bound{Key: "address"})
 	}
 	_ = try(5, "address")
 	if w := try(5, "address"); w == 0 {
@@ -156,6 +156,37 @@ func TestGuessesAreSlowedDownButNeverLockedOut(t *testing.T) {
 	}
 	if a, b := AddressKey(netip.MustParseAddr("2001:db8::1")), AddressKey(netip.MustParseAddr("2001:db8::ffff:1")); a != b {
 		t.Errorf("one /64 has two keys, %s and %s", a, b)
+	}
+}
+
+func TestAddressesAreCountedByTheSiteToo(t *testing.T) {
+	for text, want := range map[string]string{
+		"192.0.2.1": "192.0.2.1", "::ffff:192.0.2.1": "192.0.2.1", "2001:db8:1:2::3": "2001:db8:1:2::/64 2001:db8:1::/48", "fe80::1%eth0": "fe80::/64 fe80::/48",
+	} {
+		if got := strings.Join(AddressKeys(netip.MustParseAddr(text)), " "); got != want {
+			t.Errorf("%s is %s", text, got)
+		}
+	}
+	if got := AddressKeys(netip.Addr{}); len(got) != 1 {
+		t.Errorf("no address is %q", got)
+	}
+}
+
+func TestWhoKnowsOnePasswordWipesNothingOfOthersOut(t *testing.T) {
+	th, now := NewThrottle(), time.Unix(1000, 0)
+	own, shared := Bound{"own", 5}, Bound{"address", 5}
+	for range 4 {
+		_ = th.Try(now, shared)
+	}
+	for range 9 { // somebody at the same address signs in again and again
+		if w := th.Try(now, own, shared); w != 0 {
+			t.Fatalf("right guesses wait %v", w)
+		}
+		th.Right(own, shared)
+	}
+	_ = th.Try(now, shared)
+	if w := th.Try(now, shared); w == 0 {
+		t.Error("the wrong guesses of others at the address are forgotten")
 	}
 }
 

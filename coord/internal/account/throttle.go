@@ -66,25 +66,34 @@ func (t *Throttle) Try(now time.Time, bounds ...Bound) time.Duration {
 	return 0
 }
 
-// Right takes back what Try counted of a guess that was right: all wrong ones before it are forgotten.
-func (t *Throttle) Right(keys ...string) {
+// Right takes back what Try counted of a guess that was right. Of the first bound all wrong ones before it are forgotten;
+// the others may be shared, as an address is, and one who knows a password of their own must not wipe out what was
+// guessed at others'.
+func (t *Throttle) Right(bounds ...Bound) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, k := range keys {
-		delete(t.keys, k)
+	for i, b := range bounds {
+		if i == 0 {
+			delete(t.keys, b.Key)
+		} else {
+			t.takeBack(b)
+		}
 	}
 }
 
-// TakeBack takes back what Try counted of one guess, and leaves those before it: for a key that others share, such as an
-// address, where one who knows a password of their own must not wipe out what was guessed at others'.
-func (t *Throttle) TakeBack(keys ...string) {
+// TakeBack takes back what Try counted of one guess, and leaves those before it.
+func (t *Throttle) TakeBack(bounds ...Bound) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, k := range keys {
-		if g := t.keys[k]; g != nil {
-			g.failed--
-			g.next = time.Time{} // it was open before
-		}
+	for _, b := range bounds {
+		t.takeBack(b)
+	}
+}
+
+func (t *Throttle) takeBack(b Bound) {
+	if g := t.keys[b.Key]; g != nil {
+		g.failed--
+		g.next = time.Time{} // it was open before
 	}
 }
 
@@ -114,4 +123,15 @@ func AddressKey(addr netip.Addr) string {
 		}
 	}
 	return addr.String()
+}
+
+// AddressKeys names who asks more and more widely: AddressKey, then the /48 that a site with IPv6 has (RFC 6177).
+func AddressKeys(addr netip.Addr) []string {
+	keys := []string{AddressKey(addr)}
+	if addr = addr.Unmap().WithZone(""); addr.Is6() {
+		if p, err := addr.Prefix(48); err == nil {
+			keys = append(keys, p.String())
+		}
+	}
+	return keys
 }
