@@ -145,6 +145,11 @@ var modules = []allowance{
 		why: "describes the admin API in OpenAPI from the types that it reads, and holds requests to them",
 	},
 
+	{
+		module: "github.com/tailscale/hujson", in: []string{"coord/internal/policy"},
+		why: "reads policy files: JSON with comments and trailing commas, each value with its place in the text; it needs nothing itself",
+	},
+
 	// Extensions of the standard library.
 	{module: "golang.org/x/net", in: everywhere, why: "the standard library's own extension for the network"},
 	{module: "golang.org/x/sync", in: everywhere, why: "the standard library's own extension for goroutines"},

@@ -1,9 +1,7 @@
-// Package policy decides who may see whom. It is pure.
-//
 // Machines that see the same are of one Class, so that a change is filtered and encoded once for each class and not
-// once for each machine.
-//
-// The only rule today is the default: all machines of the network see each other.
+// once for each machine. The only rule of a Policy today is that all machines of the network see each other; a Compiled
+// file is to take its place.
+
 package policy
 
 import "github.com/warren-mesh/warren/coord"
