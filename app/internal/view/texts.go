@@ -139,7 +139,9 @@ func (d *drawer) count(n int) string {
 }
 
 // Copied says that a text is in the clipboard.
-func (l Language) Copied(what string) string { return fill(l.texts()[textCopied], []string{long(what)}) }
+func (l Language) Copied(what string) string {
+	return fill(l.texts()[textCopied], []string{long(what)})
+}
 
 // CannotCopy says that it is not, and why.
 func (l Language) CannotCopy(what string) string {
@@ -147,7 +149,9 @@ func (l Language) CannotCopy(what string) string {
 }
 
 // NoBrowser says that a login's page could not be opened.
-func (l Language) NoBrowser(page string) string { return fill(l.texts()[textNoBrowser], []string{page}) }
+func (l Language) NoBrowser(page string) string {
+	return fill(l.texts()[textNoBrowser], []string{page})
+}
 
 // LoginExpired says that nobody logged in.
 func (l Language) LoginExpired() string { return l.texts()[textLoginExpired] }

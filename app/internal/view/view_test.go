@@ -70,7 +70,10 @@ var states = []struct {
 	{"problems", Input{Windows: true, Status: func() *ipc.Status {
 		s := running()
 		s.Problems = []ipc.Problem{
-			{Code: "a", Text: "the key ends tomorrow", Level: ipc.ProblemUrgent}, {Code: "b", Text: "b"}, {Code: "c", Text: "c"}, {Code: "d", Text: "d"},
+			{Code: "a", Text: "the key ends tomorrow", Level: ipc.ProblemUrgent},
+			{Code: "b", Text: "b"},
+			{Code: "c", Text: "c"},
+			{Code: "d", Text: "d"},
 			{Code: "n", Text: "a notice", Level: ipc.ProblemNotice},
 		}
 		return s

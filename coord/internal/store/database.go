@@ -21,7 +21,9 @@ const drainTimeout = 2 * time.Second
 type Database struct {
 	// fixed
 	read     *sql.DB
-	write    *sql.DB       // one connection
+	write    *sql.DB // one connection
+	reads    *statements
+	writes   *statements
 	numbered bool          // PostgreSQL: placeholders are $1, $2, …
 	patience time.Duration // for one transaction; 0: without end, as the disk is here
 	run      string        // of the host, where the database is a file
@@ -87,12 +89,13 @@ func (d *Database) drained() {
 
 // Read implements Store.
 func (d *Database) Read(ctx context.Context, fn func(Tx) error) error {
+	defer d.reads.prepare(ctx)
 	t, err := d.read.BeginTx(ctx, d.reading())
 	if err != nil {
 		return translate(err)
 	}
 	defer func() { _ = t.Rollback() }()
-	return translate(fn(&tx{ctx: ctx, t: t, numbered: d.numbered}))
+	return translate(fn(&tx{ctx: ctx, t: t, prepared: d.reads, numbered: d.numbered}))
 }
 
 // reading are the options of a transaction that sees one state from its first statement to its last.
@@ -146,6 +149,7 @@ func (d *Database) writer() {
 			}
 		}
 		d.commit(group)
+		d.writes.prepare(context.Background())
 	}
 }
 
@@ -194,7 +198,7 @@ func (d *Database) within(ctx context.Context, t *transaction, j *job) error {
 		return fmt.Errorf("%w: %w", errBroken, err)
 	}
 	before := t.log
-	err := j.fn(&tx{ctx: ctx, t: t.Tx, numbered: d.numbered, log: &t.log})
+	err := j.fn(&tx{ctx: ctx, t: t.Tx, prepared: d.writes, numbered: d.numbered, log: &t.log})
 	if err != nil {
 		t.log = before
 		if _, e := t.ExecContext(ctx, "ROLLBACK TO job"); e != nil {

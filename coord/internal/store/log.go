@@ -150,7 +150,7 @@ func (d *Database) number(ctx context.Context, x *transaction, relaxed bool) err
 		return err
 	}
 	x.log.last += unsaved
-	t := &tx{ctx: ctx, t: x.Tx, numbered: d.numbered, log: &x.log}
+	t := &tx{ctx: ctx, t: x.Tx, prepared: d.writes, numbered: d.numbered, log: &x.log}
 	if _, err := t.note(Begun, 0, nil); err != nil {
 		return err
 	}
@@ -160,7 +160,7 @@ func (d *Database) number(ctx context.Context, x *transaction, relaxed bool) err
 // finish writes the last number, tells other processes that there is something, and commits.
 func (d *Database) finish(ctx context.Context, x *transaction) error {
 	if x.log.count > 0 {
-		t := &tx{ctx: ctx, t: x.Tx, numbered: d.numbered, log: &x.log}
+		t := &tx{ctx: ctx, t: x.Tx, prepared: d.writes, numbered: d.numbered, log: &x.log}
 		if err := t.must("UPDATE numbers SET last = ?", x.log.last); err != nil {
 			return err
 		}

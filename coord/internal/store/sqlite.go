@@ -41,6 +41,7 @@ func openSQLite(ctx context.Context, path string, fresh bool, all migrationSet) 
 		_ = d.write.Close()
 		return nil, err
 	}
+	d.reads, d.writes = newStatements(d.read), newStatements(d.write)
 	go d.writer()
 	return d, nil
 }

@@ -17,14 +17,32 @@ type tx struct {
 	ctx context.Context //nolint:containedctx // it lives as long as the transaction
 	t   *sql.Tx
 
-	numbered bool       // placeholders are $1, $2, …
-	log      *numbering // nil: it only reads
+	prepared *statements // nil: the driver sees to it
+	numbered bool        // placeholders are $1, $2, …
+	log      *numbering  // nil: it only reads
 }
 
 type row interface{ Scan(dest ...any) error }
 
 func (t *tx) exec(query string, args ...any) (sql.Result, error) {
+	if p := t.prepared.find(query); p != nil {
+		return t.t.StmtContext(t.ctx, p).ExecContext(t.ctx, t.args(args)...)
+	}
 	return t.t.ExecContext(t.ctx, t.query(query), t.args(args)...)
+}
+
+func (t *tx) rows(query string, args ...any) (*sql.Rows, error) {
+	if p := t.prepared.find(query); p != nil {
+		return t.t.StmtContext(t.ctx, p).QueryContext(t.ctx, t.args(args)...)
+	}
+	return t.t.QueryContext(t.ctx, t.query(query), t.args(args)...)
+}
+
+func (t *tx) row(query string, args ...any) *sql.Row {
+	if p := t.prepared.find(query); p != nil {
+		return t.t.StmtContext(t.ctx, p).QueryRowContext(t.ctx, t.args(args)...)
+	}
+	return t.t.QueryRowContext(t.ctx, t.query(query), t.args(args)...)
 }
 
 // query is the query with the database's own placeholders: ours are question marks.
@@ -78,12 +96,12 @@ func (t *tx) insert(query string, args ...any) (int64, error) {
 }
 
 func one[T any](t *tx, scan func(row) (T, error), query string, args ...any) (T, error) {
-	v, err := scan(t.t.QueryRowContext(t.ctx, t.query(query), t.args(args)...))
+	v, err := scan(t.row(query, args...))
 	return v, translate(err)
 }
 
 func many[T any](t *tx, scan func(row) (T, error), query string, args ...any) (all []T, err error) {
-	rows, err := t.t.QueryContext(t.ctx, t.query(query), t.args(args)...)
+	rows, err := t.rows(query, args...)
 	if err != nil {
 		return nil, translate(err)
 	}
