@@ -26,11 +26,15 @@ type machineRow struct {
 	State                                         string // online, offline, expired or waiting
 	Addrs, Tags                                   []string
 	Ephemeral                                     bool
+	Asks, Exit                                    bool // it offers what nobody has approved; it leads to the internet
+	Leads                                         []string
 }
 
 // machineList is the front page.
 type machineList struct {
 	Total, Online, Found, Hidden int
+	Asking                       int  // machines that offer routes which nobody has approved
+	OnlyAsking                   bool // they alone are shown
 	Query, Invite                string
 	Rows                         []machineRow
 	Waiting                      []machineRow // for approval; not among the others
@@ -42,8 +46,9 @@ type machineDetail struct {
 	machineRow
 	Suffix, Joined, Relay, Fingerprint string
 	Endpoints                          []endpointRow
+	Routes                             []routeInfo
 	Change                             bool // the visitor may change it
-	Decide, Extend, Tag                bool // or let it in, or give its key another life, or other tags
+	Decide, Extend, Tag, Lead          bool // or let it in, or give its key another life, or other tags, or approve its routes
 }
 
 type endpointRow struct{ Addr, Kind string }
@@ -56,6 +61,12 @@ func rowOf(now time.Time, m state.Member) machineRow {
 	}
 	for _, a := range n.Addrs {
 		row.Addrs = append(row.Addrs, a.String())
+	}
+	row.Asks, row.Exit = len(asks(m)) > 0, n.IsExit()
+	for _, p := range n.Routes {
+		if !coord.IsExitRoute(p) {
+			row.Leads = append(row.Leads, p.String())
+		}
 	}
 	switch {
 	case m.Pending:
@@ -76,8 +87,12 @@ func rowOf(now time.Time, m state.Member) machineRow {
 
 // matches reports whether each word of the query is somewhere in the row.
 func (m *machineRow) matches(query string) bool {
+	exit := ""
+	if m.Exit {
+		exit = textExitNode
+	}
 	text := strings.ToLower(strings.Join([]string{
-		m.Name, m.OS, m.Version, m.Owner, m.State, strings.Join(m.Addrs, " "), strings.Join(m.Tags, " "),
+		m.Name, m.OS, m.Version, m.Owner, m.State, exit, strings.Join(m.Addrs, " "), strings.Join(m.Tags, " "), strings.Join(m.Leads, " "),
 	}, "\n"))
 	for word := range strings.FieldsSeq(strings.ToLower(query)) {
 		if !strings.Contains(text, word) {
@@ -90,7 +105,7 @@ func (m *machineRow) matches(query string) bool {
 // machinesPage lists the machines that the visitor may see.
 func (s *Server) machinesPage(w http.ResponseWriter, r *http.Request, v *visit) error {
 	list := machineList{Query: cleanText(r.URL.Query().Get("q"), maxQuery), Invite: coord.FormatInvite(s.url, s.Key())}
-	list.Decide = mayDecide(v)
+	list.Decide, list.OnlyAsking = mayDecide(v), r.URL.Query().Has("asking")
 	now := s.now()
 	for m := range s.hub.view().Members() {
 		if authorize(v.caller(), account.See, m.Node.User.ID == v.user.ID) != nil {
@@ -108,7 +123,10 @@ func (s *Server) machinesPage(w http.ResponseWriter, r *http.Request, v *visit) 
 		if row.State == "online" {
 			list.Online++
 		}
-		if !row.matches(list.Query) {
+		if row.Asks {
+			list.Asking++
+		}
+		if !row.matches(list.Query) || list.OnlyAsking && !row.Asks {
 			continue
 		}
 		list.Found++
@@ -164,7 +182,8 @@ func (s *Server) showMachine(w http.ResponseWriter, status int, v *visit, m stat
 		Change:      authorize(v.caller(), account.Change, m.Node.User.ID == v.user.ID) == nil,
 		Decide:      mayDecide(v) && m.Pending,
 		Tag:         mayDecide(v) && !m.Pending,
-		Extend:      mayDecide(v) && !m.Pending && m.Node.User.ID != 0 && len(m.Node.Tags) == 0,
+		Routes:      routesOf(m), Lead: mayDecide(v),
+		Extend: mayDecide(v) && !m.Pending && m.Node.User.ID != 0 && len(m.Node.Tags) == 0,
 	}
 	for _, l := range s.hub.view().Relays {
 		if l.ID == m.Node.Relay {

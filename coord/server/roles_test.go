@@ -42,6 +42,7 @@ var mayCall = map[string]struct{ own, others string }{
 	"POST /machines/{id}/approve": {changers, changers}, // nobody approves their own machine, but who may any
 	"GET /machines/{id}/deny":     {changers, changers},
 	"POST /machines/{id}/deny":    {changers, changers},
+	"POST /machines/{id}/routes":  {changers, changers},
 	"POST /machines/{id}/extend":  {changers, changers}, // others log in again
 
 	"GET /users":                     {seers, seers}, // one's own account is on the profile page

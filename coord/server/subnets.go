@@ -29,7 +29,7 @@ type RoutesRequest struct {
 type routeInfo struct {
 	Route             netip.Prefix // 0.0.0.0/0 stands for an exit node
 	Exit              bool
-	Families          string // of an exit node: which of the two it offers; empty: both, or none
+	Only              string // of an exit node: the family that it offers without the other; empty: both, or none
 	Offered, Approved bool
 }
 
@@ -74,9 +74,9 @@ func routesOf(m state.Member) (all []routeInfo) {
 		other := slices.Contains(m.Offered, exitRoutes[1])
 		switch {
 		case r.Offered && !other:
-			r.Families = "IPv4"
+			r.Only = "IPv4"
 		case other && !r.Offered:
-			r.Families = "IPv6"
+			r.Only = "IPv6"
 		}
 		r.Exit, r.Offered = true, r.Offered || other
 		all = slices.Insert(all, 0, r)
@@ -118,6 +118,26 @@ func (s *Server) setRoutes(ctx context.Context, by caller, m state.Member, q Rou
 		}
 		return s.record(tx, by, actMachineRoutes, n.Name, details)
 	})
+}
+
+// routesPage approves a route, or withdraws it.
+func (s *Server) routesPage(w http.ResponseWriter, r *http.Request, v *visit) error {
+	m, err := s.machineInPath(r)
+	if err != nil {
+		return err
+	}
+	p, err := netip.ParsePrefix(r.PostForm.Get("route"))
+	if err != nil {
+		return badRequest("The form names no route")
+	}
+	q := RoutesRequest{Approve: []netip.Prefix{p}}
+	if r.PostForm.Get("do") == "withdraw" {
+		q = RoutesRequest{Withdraw: q.Approve}
+	}
+	if err := s.setRoutes(r.Context(), v.caller(), m, q); err != nil {
+		return err
+	}
+	return redirect(w, r, "/machines/"+r.PathValue("id"))
 }
 
 // routeOperation is the operation on a machine's routes. What there is, its own operation shows.

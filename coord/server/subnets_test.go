@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/chromedp"
+
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/internal/account"
 	"github.com/warren-mesh/warren/coord/internal/state"
@@ -239,4 +241,51 @@ func TestRoutesThroughTheAPI(t *testing.T) {
 			t.Errorf("the log's details are %s, without %s", all[i].Details, want)
 		}
 	}
+}
+
+func TestRoutesInTheConsole(t *testing.T) {
+	r := serve(t)
+	r.user("anna", "correct horse")
+	r.userAs("mia", "correct horse", account.Member)
+	r.device().join("nas", r.authKey(KeyOptions{Tags: []string{"home"}}))
+	d, old := r.device(), r.device()
+	d.join("gate", r.authKey(KeyOptions{User: "mia"}))
+	old.join("old-gate", r.authKey(KeyOptions{User: "mia"}))
+	d.offers(r, "gate", "0.0.0.0/0", "::/0", "192.168.1.0/24", "2001:db8:7::/48")
+	old.offers(r, "old-gate", "0.0.0.0/0", "10.0.0.0/8")
+	if err := r.SetRoutes(t.Context(), "old-gate", RoutesRequest{Approve: routes("0.0.0.0/0", "10.0.0.0/8", "172.16.0.0/12")}); err != nil {
+		t.Fatal(err)
+	}
+	own, _ := d.follow(nil)
+	b := newBrowser(t)
+	b.do("front page", chromedp.Navigate(r.URL()+"/"))
+	b.signInAs("anna")
+	b.sees("A machine offers routes that nobody has approved")
+	b.picture("machines-routes")
+	b.do("filter", chromedp.Click(`a[href="/?asking"]`))
+	b.sees("Show all machines")
+	b.lacks("old-gate")
+	b.do("search", chromedp.Navigate(r.URL()+"/?q=exit+node"))
+	b.sees("1 found")
+	b.sees("old-gate")
+
+	b.do("machine", chromedp.Navigate(r.URL()+"/machines/"+r.machineID("gate")))
+	b.sees("the whole internet, over IPv4 and IPv6")
+	b.picture("machine-routes")
+	b.do("approve it as an exit node", chromedp.Click(`.routes li:nth-child(1) button`))
+	until(t, own, "it is an exit node", leads("gate", "0.0.0.0/0", "::/0"))
+	b.do("approve a subnet", chromedp.Click(`.routes li:nth-child(2) button[value=approve]`))
+	until(t, own, "it leads to the subnet", leads("gate", "0.0.0.0/0", "192.168.1.0/24", "::/0"))
+	b.do("withdraw the exit node", chromedp.Click(`.routes li:nth-child(1) button[value=withdraw]`))
+	until(t, own, "it is an exit node no more", leads("gate", "192.168.1.0/24"))
+	b.do("the other", chromedp.Navigate(r.URL()+"/machines/"+r.machineID("old-gate")))
+	b.sees("not offered now")
+	b.sees("the internet over IPv4 alone")
+	b.picture("machine-routes-old")
+	b.signOut()
+
+	b.signInAs("mia") // sees what hers wait for, and approves nothing
+	b.do("machine", chromedp.Navigate(r.URL()+"/machines/"+r.machineID("gate")))
+	b.sees("waits for approval")
+	b.lacks("Withdraw")
 }

@@ -157,6 +157,7 @@ const (
 	textWrongCurrent    = "That is not your password now."
 	textSomeBrowser     = "A browser"
 	textDaysLeft        = "%d d left"
+	textExitNode        = "exit node"
 	textEndpointLocal   = "on its own network"
 	textEndpointSTUN    = "as the internet sees it"
 	textExpireAsk       = "Expire the key of %s?"
