@@ -32,8 +32,8 @@ var modules = []allowance{
 		why: "configures the kernel's WireGuard, behind the same interface as our own",
 	},
 	{
-		module: "github.com/vishvananda/netlink", in: []string{"daemon/internal/router", "daemon/e2e"},
-		why: "addresses, routes and rules are changed in one place, which journals them",
+		module: "github.com/vishvananda/netlink", in: []string{"daemon/internal/router", "daemon/internal/firewall", "daemon/e2e"},
+		why: "addresses, routes and rules are changed in one place, which journals them; the packet filter is made after them",
 	},
 	{
 		module: "github.com/google/nftables", in: []string{"daemon/internal/firewall"},
