@@ -16,7 +16,8 @@
 //	POST  /v1/login/finish    operate  LoginFinish    -> UpReply
 //	POST  /v1/logout          operate
 //
-// A field may ask for more than its operation: a PrefsEdit with Port, also inside UpRequest, is admin. Bodies are
+// A field may ask for more than its operation: a PrefsEdit with Port, with what concerns routes or with Lockdown, also inside
+// UpRequest, is admin. Bodies are
 // application/json, "{}" where nothing is to be said; a field that the daemon does not know is refused, not ignored.
 //
 // Who asks is told by the kernel (SO_PEERCRED and SO_PEERGROUPS), never by the request. Requests with an Origin or

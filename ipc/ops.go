@@ -35,6 +35,17 @@ type Prefs struct {
 	Port     uint16 `json:"port,omitempty"`     // UDP port; 0: random, and remembered
 
 	IgnoreDNS bool `json:"ignoreDNS,omitempty"` // the host's DNS stays as it is
+
+	// Of the login in use.
+	ExitNodes        []string `json:"exitNodes,omitempty"`        // by name, the one that is preferred first; empty: the host's own way out
+	ExitNodeAllowLAN bool     `json:"exitNodeAllowLAN,omitempty"` // the LAN can be reached beside the exit node
+	AcceptRoutes     bool     `json:"acceptRoutes,omitempty"`     // subnets behind other machines are reached through them
+
+	AdvertiseRoutes   []netip.Prefix `json:"advertiseRoutes,omitempty"`   // subnets that others may reach through this machine
+	AdvertiseExitNode bool           `json:"advertiseExitNode,omitempty"` // others may use this machine as their exit node
+	NoSNAT            bool           `json:"noSNAT,omitempty"`            // packets to AdvertiseRoutes keep their source
+
+	Lockdown bool `json:"lockdown,omitempty"` // nothing leaves this host but through the network
 }
 
 // PrefsEdit names what to change; the rest stays as it is.
@@ -44,14 +55,28 @@ type PrefsEdit struct {
 	Profile  *string `json:"profile,omitempty"` // another name for the current profile
 
 	AcceptDNS *bool `json:"acceptDNS,omitempty"` // whether the host's programs ask us for names
+
+	ExitNodes        *[]string `json:"exitNodes,omitempty"`        // names or addresses, in order; empty: none
+	ExitNodeAllowLAN *bool     `json:"exitNodeAllowLAN,omitempty"` //
+
+	AcceptRoutes      *bool           `json:"acceptRoutes,omitempty"`      // admin: it changes where every user's packets go
+	AdvertiseRoutes   *[]netip.Prefix `json:"advertiseRoutes,omitempty"`   // admin; replaces those before
+	AdvertiseExitNode *bool           `json:"advertiseExitNode,omitempty"` // admin
+	SNATSubnetRoutes  *bool           `json:"snatSubnetRoutes,omitempty"`  // admin
+	Lockdown          *bool           `json:"lockdown,omitempty"`          // admin
 }
 
 // Level is what the edit asks of its caller.
 func (e PrefsEdit) Level() Level {
-	if e.Port != nil {
+	if e.Port != nil || e.AcceptRoutes != nil || e.AdvertiseRoutes != nil || e.AdvertiseExitNode != nil || e.SNATSubnetRoutes != nil || e.Lockdown != nil {
 		return LevelAdmin
 	}
 	return LevelOperate
+}
+
+// OfRoutes reports whether the edit names anything that is a login's: exit nodes, subnets.
+func (e PrefsEdit) OfRoutes() bool {
+	return e.ExitNodes != nil || e.ExitNodeAllowLAN != nil || e.AcceptRoutes != nil || e.AdvertiseRoutes != nil || e.AdvertiseExitNode != nil || e.SNATSubnetRoutes != nil
 }
 
 // UpRequest asks the daemon to be on its network, and to log in where it must. Empty fields leave things as they are.
@@ -160,6 +185,7 @@ const (
 	CodeNeedsLogin = "needs-login"  //
 	CodeNoPeer     = "no-such-peer" //
 	CodeNoProfile  = "no-such-profile"
+	CodeNoExit     = "no-exit-node" // that machine is none, or no admin has approved it as one
 	CodeTimeout    = "timeout"
 	CodeCoord      = "coord"    // the coordination server refused, or cannot be reached
 	CodeIdentity   = "identity" // the server is not the one that was pinned

@@ -37,6 +37,25 @@ type Status struct {
 	Seq      uint64    `json:"netmap,omitempty"`  // number of the netmap that it shows
 	Dropped  Drops     `json:"dropped,omitempty"` // packets dropped, by reason
 	DNS      *DNS      `json:"dns,omitempty"`     // how names are found; nil while the machine is not on its network
+	Exit     *Exit     `json:"exit,omitempty"`    // the exit node in use; nil: none is wanted
+	Accepts  bool      `json:"acceptRoutes,omitempty"`
+	Lockdown bool      `json:"lockdown,omitempty"` // nothing leaves this host but through the network
+}
+
+// Exit is how this machine's packets to the internet leave the network.
+type Exit struct {
+	Wanted   []string `json:"wanted"`             // by name, the one that is preferred first
+	Name     string   `json:"name,omitempty"`     // of the one in use; empty: none of those wanted is an exit node of the network now
+	Up       bool     `json:"up"`                 // it answers; false: packets to the internet go nowhere
+	IPv4     bool     `json:"ipv4"`               // it leads to IPv4; false: that is blocked
+	IPv6     bool     `json:"ipv6"`               // it leads to IPv6; false: that is blocked
+	AllowLAN bool     `json:"allowLAN,omitempty"` // the LAN can be reached beside it
+}
+
+// Offer is a route that this machine offers to the network.
+type Offer struct {
+	Route    netip.Prefix `json:"route"` // 0.0.0.0/0 and ::/0 are those of an exit node
+	Approved bool         `json:"approved"`
 }
 
 // MarshalJSON implements json.Marshaler: lists are never null, so that a script can walk them.
@@ -48,6 +67,11 @@ func (s Status) MarshalJSON() ([]byte, error) {
 	p.Relays = list(p.Relays)
 	p.Problems = list(p.Problems)
 	p.Peers = list(p.Peers)
+	if p.Exit != nil {
+		exit := *p.Exit
+		exit.Wanted = list(exit.Wanted)
+		p.Exit = &exit
+	}
 	if p.DNS != nil {
 		p.DNS = p.DNS.lists()
 	}
@@ -83,6 +107,7 @@ type Self struct {
 	Interface string         `json:"interface,omitempty"`
 	Port      uint16         `json:"port,omitempty"` // UDP, where peers and relays answer to
 	Endpoints []Endpoint     `json:"endpoints"`      // where it may be reached
+	Offers    []Offer        `json:"offers,omitempty"`
 }
 
 // Endpoint is an address at which a machine may be reached.
@@ -106,6 +131,11 @@ type Peer struct {
 	LastHandshake time.Time      `json:"lastHandshake,omitzero"`
 	RxBytes       uint64         `json:"rxBytes"` // of tunnelled packets, since the daemon started
 	TxBytes       uint64         `json:"txBytes"`
+
+	Routes     []netip.Prefix `json:"routes,omitempty"`     // what lies behind it, as approved, but for an exit node's own two
+	Serves     []netip.Prefix `json:"serves,omitempty"`     // those of Routes that this machine reaches through it
+	ExitOption bool           `json:"exitOption,omitempty"` // it can be used as exit node
+	Exit       bool           `json:"exit,omitempty"`       // it is the exit node in use
 }
 
 // PathKind says how packets reach a peer.
@@ -158,6 +188,17 @@ type Relay struct {
 
 // ProblemCoord is the Problem's code of a coordination server that cannot be reached.
 const ProblemCoord = "coord-unreachable"
+
+// The Problems' codes of exit nodes and subnets.
+const (
+	ProblemExitDown    = "exit-node-down"    // the one in use does not answer
+	ProblemExitGone    = "exit-node-gone"    // none of those wanted is one
+	ProblemExitNoIPv6  = "exit-node-no-ipv6" // or no IPv4: what it does not lead to is blocked
+	ProblemExitDNS     = "exit-node-dns"     // the host's programs do not ask for names through it
+	ProblemUnapproved  = "route-unapproved"  // an offer waits for an admin
+	ProblemUnaccepted  = "route-unaccepted"  // others offer subnets, and this machine does not use them
+	ProblemRouteShadow = "route-shadowed"    // the host's own network wins over a subnet of the same addresses
+)
 
 // Problem is something that a person may want to mend.
 type Problem struct {

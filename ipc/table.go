@@ -134,5 +134,46 @@ func (e PrefsEdit) flags() string {
 	if e.Port != nil {
 		s += fmt.Sprintf(" --port %d", *e.Port)
 	}
+	return s + e.routeFlags()
+}
+
+// routeFlags are those of exit nodes and subnets.
+func (e PrefsEdit) routeFlags() string {
+	s := ""
+	if e.ExitNodes != nil {
+		s += " --exit-node="
+		for i, name := range *e.ExitNodes {
+			if !plainName.MatchString(name) {
+				name = "NAME"
+			}
+			if i > 0 {
+				s += ","
+			}
+			s += name
+		}
+	}
+	if e.AdvertiseRoutes != nil {
+		s += " --advertise-routes="
+		for i, r := range *e.AdvertiseRoutes {
+			if i > 0 {
+				s += ","
+			}
+			s += r.String()
+		}
+	}
+	for _, f := range []struct {
+		name  string
+		value *bool
+	}{
+		{"exit-node-allow-lan-access", e.ExitNodeAllowLAN},
+		{"accept-routes", e.AcceptRoutes},
+		{"advertise-exit-node", e.AdvertiseExitNode},
+		{"snat-subnet-routes", e.SNATSubnetRoutes},
+		{"lockdown", e.Lockdown},
+	} {
+		if f.value != nil {
+			s += fmt.Sprintf(" --%s=%t", f.name, *f.value)
+		}
+	}
 	return s
 }

@@ -37,6 +37,7 @@ type filePrefs struct {
 	Hostname string `json:"hostname,omitempty"`
 	Port     uint16 `json:"port,omitempty"`
 	NoDNS    bool   `json:"noDNS,omitempty"`
+	Lockdown bool   `json:"lockdown,omitempty"`
 }
 
 type fileLogin struct {
@@ -54,6 +55,7 @@ type fileLogin struct {
 	Pending    bool             `json:"pending,omitempty"`
 	Former     bool             `json:"former,omitempty"`
 	AuthKey    string           `json:"authKey,omitempty"`
+	Routing    Routing          `json:"routing,omitzero"`
 }
 
 func encode(s *State) ([]byte, error) {
@@ -65,13 +67,13 @@ func encode(s *State) ([]byte, error) {
 	}
 	f := file{
 		Version: schema, Machine: s.Machine.Reveal(), Node: s.Node.Reveal(), Port: s.Port, Current: s.Current,
-		Prefs: filePrefs{Up: s.Up, Hostname: s.Hostname, Port: s.WantPort, NoDNS: s.NoDNS},
+		Prefs: filePrefs{Up: s.Up, Hostname: s.Hostname, Port: s.WantPort, NoDNS: s.NoDNS, Lockdown: s.Lockdown},
 	}
 	for _, l := range s.Logins {
 		f.Logins = append(f.Logins, fileLogin{
 			ID: l.ID, Name: l.Name, Server: l.Server, ServerKey: l.ServerKey, Cert: l.Cert,
 			MachineKey: l.Machine.Reveal(), NodeKey: l.Key.Reveal(), Node: l.Node, User: l.User, Network: l.Network,
-			Hostname: l.Hostname, Pending: l.Pending, Former: l.Former, AuthKey: l.AuthKey,
+			Hostname: l.Hostname, Pending: l.Pending, Former: l.Former, AuthKey: l.AuthKey, Routing: l.Routing,
 		})
 	}
 	text, err := json.MarshalIndent(f, "", "\t")
@@ -109,7 +111,7 @@ func decode(text []byte) (_ *State, version int, err error) {
 
 // state makes of the file what it stands for.
 func (f *file) state() (*State, error) {
-	s := &State{Up: f.Prefs.Up, Hostname: f.Prefs.Hostname, WantPort: f.Prefs.Port, NoDNS: f.Prefs.NoDNS, Port: f.Port, Current: f.Current}
+	s := &State{Up: f.Prefs.Up, Hostname: f.Prefs.Hostname, WantPort: f.Prefs.Port, NoDNS: f.Prefs.NoDNS, Lockdown: f.Prefs.Lockdown, Port: f.Port, Current: f.Current}
 	var err error
 	if s.Machine, s.Node, err = parseKeys(f.Machine, f.Node); err != nil {
 		return nil, err
@@ -117,7 +119,7 @@ func (f *file) state() (*State, error) {
 	for _, l := range f.Logins {
 		login := Login{
 			ID: l.ID, Name: l.Name, Server: l.Server, ServerKey: l.ServerKey, Cert: l.Cert, Node: l.Node, User: l.User,
-			Network: l.Network, Hostname: l.Hostname, Pending: l.Pending, Former: l.Former, AuthKey: l.AuthKey,
+			Network: l.Network, Hostname: l.Hostname, Pending: l.Pending, Former: l.Former, AuthKey: l.AuthKey, Routing: l.Routing,
 		}
 		if f.Version == 1 { // what was all logins' is each one's
 			login.Name, login.Hostname = s.freeName(l.Server), f.Prefs.Hostname

@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -15,6 +16,9 @@ import (
 // MaxLogins bounds State.Logins.
 const MaxLogins = 64
 
+// MaxExits bounds Routing.Exits: each one that is preferred to the one in use is asked for an answer every few seconds.
+const MaxExits = 8
+
 // State is what the daemon keeps over restarts. Load never gives one without keys.
 type State struct {
 	// The keys that the next new login takes: on disk before any server sees them, and never two logins' that
@@ -24,6 +28,7 @@ type State struct {
 
 	Up       bool   // the machine should be on the network of its current login
 	NoDNS    bool   // the host's DNS stays as it is
+	Lockdown bool   // nothing leaves the host but through the network
 	WantPort uint16 // UDP port that somebody set; 0: Port
 	Hostname string // wanted before there is a login; the first takes it
 	Port     uint16 // the random UDP port of the first start, kept
@@ -49,6 +54,8 @@ type Login struct {
 	Hostname string // instead of the system's
 	Pending  bool   // registered, and an admin has not approved it yet
 
+	Routing Routing // what the machine leads to, and is led to
+
 	// Former is a login that was given up. It is no profile any more; but logging in at its server again gives the
 	// machine its name and addresses back, which hang on its keys.
 	Former bool
@@ -56,6 +63,37 @@ type Login struct {
 	// AuthKey is a pre-auth key from before the first request that shows it until the server's answer is in
 	// state.json too: a machine that is killed between the two asks again, and completes.
 	AuthKey string
+}
+
+// Routing is what people want of the routes in one network.
+type Routing struct {
+	Exits    []Exit `json:"exits,omitempty"`    // the one that is preferred first; empty: the host's own way out
+	AllowLAN bool   `json:"allowLAN,omitempty"` // the LAN can be reached beside the exit node
+	Accept   bool   `json:"accept,omitempty"`   // others' subnets are reached through them
+
+	Offer     []netip.Prefix `json:"offer,omitempty"` // subnets
+	OfferExit bool           `json:"offerExit,omitempty"`
+	NoSNAT    bool           `json:"noSNAT,omitempty"` // packets to the subnets offered keep their source
+}
+
+// Exit is a machine that people want as exit node. A name may pass to another machine; the ID never does.
+type Exit struct {
+	Node coord.NodeID `json:"node"`
+	Name string       `json:"name"` // as it was when they chose
+}
+
+// Offers lists the routes to offer.
+func (r *Routing) Offers() []netip.Prefix {
+	offers := slices.Clone(r.Offer)
+	if r.OfferExit {
+		offers = append(offers, ExitRoutes()...)
+	}
+	return offers
+}
+
+// ExitRoutes are what an exit node leads to. Both are one thing: IPv6 is never left behind where IPv4 goes.
+func ExitRoutes() []netip.Prefix {
+	return []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
 }
 
 // Login finds the current login, or returns nil. The pointer is into s.
@@ -70,9 +108,14 @@ func (s *State) Login() *Login {
 
 // Prefs is what the people of this machine want, as they see it.
 func (s *State) Prefs() ipc.Prefs {
-	p := ipc.Prefs{Up: s.Up, Port: s.WantPort, Hostname: s.Hostname, IgnoreDNS: s.NoDNS}
+	p := ipc.Prefs{Up: s.Up, Port: s.WantPort, Hostname: s.Hostname, IgnoreDNS: s.NoDNS, Lockdown: s.Lockdown}
 	if l := s.Login(); l != nil {
 		p.Server, p.Hostname = l.Server, l.Hostname
+		for _, exit := range l.Routing.Exits {
+			p.ExitNodes = append(p.ExitNodes, exit.Name)
+		}
+		p.ExitNodeAllowLAN, p.AcceptRoutes = l.Routing.AllowLAN, l.Routing.Accept
+		p.AdvertiseRoutes, p.AdvertiseExitNode, p.NoSNAT = slices.Clone(l.Routing.Offer), l.Routing.OfferExit, l.Routing.NoSNAT
 	}
 	return p
 }
@@ -174,6 +217,11 @@ func (s *State) check() error {
 			return fmt.Errorf("two logins have one name")
 		case l.Machine.IsZero() || l.Key.IsZero():
 			return fmt.Errorf("a key of the login %s is zero", l.ID)
+		case len(l.Routing.Exits) > MaxExits:
+			return fmt.Errorf("the login %s has %d exit nodes, %d at the most", l.ID, len(l.Routing.Exits), MaxExits)
+		}
+		if err := coord.ValidateRoutes(l.Routing.Offers(), nil); err != nil {
+			return err
 		}
 		ids[l.ID] = true
 		names[l.Name] = names[l.Name] || !l.Former

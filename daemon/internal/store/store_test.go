@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -89,7 +90,7 @@ func TestASecondDaemonIsToldInOneSentence(t *testing.T) {
 // genState draws states that can be saved.
 func genState(t *rapid.T) *State {
 	st := &State{
-		Machine: key.NewMachine(), Node: key.NewNode(), Port: rapid.Uint16().Draw(t, "port"),
+		Machine: key.NewMachine(), Node: key.NewNode(), Port: rapid.Uint16().Draw(t, "port"), Lockdown: rapid.Bool().Draw(t, "lockdown"),
 		Up: rapid.Bool().Draw(t, "up"), Hostname: rapid.String().Draw(t, "hostname"), WantPort: rapid.Uint16().Draw(t, "wished port"),
 	}
 	for i := range rapid.IntRange(0, 4).Draw(t, "logins") {
@@ -101,6 +102,12 @@ func genState(t *rapid.T) *State {
 		}
 		if rapid.Bool().Draw(t, "pinned") {
 			l.ServerKey, l.Cert = key.NewServer().Public(), []byte{1, 2, 3}
+		}
+		if rapid.Bool().Draw(t, "routes") {
+			l.Routing = Routing{
+				Exits: []Exit{{Node: 7, Name: "den"}, {Node: 9, Name: "fra"}}, AllowLAN: rapid.Bool().Draw(t, "lan"), Accept: rapid.Bool().Draw(t, "accept"),
+				Offer: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}, OfferExit: rapid.Bool().Draw(t, "exit"), NoSNAT: rapid.Bool().Draw(t, "snat"),
+			}
 		}
 		st.Logins = append(st.Logins, l)
 		if rapid.Bool().Draw(t, "current") {
