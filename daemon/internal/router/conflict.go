@@ -23,11 +23,9 @@ type rival struct {
 	shadows bool // it takes all of ours, not a part
 }
 
-// conflicts looks for routes that go before ours: the same prefix in the main table, a longer one inside ours, or one that
-// overlaps ours in a table that a rule asks earlier (as other VPNs have). Default routes are none: rules of full-tunnel
-// VPNs let the main table's longer prefixes go first (suppress_prefixlength).
-func (r *Router) conflicts(index int, wanted []netip.Prefix) ([]ipc.Problem, error) {
-	early, err := r.earlyTables()
+// conflicts looks for what goes before the wish's routes, and past its exit node.
+func (r *Router) conflicts(index int, w *Wish) ([]ipc.Problem, error) {
+	rules, err := again(func() ([]netlink.Rule, error) { return r.handle.RuleList(netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, explain("read the routing rules", err)
 	}
@@ -37,6 +35,64 @@ func (r *Router) conflicts(index int, wanted []netip.Prefix) ([]ipc.Problem, err
 	if err != nil {
 		return nil, explain("read the routes", err)
 	}
+	ps := r.rivals(index, w, rules, all)
+	if w.Exit != nil {
+		ps = append(ps, r.past(index, rules, all)...)
+	}
+	return ps, nil
+}
+
+// past looks for rules that send packets to the internet before ours are asked.
+func (r *Router) past(index int, rules []netlink.Rule, all []netlink.Route) (ps []ipc.Problem) {
+	for _, rule := range rules {
+		conditional := rule.Mark != 0 || rule.Src != nil || rule.Dst != nil || rule.IifName != "" || rule.OifName != "" || rule.UIDRange != nil || rule.Invert || rule.SuppressPrefixlen >= 0
+		if rule.Priority >= ruleTable || conditional || rule.Protocol == Protocol || rule.Table == unix.RT_TABLE_LOCAL {
+			continue
+		}
+		for i := range all {
+			o := &all[i]
+			dst, ok := destination(o)
+			if !ok || o.Table != rule.Table || o.LinkIndex == index || o.Type != unix.RTN_UNICAST || dst.Bits() > 1 || dst.Addr().Is6() != (rule.Family == netlink.FAMILY_V6) {
+				continue
+			}
+			link := r.linkName(o.LinkIndex)
+			ps = append(ps, ipc.Problem{
+				Code: CodeConflict, Level: ipc.ProblemUrgent,
+				Text: fmt.Sprintf("Packets to the internet go to %s, past the exit node: the routing rule of priority %d is asked before ours", link, rule.Priority),
+				Fix:  fmt.Sprintf("Stop what runs %s (another VPN?), or do without the exit node: warren exit-node off", link),
+			})
+			break
+		}
+	}
+	return ps
+}
+
+// shadowed says which subnets of others the host's own network wins over.
+func (r *Router) shadowed(w *Wish, attached []attachment) (ps []ipc.Problem) {
+	for _, p := range w.Subnets {
+		for _, a := range attached {
+			own := a.prefix
+			if !own.Overlaps(p) || w.Exit != nil && !a.private() {
+				continue
+			}
+			text := fmt.Sprintf("%s is a network that this machine is on itself: what is there is reached directly, not through the machine that leads to %s.", own, p)
+			if w.Exit != nil && !w.Exit.AllowLAN && !a.inner {
+				if !contains(own, p) {
+					continue
+				}
+				text = fmt.Sprintf("%s is a network that this machine is on itself, and the exit node keeps it off its LAN: %s is not reached through another machine either.", own, p)
+			}
+			ps = append(ps, ipc.Problem{Code: ipc.ProblemRouteShadow, Level: ipc.ProblemNotice, Text: text})
+		}
+	}
+	return ps
+}
+
+// rivals looks for routes that go before ours: the same prefix in the main table, a longer one inside ours, or one that
+// overlaps ours in a table that a rule asks earlier (as other VPNs have). Default routes are none: rules of full-tunnel
+// VPNs let the main table's longer prefixes go first (suppress_prefixlength).
+func (r *Router) rivals(index int, w *Wish, rules []netlink.Rule, all []netlink.Route) []ipc.Problem {
+	early := earlyTables(rules, w)
 	names := make(map[int]string)
 	var rivals []rival
 	for i := range all {
@@ -45,8 +101,8 @@ func (r *Router) conflicts(index int, wanted []netip.Prefix) ([]ipc.Problem, err
 		if !ok || dst.Bits() == 0 || o.LinkIndex == index || o.Type != unix.RTN_UNICAST || o.Table == unix.RT_TABLE_LOCAL {
 			continue
 		}
-		for _, ours := range wanted {
-			if !ours.Overlaps(dst) || !before(o, dst, ours, early) {
+		for _, ours := range w.Routes {
+			if !ours.Overlaps(dst) || !before(o, dst, ours, early, w.Exit != nil) {
 				continue
 			}
 			if _, known := names[o.LinkIndex]; !known {
@@ -55,15 +111,15 @@ func (r *Router) conflicts(index int, wanted []netip.Prefix) ([]ipc.Problem, err
 			rivals = append(rivals, rival{names[o.LinkIndex], dst, ours, dst.Bits() <= ours.Bits()})
 		}
 	}
-	return problems(rivals), nil
+	return problems(rivals)
 }
 
-// before reports whether a packet to ours that o matches too takes o.
-func before(o *netlink.Route, dst, ours netip.Prefix, early map[int]bool) bool {
+// before reports whether a packet to ours that o matches too takes o. With an exit node, ours stand before the main table.
+func before(o *netlink.Route, dst, ours netip.Prefix, early map[int]bool, exit bool) bool {
 	switch {
 	case early[o.Table]:
 		return true
-	case o.Table != unix.RT_TABLE_MAIN:
+	case exit || o.Table != unix.RT_TABLE_MAIN:
 		return false
 	case dst.Bits() != ours.Bits():
 		return dst.Bits() > ours.Bits()
@@ -75,20 +131,20 @@ func before(o *netlink.Route, dst, ours netip.Prefix, early map[int]bool) bool {
 	return o.Priority <= metric
 }
 
-// earlyTables lists the tables that some rule asks before the main table.
-func (r *Router) earlyTables() (map[int]bool, error) {
-	rules, err := again(func() ([]netlink.Rule, error) { return r.handle.RuleList(netlink.FAMILY_ALL) })
-	if err != nil {
-		return nil, err
+// earlyTables lists the tables that some rule asks before the one that has the network's routes: the main table, or with an
+// exit node ours.
+func earlyTables(rules []netlink.Rule, w *Wish) map[int]bool {
+	first := 32766 // of the rule "from all lookup main", ip-rule(8)
+	if w.Exit != nil {
+		first = ruleTable
 	}
-	const mainPriority = 32766 // of the rule "from all lookup main", ip-rule(8)
 	early := make(map[int]bool)
 	for _, rule := range rules {
-		if rule.Priority < mainPriority && rule.Table != unix.RT_TABLE_MAIN && rule.Table != unix.RT_TABLE_LOCAL {
+		if rule.Priority < first && rule.Table != unix.RT_TABLE_MAIN && rule.Table != unix.RT_TABLE_LOCAL && rule.Table != Table {
 			early[rule.Table] = true
 		}
 	}
-	return early, nil
+	return early
 }
 
 func (r *Router) linkName(index int) string {

@@ -58,6 +58,9 @@ func prefix(n *net.IPNet) (p netip.Prefix, ok bool) {
 	}
 	a, ok := netip.AddrFromSlice(n.IP)
 	bits, size := n.Mask.Size()
+	if size == 32 {
+		a = a.Unmap() // netlink gives 0.0.0.0/0 as an address of 16 bytes with a mask of 4
+	}
 	if !ok || size != a.BitLen() {
 		return p, false
 	}

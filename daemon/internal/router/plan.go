@@ -11,7 +11,13 @@ type Wish struct {
 	Addrs  []netip.Prefix // the machine's own, as single addresses (/32, /128)
 	Routes []netip.Prefix // what is reached through the interface
 	Host   []netip.Prefix // addresses as Addrs, but for this host's own programs: packets to others never come from them
+
+	Subnets []netip.Prefix // what is reached through the interface, unless the host leads there itself
+	Exit    *Exit          // nil: the host's own way out
 }
+
+// detour reports whether the wish needs rules.
+func (w *Wish) detour() bool { return len(w.Subnets) > 0 || w.Exit != nil }
 
 // fact is how the interface is.
 type fact struct {
@@ -75,7 +81,11 @@ func (w Wish) clean() Wish {
 			host = append(host, a)
 		}
 	}
-	return Wish{MTU: w.MTU, Addrs: unique(addrs), Routes: unique(routes), Host: unique(host)}
+	subnets := make([]netip.Prefix, 0, len(w.Subnets))
+	for _, r := range w.Subnets {
+		subnets = append(subnets, unmap(r).Masked())
+	}
+	return Wish{MTU: w.MTU, Addrs: unique(addrs), Routes: unique(routes), Host: unique(host), Subnets: unique(subnets), Exit: w.Exit}
 }
 
 // unmap turns an IPv4-mapped IPv6 prefix into the IPv4 prefix that it means.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"net"
 	"net/netip"
@@ -28,6 +29,7 @@ var ErrNoInterface = errors.New("the tunnel's interface is not there")
 // Config is what a Router is made of.
 type Config struct {
 	Name    string // of the interface
+	Mark    uint32 // of the sockets that are never routed into it; needed with Wish.Subnets and Wish.Exit
 	Journal *journal.Journal
 	Log     *slog.Logger // nil: none
 }
@@ -35,6 +37,7 @@ type Config struct {
 // Router keeps one interface as it is wished. Its methods may be called from several goroutines.
 type Router struct {
 	name    string
+	mark    uint32
 	journal *journal.Journal
 	log     *slog.Logger
 	step    func() // tests die before the next change
@@ -51,6 +54,7 @@ type Router struct {
 type told struct {
 	routes []netip.Prefix // that were wished: who else routes these is a rival
 	rivals bool           // there are some
+	detour bool           // there are rules of ours: what the host is attached to counts
 }
 
 func (r *Router) told() told { return *r.last.Load() }
@@ -59,6 +63,7 @@ func (r *Router) told() told { return *r.last.Load() }
 type change struct {
 	kind   journal.Kind
 	prefix netip.Prefix
+	item   item // of kindRule and kindDetour
 }
 
 // New makes a Router for the network namespace of the calling thread. The interface need not be there yet.
@@ -71,7 +76,7 @@ func New(cfg Config) (*Router, error) {
 		return nil, explain("open a netlink socket", err)
 	}
 	r := &Router{
-		name: cfg.Name, journal: cfg.Journal, log: cfg.Log,
+		name: cfg.Name, mark: cfg.Mark, journal: cfg.Journal, log: cfg.Log,
 		handle: h, records: make(map[change]journal.ID), step: func() {},
 	}
 	r.last.Store(&told{})
@@ -92,9 +97,10 @@ func (r *Router) Apply(ctx context.Context, w Wish) ([]ipc.Problem, error) {
 	}
 	w = w.clean()
 	if r.noIPv6 = hostWithoutIPv6(r.name); r.noIPv6 {
-		w.Addrs, w.Routes, w.Host = ipv4(w.Addrs), ipv4(w.Routes), ipv4(w.Host)
+		w.Addrs, w.Routes, w.Host, w.Subnets = ipv4(w.Addrs), ipv4(w.Routes), ipv4(w.Host), ipv4(w.Subnets)
 	}
-	r.last.Store(&told{routes: w.Routes, rivals: r.told().rivals})
+	now := told{routes: slices.Concat(w.Routes, w.Subnets), rivals: r.told().rivals, detour: w.detour()}
+	r.last.Store(&now)
 	p := diff(f, w, r.ours(kindAddr))
 	if err := r.follow(link, p); err != nil {
 		return nil, err
@@ -107,11 +113,17 @@ func (r *Router) Apply(ctx context.Context, w Wish) ([]ipc.Problem, error) {
 			return nil, err
 		}
 	}
-	problems, err := r.conflicts(f.index, w.Routes)
-	if err == nil {
-		r.last.Store(&told{routes: w.Routes, rivals: len(problems) > 0})
+	problems, err := r.detour(ctx, f.index, &w)
+	if err != nil {
+		return problems, err
 	}
-	return problems, err
+	rivals, err := r.conflicts(f.index, &w)
+	if err == nil {
+		with := now
+		with.rivals = len(rivals) > 0
+		r.last.Store(&with)
+	}
+	return append(problems, rivals...), err
 }
 
 func (r *Router) follow(link netlink.Link, p plan) error {
@@ -133,12 +145,17 @@ func (r *Router) Close(ctx context.Context) error {
 		return nil
 	}
 	defer func() { r.handle.Close(); r.handle = nil }()
+	index := r.index
 	link, f, err := r.look()
-	if errors.Is(err, ErrNoInterface) || (err == nil && f.index != r.index) {
-		return r.forget() // the kernel took all of it back, with the interface
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrNoInterface) {
 		return err
+	}
+	_, problem := r.loosen(ctx, false)
+	if failure := errors.Join(r.takeItems(index, r.ourItems()), problem); failure != nil {
+		return failure
+	}
+	if err != nil || f.index != r.index {
+		return r.forget() // the kernel took the rest back, with the interface
 	}
 	err = r.take(link, plan{delRoutes: r.ours(kindRoute), delAddrs: r.ours(kindAddr)})
 	r.step()
@@ -173,17 +190,22 @@ func (r *Router) look() (netlink.Link, fact, error) {
 	return link, f, nil
 }
 
-// forget marks everything as undone.
+// forget marks as undone what the kernel took with the interface.
 func (r *Router) forget() error {
+	bound := func(c change) bool {
+		return c.kind != kindRule && c.kind != kindSetting && (c.kind != kindDetour || c.item.way == viaTunnel)
+	}
 	var ids []journal.ID
-	for _, id := range r.records {
-		ids = append(ids, id)
+	for c, id := range r.records {
+		if bound(c) {
+			ids = append(ids, id)
+		}
 	}
 	if err := r.journal.Done(ids...); err != nil {
 		return err
 	}
 	r.index = 0
-	clear(r.records)
+	maps.DeleteFunc(r.records, func(c change, _ journal.ID) bool { return bound(c) })
 	return nil
 }
 
@@ -214,11 +236,11 @@ func (r *Router) take(link netlink.Link, p plan) error {
 	}
 	for _, dst := range p.delRoutes {
 		r.step()
-		remove(change{kindRoute, dst}, r.handle.RouteDel(route(link.Attrs().Index, dst)))
+		remove(change{kind: kindRoute, prefix: dst}, r.handle.RouteDel(route(link.Attrs().Index, dst)))
 	}
 	for _, a := range p.delAddrs {
 		r.step()
-		remove(change{kindAddr, a}, r.handle.AddrDel(link, address(a)))
+		remove(change{kind: kindAddr, prefix: a}, r.handle.AddrDel(link, address(a)))
 	}
 	return errors.Join(append(failures, r.journal.Done(ids...))...)
 }
@@ -283,10 +305,10 @@ func (r *Router) record(link netlink.Link, p plan) error {
 	}
 	add(change{kind: kindLink}, on)
 	for _, a := range p.addAddrs {
-		add(change{kindAddr, a}, addrData{on, a})
+		add(change{kind: kindAddr, prefix: a}, addrData{on, a})
 	}
 	for _, dst := range p.addRoutes {
-		add(change{kindRoute, dst}, routeData{on, dst})
+		add(change{kind: kindRoute, prefix: dst}, routeData{on, dst})
 	}
 	ids, err := r.journal.Record(changes...)
 	if err != nil {

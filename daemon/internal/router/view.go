@@ -59,6 +59,8 @@ func (v *view) observe(m syscall.NetlinkMessage) Event {
 		return v.link(m.Data, m.Header.Type == unix.RTM_DELLINK)
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
 		return v.addr(m.Data, m.Header.Type == unix.RTM_DELADDR)
+	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
+		return v.rule()
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 		return v.route(m.Data, m.Header.Type == unix.RTM_DELROUTE)
 	}
@@ -158,15 +160,19 @@ func (v *view) addr(data []byte, gone bool) Event {
 		v.addrs[index][a] = true
 	}
 	changed := v.set(fmt.Sprint("addr ", index, " ", a), state)
-	return Event{Own: changed && index == v.own, Network: changed && index != v.own}
+	// What the host is attached to decides what our rules leave to it.
+	return Event{Own: changed && (index == v.own || v.told().detour), Network: changed && index != v.own}
 }
+
+// rule takes note of nothing: whatever changed, Apply looks whether ours are there.
+func (v *view) rule() Event { return Event{Own: v.told().detour} }
 
 func (v *view) route(data []byte, gone bool) Event {
 	if len(data) < unix.SizeofRtMsg {
 		return Event{}
 	}
 	msg := nl.DeserializeRtMsg(data)
-	if msg.Flags&unix.RTM_F_CLONED != 0 || msg.Table == unix.RT_TABLE_LOCAL || msg.Type != unix.RTN_UNICAST {
+	if msg.Flags&unix.RTM_F_CLONED != 0 || msg.Table == unix.RT_TABLE_LOCAL {
 		return Event{}
 	}
 	attrs, err := nl.ParseRouteAttr(data[msg.Len():])
@@ -191,6 +197,12 @@ func (v *view) route(data []byte, gone bool) Event {
 		case a.Attr.Type == unix.RTA_TABLE:
 			table = binary.NativeEndian.Uint32(a.Value)
 		}
+	}
+	if table == Table {
+		return Event{Own: true}
+	}
+	if msg.Type != unix.RTN_UNICAST {
+		return Event{}
 	}
 	own := index != 0 && index == v.own
 	isDefault := !dst.IsValid() || dst.Bits() == 0

@@ -25,7 +25,7 @@ func (e *Event) add(o Event) { e.Own, e.Network = e.Own || o.Own, e.Network || o
 func (r *Router) Watch(ctx context.Context) (<-chan Event, error) {
 	groups := []uint{
 		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
-		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE,
+		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE,
 	}
 	sock, err := nl.Subscribe(unix.NETLINK_ROUTE, groups...)
 	if err != nil {

@@ -1,0 +1,127 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/warren-mesh/warren/daemon/internal/journal"
+	"github.com/warren-mesh/warren/ipc"
+)
+
+// detour makes the rules and the table of our own as wished.
+func (r *Router) detour(ctx context.Context, index int, w *Wish) ([]ipc.Problem, error) {
+	var attached []attachment
+	var err error
+	if w.detour() {
+		if attached, err = r.attachments(index); err != nil {
+			return nil, err
+		}
+	}
+	have, err := present(r.handle, index)
+	if err != nil {
+		return nil, explain("read the routing rules", err)
+	}
+	wished := w.items(attached, r.noIPv6)
+	problems, err := r.loosen(ctx, w.Exit != nil)
+	if err != nil {
+		return problems, err
+	}
+	if err := r.putItems(index, missing(wished, have)); err != nil {
+		return problems, err
+	}
+	return append(problems, r.shadowed(w, attached)...), r.takeItems(index, missing(have, wished))
+}
+
+// missing gives what is in a and not in b, in a's order.
+func missing(a, b []item) (rest []item) {
+	for _, i := range a {
+		if !slices.Contains(b, i) {
+			rest = append(rest, i)
+		}
+	}
+	return rest
+}
+
+// putItems adds rules and routes, journaled first with one sync.
+func (r *Router) putItems(index int, items []item) error {
+	var made []change
+	var changes []journal.Change
+	for _, i := range items {
+		c := i.change()
+		if _, known := r.records[c]; known {
+			continue
+		}
+		made = append(made, c)
+		if i.rule != 0 {
+			changes = append(changes, journal.Change{Kind: c.kind, Data: ruleDataOf(i.asRule(r.mark))})
+		} else {
+			changes = append(changes, journal.Change{Kind: c.kind, Data: detourDataOf(i.asRoute(index), i.dst)})
+		}
+	}
+	ids, err := r.journal.Record(changes...)
+	if err != nil {
+		return err
+	}
+	for n, id := range ids {
+		r.records[made[n]] = id
+	}
+	for _, i := range items {
+		r.step()
+		if i.rule != 0 {
+			err = r.handle.RuleAdd(i.asRule(r.mark))
+		} else {
+			err = r.handle.RouteAdd(i.asRoute(index))
+		}
+		if err != nil && !errors.Is(err, unix.EEXIST) && !(i.six && noFamily(err)) {
+			return explain(fmt.Sprintf("lead packets to %s", r.name), err)
+		}
+	}
+	return nil
+}
+
+// takeItems removes rules and routes, the last first.
+func (r *Router) takeItems(index int, items []item) error {
+	var ids []journal.ID
+	var failures []error
+	for _, i := range slices.Backward(items) {
+		r.step()
+		var err error
+		if i.rule != 0 {
+			err = r.handle.RuleDel(i.asRule(r.mark))
+		} else {
+			err = r.handle.RouteDel(i.asRoute(index))
+		}
+		if err := gone(err); err != nil && !(i.six && noFamily(err)) {
+			failures = append(failures, explain(fmt.Sprintf("lead packets away from %s", r.name), err))
+			continue
+		}
+		if id, ok := r.records[i.change()]; ok {
+			ids = append(ids, id)
+			delete(r.records, i.change())
+		}
+	}
+	return errors.Join(append(failures, r.journal.Done(ids...))...)
+}
+
+// change names an item's record.
+func (i item) change() change {
+	if i.rule != 0 {
+		return change{kind: kindRule, item: i}
+	}
+	return change{kind: kindDetour, item: i}
+}
+
+// ourItems lists those that we have made.
+func (r *Router) ourItems() (items []item) {
+	for c := range r.records {
+		if c.kind == kindRule || c.kind == kindDetour {
+			items = append(items, c.item)
+		}
+	}
+	slices.SortFunc(items, item.compare)
+	return items
+}
