@@ -37,7 +37,7 @@ func running() *Facts {
 }
 
 func TestAPeerMaySendOnlyFromItsOwnAddresses(t *testing.T) {
-	p := NewPlan(netmap())
+	p := NewPlan(netmap(), &Wants{}, &Leads{})
 	for i, peer := range p.Peers {
 		if len(peer.AllowedIPs) != 2 {
 			t.Fatalf("peer %d: %v", i, peer.AllowedIPs)
@@ -188,13 +188,13 @@ func TestFindTakesWhatPeopleType(t *testing.T) {
 
 func TestTheResolverHasNoMachinesAddress(t *testing.T) {
 	m := netmap()
-	both := NewPlan(m).DNS.Servers
+	both := NewPlan(m, &Wants{}, &Leads{}).DNS.Servers
 	if len(both) == 0 {
 		t.Fatal("there is none")
 	}
 	m.Peers = slices.Clone(m.Peers)
 	m.Peers[0].Addrs = both[:1] // of a server that gave it away
-	if got := NewPlan(m).DNS.Servers; slices.Contains(got, both[0]) {
+	if got := NewPlan(m, &Wants{}, &Leads{}).DNS.Servers; slices.Contains(got, both[0]) {
 		t.Errorf("got %v", got)
 	}
 }

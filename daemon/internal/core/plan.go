@@ -1,6 +1,7 @@
 package core
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -22,6 +23,32 @@ type Plan struct {
 	Relays  []coord.Relay
 	Ticket  []byte
 	DNS     DNS
+
+	Subnets []netip.Prefix // behind other machines: through the interface, unless the host itself leads there
+	Exit    *Exit          // nil: the host's own way out
+	Forward Forward
+	// Lockdown: nothing leaves the host but through the network.
+	Lockdown bool
+}
+
+// Mark is the mark of the sockets that are never routed into the tunnel (SO_MARK): those of paths and relays, of the
+// coordination server, and of the host's own nameservers. The bits that it has are in nobody's list: kube-proxy and others
+// use single bits below 0x00ff0000, wg-quick the whole of 0xca6c.
+const Mark = 0x57000000
+
+// Exit is what leaves this host through an exit node: everything that no other rule of the plan leads elsewhere. What the
+// exit node does not lead to is blocked.
+type Exit struct {
+	IPv4, IPv6 bool
+	AllowLAN   bool // private subnets that this host is attached to are reached directly
+}
+
+// Forward is what this host forwards for other machines: what it offers, and an admin has approved.
+type Forward struct {
+	Subnets []netip.Prefix
+	Exit4   bool
+	Exit6   bool
+	NoSNAT  bool // packets to Subnets keep their source
 }
 
 // DNS is how names are to be resolved.
@@ -41,10 +68,11 @@ type Peer struct {
 	Relay      coord.RelayID
 }
 
-// NewPlan makes the plan for a netmap. A machine's addresses, and they alone, lead to it: the netmap is valid
-// (coord.Netmap.Validate), so no two peers claim one.
-func NewPlan(m *coord.Netmap) *Plan {
-	p := &Plan{Network: m.Network, Addrs: host(m.Self.Addrs), Relays: m.Relays, Ticket: m.Ticket}
+// NewPlan makes the plan for a netmap, what people want and who leads where. A machine's addresses lead to it, and the routes
+// that it was chosen for: the netmap is valid (coord.Netmap.Validate), so no two peers claim one address, and each route has
+// one machine.
+func NewPlan(m *coord.Netmap, w *Wants, l *Leads) *Plan {
+	p := &Plan{Network: m.Network, Addrs: host(m.Self.Addrs), Relays: m.Relays, Ticket: m.Ticket, Lockdown: w.Lockdown, Forward: forward(m, w)}
 	p.DNS = DNS{Servers: free(m), Zone: zone.New(&m.Network, &m.DNS, &m.Self, m.Peers), Settings: m.DNS, Accept: true}
 	for _, prefix := range []netip.Prefix{m.Network.IPv4, m.Network.IPv6} {
 		if prefix.IsValid() {
@@ -54,9 +82,50 @@ func NewPlan(m *coord.Netmap) *Plan {
 	p.Peers = make([]Peer, 0, len(m.Peers))
 	for i := range m.Peers {
 		n := &m.Peers[i]
-		p.Peers = append(p.Peers, Peer{Key: n.Key, AllowedIPs: host(n.Addrs), Disco: n.Disco, Endpoints: n.Endpoints, Relay: n.Relay})
+		p.Peers = append(p.Peers, Peer{
+			Key: n.Key, AllowedIPs: append(host(n.Addrs), l.through(n)...), Disco: n.Disco, Endpoints: n.Endpoints, Relay: n.Relay,
+		})
+	}
+	p.Subnets = slices.SortedFunc(maps.Keys(l.Routers), netip.Prefix.Compare)
+	if len(w.Exits) > 0 {
+		p.Exit = &Exit{AllowLAN: w.AllowLAN}
+		if n := m.Peer(l.Exit); n != nil {
+			p.Exit.IPv4, p.Exit.IPv6 = leadsTo(n, true), leadsTo(n, false)
+		}
 	}
 	return p
+}
+
+// through lists the routes that a machine was chosen for.
+func (l *Leads) through(n *coord.Node) (ps []netip.Prefix) {
+	for _, p := range n.Routes {
+		if coord.IsExitRoute(p) && n.ID == l.Exit || l.Routers[p] == n.ID {
+			ps = append(ps, p)
+		}
+	}
+	return ps
+}
+
+// leadsTo reports whether a machine leads to the internet of a version.
+func leadsTo(n *coord.Node, four bool) bool {
+	return slices.ContainsFunc(n.Routes, func(p netip.Prefix) bool { return coord.IsExitRoute(p) && p.Addr().Is4() == four })
+}
+
+// forward is what both the people of this machine and the network's admins want it to forward.
+func forward(m *coord.Netmap, w *Wants) (f Forward) {
+	for _, p := range m.Self.Routes {
+		switch {
+		case !slices.Contains(w.Offer, p):
+		case !coord.IsExitRoute(p):
+			f.Subnets = append(f.Subnets, p)
+		case p.Addr().Is4():
+			f.Exit4 = true
+		default:
+			f.Exit6 = true
+		}
+	}
+	f.NoSNAT = w.NoSNAT
+	return f
 }
 
 // free gives the resolver's addresses that no machine has: a server of another version may have given one away.

@@ -27,6 +27,9 @@ type Facts struct {
 	Dismissed  Dismissal
 	Netmap     *coord.Netmap
 
+	Wants Wants
+	Leads *Leads // nil: nothing is decided
+
 	// Of the data plane; zero while it is down.
 	Interface string
 	Port      uint16
@@ -86,10 +89,12 @@ func (f *Facts) Status(now time.Time) *ipc.Status {
 		s.Self.Endpoints = append(s.Self.Endpoints, ipc.Endpoint{Addr: e.Addr, Kind: string(e.Kind)})
 	}
 	slices.SortFunc(s.Relays, func(a, b ipc.Relay) int { return cmp.Compare(a.Name, b.Name) })
+	s.Lockdown, s.Accepts = f.Wants.Lockdown, f.Wants.Accept
 	m := f.Netmap
 	if m == nil {
 		return s
 	}
+	s.Exit, s.Self.Offers = f.exit(), f.offers()
 	s.Seq = m.Seq
 	s.Network = ipc.Network{Name: m.Network.Name, Suffix: m.Network.Suffix, IPv4: m.Network.IPv4, IPv6: m.Network.IPv6}
 	s.Self.Name, s.Self.DNSName = m.Self.Name, m.Self.Name+"."+m.Network.Suffix
@@ -107,11 +112,13 @@ func (f *Facts) peer(n *coord.Node) ipc.Peer {
 	if !ok {
 		path.Kind = ipc.PathNone
 	}
-	return ipc.Peer{
+	p := ipc.Peer{
 		ID: int64(n.ID), Name: n.Name, DNSName: n.Name + "." + f.Netmap.Network.Suffix, Key: n.Key, Addrs: n.Addrs,
 		User: n.User.Login, OS: n.OS, Online: n.Online, LastSeen: n.LastSeen,
 		Path: path, LastHandshake: traffic.LastHandshake, RxBytes: traffic.Rx, TxBytes: traffic.Tx,
 	}
+	f.peerRoutes(&p, n)
+	return p
 }
 
 // How long before its key's end a person is told: at first by the way, with time to come back from a holiday, then
@@ -158,10 +165,13 @@ func (f *Facts) problems(now time.Time) []ipc.Problem {
 	if f.Netmap != nil {
 		ending, soon = expiry(now, f.Netmap.Self.Expires)
 	}
+	var ps []ipc.Problem
 	if soon = soon && !f.Expired; soon && ending.Level == ipc.ProblemNotice {
-		return append(f.graver(ipc.Problem{}, false), ending)
+		ps = append(f.graver(ipc.Problem{}, false), ending)
+	} else {
+		ps = f.graver(ending, soon)
 	}
-	return f.graver(ending, soon)
+	return append(ps, f.routeNotices()...)
 }
 
 // graver lists what is more than a notice.
@@ -183,6 +193,7 @@ func (f *Facts) graver(ending ipc.Problem, soon bool) []ipc.Problem {
 	if f.State() != ipc.StateRunning && f.State() != ipc.StateStarting {
 		return ps
 	}
+	ps = append(ps, f.exitProblems()...)
 	if !f.Coord.Connected && f.Coord.Error != "" {
 		text := "No connection to the coordination server: " + strings.TrimSuffix(f.Coord.Error, ".") + "."
 		if f.Netmap != nil {

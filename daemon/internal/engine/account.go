@@ -196,7 +196,7 @@ func (e *Engine) EditPrefs(ctx context.Context, q ipc.PrefsEdit) (ipc.Prefs, err
 	}
 	var after ipc.Prefs
 	err := e.change(ctx, func(s *store.State) error {
-		err := edit(s, q)
+		err := edit(s, q, e.net.netmap)
 		after = s.Prefs()
 		return err
 	})
@@ -242,25 +242,33 @@ func (e *Engine) leaves(next *store.State) bool {
 	return was != nil && was.Node != 0 && (is == nil || is.ID != was.ID || is.Node == 0)
 }
 
-// edit changes what q names of the state; a hostname and a name are the current login's.
-func edit(s *store.State, q ipc.PrefsEdit) error {
+// edit changes what q names of the state; a hostname, a name and routes are the current login's, whose network is m.
+func edit(s *store.State, q ipc.PrefsEdit, m *coord.Netmap) error {
 	if q.Port != nil {
 		s.WantPort = *q.Port
 	}
 	if q.AcceptDNS != nil {
 		s.NoDNS = !*q.AcceptDNS
 	}
+	if q.Lockdown != nil {
+		s.Lockdown = *q.Lockdown
+	}
 	current := s.Login()
 	if current == nil {
 		if q.Hostname != nil {
 			s.Hostname = *q.Hostname
 		}
-		if q.Profile != nil {
+		if q.Profile != nil || q.OfRoutes() {
 			return errNoServer
 		}
 		return nil
 	}
 	l := *current
+	routing, err := editRouting(l.Routing, q, m)
+	if err != nil {
+		return err
+	}
+	l.Routing = routing
 	if q.Hostname != nil {
 		l.Hostname = *q.Hostname
 	}
@@ -286,6 +294,9 @@ func checkEdit(e ipc.PrefsEdit) error {
 			Status: 400, Code: ipc.CodeBadRequest, Message: "That cannot be a machine's name.",
 			Fix: "Use up to 63 letters a-z, digits and hyphens, such as " + coord.CleanName(*e.Hostname),
 		}
+	}
+	if e.AdvertiseRoutes != nil {
+		return checkRoutes(*e.AdvertiseRoutes, nil)
 	}
 	return nil
 }

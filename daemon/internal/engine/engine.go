@@ -77,19 +77,29 @@ type Engine struct {
 	state    *store.State
 	net      network
 	plane    Plane
-	planeErr error // why there is none
-	applied  *coord.Netmap
+	planeErr error      // why there is none
+	applied  *core.Plan // nil: none
 
-	appliedNoDNS bool
-	tryAgain     *time.Timer // when settle should look again
-	unsaved      bool        // the netmap on disk is older than net.netmap
-	saveTime     *time.Timer
-	waiters      []chan struct{} // to be closed after the next settle
-	waiting      *pending        // the login that waits for a person
+	wants    *core.Wants // of routes
+	leads    *core.Leads // who leads where
+	asks     asking
+	made     made
+	tryAgain *time.Timer // when settle should look again
+	unsaved  bool        // the netmap on disk is older than net.netmap
+	saveTime *time.Timer
+	waiters  []chan struct{} // to be closed after the next settle
+	waiting  *pending        // the login that waits for a person
 
 	watch   watchers
 	logging chan struct{}                      // holds one token: the right to log in or out, or to switch
 	giveWay atomic.Pointer[context.CancelFunc] // breaks off what the daemon does of itself with that right; nil: nothing
+}
+
+// made is what the applied plan was made of.
+type made struct {
+	netmap *coord.Netmap
+	leads  *core.Leads
+	noDNS  bool
 }
 
 // network is what the loop holds of the current login: its client, its session and what came of them.
@@ -139,6 +149,7 @@ func New(cfg Config) (*Engine, error) {
 		cfg: cfg, log: cfg.Log, state: state,
 		inbox: make(chan func(), 64), looks: make(chan func()), done: make(chan struct{}), logging: make(chan struct{}, 1),
 		tryAgain: time.NewTimer(0), saveTime: time.NewTimer(time.Hour),
+		wants: wants(state), leads: &core.Leads{}, asks: asking{timer: time.NewTimer(time.Hour)},
 	}
 	return e, nil
 }
@@ -168,6 +179,8 @@ func (e *Engine) Run(ctx context.Context) error {
 			e.planeErr = nil
 		case <-e.saveTime.C:
 			e.saveNetmap()
+		case <-e.asks.timer.C:
+			e.askExits()
 		case <-healthy.C:
 			if err := e.cfg.Store.RecordHealthy(); err != nil {
 				e.log.Warn("could not note that this start is healthy", "err", err)
@@ -243,19 +256,46 @@ func (e *Engine) settle() {
 	case e.plane == nil && e.planeErr == nil:
 		e.openPlane()
 	}
-	if e.plane != nil && e.planeErr == nil && (e.applied != e.net.netmap || e.appliedNoDNS != e.state.NoDNS) {
-		plan := core.NewPlan(e.net.netmap)
-		plan.DNS.Accept = !e.state.NoDNS && !e.cfg.NoHostDNS
-		if err := e.plane.Apply(plan); err != nil {
-			e.log.Error("could not apply the netmap", "err", err)
-			e.planeErr = err
-			e.tryAgain.Reset(planeRetry)
-		} else {
-			e.applied, e.appliedNoDNS = e.net.netmap, e.state.NoDNS
-		}
+	e.lead()
+	if e.plane != nil && e.planeErr == nil {
+		e.apply()
 	}
 	e.publish()
 	e.watch.wake()
+}
+
+// lead decides who leads where.
+func (e *Engine) lead() {
+	if w := wants(e.state); !w.Equal(e.wants) {
+		e.wants, e.applied = w, nil
+	}
+	m := e.net.netmap
+	if m == nil {
+		e.leads = &core.Leads{}
+		e.planAsks(false)
+		return
+	}
+	doubt := m != e.made.netmap && e.leads.Doubt(m)
+	e.leads = e.leads.Decide(m, e.wants, time.Now())
+	e.planAsks(doubt)
+}
+
+// apply makes the host as it should be, where anything that decides it has changed.
+func (e *Engine) apply() {
+	of := made{e.net.netmap, e.leads, e.state.NoDNS}
+	if e.applied != nil && e.made == of {
+		return
+	}
+	e.made = of
+	plan := core.NewPlan(e.net.netmap, e.wants, e.leads)
+	plan.DNS.Accept = !e.state.NoDNS && !e.cfg.NoHostDNS
+	if err := e.plane.Apply(plan); err != nil {
+		e.log.Error("could not apply the netmap", "err", err)
+		e.planeErr = err
+		e.tryAgain.Reset(planeRetry)
+		return
+	}
+	e.applied = plan
 }
 
 func (e *Engine) openPlane() {
@@ -275,18 +315,21 @@ func (e *Engine) openPlane() {
 		e.tryAgain.Reset(planeRetry)
 		return
 	}
-	e.plane = &cancelling{Plane: plane, cancel: cancel}
+	e.plane = &cancelling{Plane: plane, ctx: ctx, cancel: cancel}
 	e.applied = nil
 }
 
 // cancelling is a plane whose events end before it is closed, so that closing cannot wait for the loop that closes it.
 type cancelling struct {
 	Plane
+	ctx    context.Context // ends before the plane
 	cancel context.CancelFunc
+	wg     sync.WaitGroup // of what uses the plane beside the loop
 }
 
 func (c *cancelling) Close() error {
 	c.cancel()
+	c.wg.Wait()
 	return c.Plane.Close()
 }
 
@@ -297,7 +340,7 @@ func (e *Engine) closePlane() {
 	if err := e.plane.Close(); err != nil {
 		e.log.Error("the host could not be put back wholly; warrend recover tries again", "err", err)
 	}
-	e.plane, e.applied = nil, nil
+	e.plane, e.applied, e.asks.round = nil, nil, false
 }
 
 // told takes what the plane tells.
@@ -339,6 +382,7 @@ func (e *Engine) facts() *core.Facts {
 	f := &core.Facts{
 		Version: e.cfg.Version, Prefs: e.state.Prefs(), Key: e.state.Node.Public(),
 		Expired: e.net.expired, Dismissed: e.net.ended, Netmap: e.net.netmap, Coord: e.net.coord,
+		Wants: *e.wants, Leads: e.leads,
 	}
 	if login != nil {
 		f.Key, f.Registered, f.Pending = login.Key.Public(), login.Node != 0, login.Pending

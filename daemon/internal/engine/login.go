@@ -185,7 +185,7 @@ func (e *Engine) commit(ctx context.Context, a *attempt) (*ipc.UpReply, error) {
 		next.Put(a.succeeded(e.state))
 		next.DropAuthKeys()
 		next.Current, next.Up = a.login.ID, true
-		if failed = edit(&next, a.edit); failed != nil {
+		if failed = edit(&next, a.edit, e.netmapOf(a.login.ID)); failed != nil {
 			return
 		}
 		if failed = e.cfg.Store.Save(&next); failed != nil {

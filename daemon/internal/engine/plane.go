@@ -81,7 +81,7 @@ type wire struct {
 func OpenPlane(cfg PlaneConfig) (Plane, error) {
 	w := &wire{cfg: cfg, disco: key.NewDisco(), events: newMailbox()}
 	w.sock = sock.New(sock.Config{
-		Port: cfg.Port, Node: cfg.Node, Disco: w.disco, TUNName: cfg.Interface, Log: cfg.Log, Events: w.events.put,
+		Port: cfg.Port, Node: cfg.Node, Disco: w.disco, Mark: core.Mark, TUNName: cfg.Interface, Log: cfg.Log, Events: w.events.put,
 	})
 	var err error
 	w.tunnel, err = tunnel.New(tunnel.Config{
@@ -90,7 +90,7 @@ func OpenPlane(cfg PlaneConfig) (Plane, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.router, err = router.New(router.Config{Name: cfg.Interface, Journal: cfg.Journal, Log: cfg.Log})
+	w.router, err = router.New(router.Config{Name: cfg.Interface, Mark: core.Mark, Journal: cfg.Journal, Log: cfg.Log})
 	if err != nil {
 		w.tunnel.Close()
 		return nil, err
@@ -132,7 +132,11 @@ func (w *wire) Apply(p *core.Plan) error {
 	if err := w.tunnel.SetPeers(tunnels); err != nil {
 		return err
 	}
-	problems, err := w.router.Apply(context.Background(), router.Wish{MTU: core.MTU, Addrs: p.Addrs, Routes: p.Routes, Host: p.DNS.Hosts()})
+	wish := router.Wish{MTU: core.MTU, Addrs: p.Addrs, Routes: p.Routes, Host: p.DNS.Hosts(), Subnets: p.Subnets}
+	if p.Exit != nil {
+		wish.Exit = &router.Exit{IPv4: p.Exit.IPv4, IPv6: p.Exit.IPv6, AllowLAN: p.Exit.AllowLAN}
+	}
+	problems, err := w.router.Apply(context.Background(), wish)
 	w.problems = problems
 	w.dns.Want(dns.Wish{
 		Servers: p.DNS.Servers, Suffix: p.Network.Suffix, Zone: p.DNS.Zone, DNS: p.DNS.Settings, Accept: p.DNS.Accept,

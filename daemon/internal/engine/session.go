@@ -11,6 +11,7 @@ import (
 	"github.com/warren-mesh/warren/coord/key"
 	"github.com/warren-mesh/warren/daemon/internal/control"
 	"github.com/warren-mesh/warren/daemon/internal/core"
+	"github.com/warren-mesh/warren/daemon/internal/sock"
 	"github.com/warren-mesh/warren/daemon/internal/store"
 	"github.com/warren-mesh/warren/ipc"
 )
@@ -51,7 +52,7 @@ func (e *Engine) use(login *store.Login, client Client) {
 }
 
 func (e *Engine) dial(login *store.Login) (Client, error) {
-	return e.cfg.Dial(coord.ClientConfig{URL: login.Server, Pin: login.ServerKey, Machine: login.Machine, Log: e.log})
+	return e.cfg.Dial(coord.ClientConfig{URL: login.Server, Pin: login.ServerKey, Machine: login.Machine, Log: e.log, Control: sock.Marked(core.Mark)})
 }
 
 func (e *Engine) startSession() {
@@ -193,6 +194,7 @@ func (e *Engine) published() coord.NodeUpdate {
 	u := coord.NodeUpdate{
 		Disco: reach.Disco, Relay: reach.Relay, Endpoints: slices.Clone(reach.Endpoints),
 		Hostname: e.state.Prefs().Hostname, OS: runtime.GOOS, Version: e.cfg.Version,
+		Routes: slices.Clone(e.wants.Offer),
 	}
 	if u.Hostname == "" {
 		u.Hostname = hostname()

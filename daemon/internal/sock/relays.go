@@ -138,7 +138,7 @@ func (l *loop) open(at int, r coord.Relay) {
 				return nil
 			},
 			OnState: func(relay.State) { l.post(func(m *mail) { m.links = true }) },
-			Control: l.control,
+			Control: Marked(l.cfg.Mark),
 		})
 		l.slots[at].fill(is)
 		l.start(func(outer context.Context) {
@@ -150,18 +150,20 @@ func (l *loop) open(at int, r coord.Relay) {
 	l.dirty = true
 }
 
-// control marks the sockets of links, as WireGuard's own are.
-func (l *loop) control(_, _ string, c syscall.RawConn) error {
-	if l.cfg.Mark == 0 {
-		return nil
+// Marked prepares sockets as net.Dialer.Control does: they have the mark, if it is not 0.
+func Marked(mark uint32) func(network, address string, c syscall.RawConn) error {
+	return func(_, _ string, c syscall.RawConn) error {
+		if mark == 0 {
+			return nil
+		}
+		var err error
+		if e := c.Control(func(fd uintptr) {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(mark))
+		}); e != nil {
+			return e
+		}
+		return err
 	}
-	var err error
-	if e := c.Control(func(fd uintptr) {
-		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(l.cfg.Mark))
-	}); e != nil {
-		return e
-	}
-	return err
 }
 
 // linkOf gives the link to a relay, or nil.

@@ -1,0 +1,179 @@
+package core
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/warren-mesh/warren/coord"
+)
+
+// Wants is what the people of this machine want of routes.
+type Wants struct {
+	Exits    []ExitWish // the one that is preferred first; empty: the host's own way out
+	AllowLAN bool       // beside the exit node
+	Accept   bool       // others' subnets are reached through them
+
+	Offer    []netip.Prefix // with an exit node's own two
+	NoSNAT   bool           // packets to the subnets offered keep their source
+	Lockdown bool
+}
+
+// ExitWish names a machine that is wanted as exit node.
+type ExitWish struct {
+	Node coord.NodeID
+	Name string // as it was when it was chosen
+}
+
+// Equal reports whether two are the same.
+func (w *Wants) Equal(o *Wants) bool {
+	return slices.Equal(w.Exits, o.Exits) && slices.Equal(w.Offer, o.Offer) &&
+		w.AllowLAN == o.AllowLAN && w.Accept == o.Accept && w.NoSNAT == o.NoSNAT && w.Lockdown == o.Lockdown
+}
+
+// How exit nodes are judged.
+const (
+	// ExitPatience is how many questions in a row an exit node may leave unanswered. One may be lost on the way.
+	ExitPatience = 2
+	// ExitReturn is for how long one that is preferred must have answered, each time, before it is used again. One that
+	// comes and goes would break every connection each time.
+	ExitReturn = 30 * time.Second
+	// ExitAsk is how often those that matter are asked, and ExitAnswer how long they may take.
+	ExitAsk    = 5 * time.Second
+	ExitAnswer = 2 * time.Second
+)
+
+// Leads is who leads where. It is decided anew at every netmap and every answer, and carried on: what works stays. The zero
+// value has decided nothing.
+type Leads struct {
+	Exit    coord.NodeID                  // the exit node in use; 0: none
+	Up      bool                          // and it works, as far as is known
+	Routers map[netip.Prefix]coord.NodeID // who is used for a subnet
+
+	wants  []ExitWish // at the last decision
+	health map[coord.NodeID]health
+}
+
+// health is what an exit node's answers tell of it.
+type health struct {
+	misses int       // in a row
+	since  time.Time // of the first answer after a miss
+}
+
+// Answered takes note of whether an exit node answered. It changes l's health only: Decide follows.
+func (l *Leads) Answered(id coord.NodeID, ok bool, now time.Time) {
+	if l.health == nil {
+		l.health = make(map[coord.NodeID]health)
+	}
+	h, known := l.health[id]
+	switch {
+	case !ok:
+		h.misses++
+	case h.misses > 0 || !known:
+		h = health{since: now}
+	}
+	l.health[id] = h
+}
+
+// alive judges an exit node: by its answers, and before there are any by what the coordination server says.
+func (l *Leads) alive(n *coord.Node) bool {
+	h, known := l.health[n.ID]
+	if !known {
+		return n.Online
+	}
+	return h.misses == 0 || h.misses < ExitPatience && n.Online
+}
+
+// Ask lists the exit nodes to ask for an answer: the one in use, and those that are preferred to it.
+func (l *Leads) Ask(m *coord.Netmap, w *Wants) (ids []coord.NodeID) {
+	for _, n := range exits(m, w) {
+		ids = append(ids, n.ID)
+		if n.ID == l.Exit {
+			break
+		}
+	}
+	return ids
+}
+
+// Doubt reports whether the exit node in use should be asked at once: it missed an answer, or the coordination server
+// has lost it, and nothing else is known.
+func (l *Leads) Doubt(m *coord.Netmap) bool {
+	n := m.Peer(l.Exit)
+	return n != nil && (l.health[n.ID].misses > 0 || !n.Online) && l.alive(n)
+}
+
+// Decide says who leads where now. It returns another Leads where something is another, and l itself where nothing is.
+func (l *Leads) Decide(m *coord.Netmap, w *Wants, now time.Time) *Leads {
+	next := &Leads{wants: w.Exits, health: make(map[coord.NodeID]health), Routers: l.routers(m, w)}
+	if slices.Equal(w.Exits, l.wants) { // else somebody has chosen: what was is of no account
+		next.Exit = l.Exit
+	}
+	for _, e := range w.Exits {
+		if h, known := l.health[e.Node]; known {
+			next.health[e.Node] = h
+		}
+	}
+	next.decideExit(exits(m, w), now)
+	same := next.Exit == l.Exit && next.Up == l.Up && slices.Equal(next.wants, l.wants) && len(next.Routers) == len(l.Routers)
+	for p, id := range next.Routers {
+		same = same && l.Routers[p] == id
+	}
+	if same {
+		return l
+	}
+	return next
+}
+
+// exits lists the machines that are wanted as exit node and are one, in the order in which they are wanted.
+func exits(m *coord.Netmap, w *Wants) (ns []*coord.Node) {
+	for _, e := range w.Exits {
+		if n := m.Peer(e.Node); n != nil && n.IsExit() {
+			ns = append(ns, n)
+		}
+	}
+	return ns
+}
+
+func (l *Leads) decideExit(candidates []*coord.Node, now time.Time) {
+	at := slices.IndexFunc(candidates, func(n *coord.Node) bool { return n.ID == l.Exit })
+	best := slices.IndexFunc(candidates, l.alive)
+	switch {
+	case len(candidates) == 0:
+		l.Exit, l.Up = 0, false
+		return
+	case at < 0: // none yet, or it is no exit node any more
+		at = max(best, 0)
+	case best < 0: // none works: the one in use may come back
+	case !l.alive(candidates[at]), best < at && l.steady(candidates[best].ID, now):
+		at = best
+	}
+	l.Exit, l.Up = candidates[at].ID, l.alive(candidates[at])
+}
+
+// steady reports whether an exit node has answered for long enough to go back to it.
+func (l *Leads) steady(id coord.NodeID, now time.Time) bool {
+	h, known := l.health[id]
+	return known && h.misses == 0 && now.Sub(h.since) >= ExitReturn
+}
+
+// routers chooses one machine for each subnet that others lead to: one that is online before one that is not, the one in
+// use before others, and else the one that has been in the network for longest.
+func (l *Leads) routers(m *coord.Netmap, w *Wants) map[netip.Prefix]coord.NodeID {
+	if !w.Accept {
+		return nil
+	}
+	chosen := make(map[netip.Prefix]coord.NodeID)
+	for i := range m.Peers { // by ID
+		n := &m.Peers[i]
+		for _, p := range n.Routes {
+			if coord.IsExitRoute(p) || slices.Contains(w.Offer, p) || slices.Contains(m.Self.Routes, p) {
+				continue // what this machine leads to itself it reaches by itself
+			}
+			was := m.Peer(chosen[p])
+			if was == nil || n.Online && !was.Online || n.Online == was.Online && l.Routers[p] == n.ID {
+				chosen[p] = n.ID
+			}
+		}
+	}
+	return chosen
+}

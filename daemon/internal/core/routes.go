@@ -1,0 +1,170 @@
+package core
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/ipc"
+)
+
+// exit says how the exit node stands, or nil where none is wanted.
+func (f *Facts) exit() *ipc.Exit {
+	if len(f.Wants.Exits) == 0 {
+		return nil
+	}
+	e := &ipc.Exit{Wanted: f.wanted(), AllowLAN: f.Wants.AllowLAN}
+	if f.Leads == nil {
+		return e
+	}
+	if n := f.Netmap.Peer(f.Leads.Exit); n != nil {
+		e.Name, e.Up = n.Name, f.Leads.Up
+		e.IPv4, e.IPv6 = leadsTo(n, true), leadsTo(n, false)
+	}
+	return e
+}
+
+// wanted names the exit nodes that people want, as they are called now.
+func (f *Facts) wanted() (names []string) {
+	for _, w := range f.Wants.Exits {
+		if n := f.Netmap.Peer(w.Node); n != nil {
+			names = append(names, n.Name)
+		} else {
+			names = append(names, w.Name)
+		}
+	}
+	return names
+}
+
+// offers lists what this machine offers, and whether an admin has approved it.
+func (f *Facts) offers() (offers []ipc.Offer) {
+	for _, p := range f.Wants.Offer {
+		offers = append(offers, ipc.Offer{Route: p, Approved: slices.Contains(f.Netmap.Self.Routes, p)})
+	}
+	return offers
+}
+
+// peerRoutes adds what a machine leads to.
+func (f *Facts) peerRoutes(p *ipc.Peer, n *coord.Node) {
+	p.ExitOption = n.IsExit()
+	for _, route := range n.Routes {
+		if coord.IsExitRoute(route) {
+			continue
+		}
+		p.Routes = append(p.Routes, route)
+		if f.Leads != nil && f.Leads.Routers[route] == n.ID {
+			p.Serves = append(p.Serves, route)
+		}
+	}
+	p.Exit = f.Leads != nil && len(f.Wants.Exits) > 0 && f.Leads.Exit == n.ID
+}
+
+// exitProblems are those of an exit node that does not do its work: nothing goes around it, so they are loud.
+func (f *Facts) exitProblems() []ipc.Problem {
+	if f.Netmap == nil || f.Leads == nil || len(f.Wants.Exits) == 0 || f.State() != ipc.StateRunning {
+		return nil
+	}
+	const leave = "Go around it: warren exit-node off. Or use another: warren exit-node list"
+	e := f.exit()
+	switch {
+	case e.Name == "" && len(e.Wanted) == 1:
+		return []ipc.Problem{{
+			Code: ipc.ProblemExitGone, Level: ipc.ProblemUrgent, Fix: leave,
+			Text: fmt.Sprintf("%s is no exit node of this network now: nothing goes to the internet.", e.Wanted[0]),
+		}}
+	case e.Name == "":
+		return []ipc.Problem{{
+			Code: ipc.ProblemExitGone, Level: ipc.ProblemUrgent, Fix: leave,
+			Text: fmt.Sprintf("None of %s is an exit node of this network now: nothing goes to the internet.", strings.Join(e.Wanted, ", ")),
+		}}
+	case !e.Up && len(e.Wanted) > 1:
+		return []ipc.Problem{{
+			Code: ipc.ProblemExitDown, Level: ipc.ProblemUrgent, Fix: leave,
+			Text: fmt.Sprintf("No exit node answers (%s): nothing goes to the internet until one does.", strings.Join(e.Wanted, ", ")),
+		}}
+	case !e.Up:
+		return []ipc.Problem{{
+			Code: ipc.ProblemExitDown, Level: ipc.ProblemUrgent, Fix: leave,
+			Text: fmt.Sprintf("The exit node %s does not answer: nothing goes to the internet until it does.", e.Name),
+		}}
+	}
+	return nil
+}
+
+// routeNotices are what people may want to know of routes, and has time.
+func (f *Facts) routeNotices() (ps []ipc.Problem) {
+	if f.Netmap == nil || f.State() != ipc.StateRunning {
+		return nil
+	}
+	if e := f.exit(); e != nil && e.Name != "" && e.IPv4 != e.IPv6 {
+		leads, blocked := "IPv4", "IPv6"
+		if e.IPv6 {
+			leads, blocked = blocked, leads
+		}
+		ps = append(ps, ipc.Problem{
+			Code: ipc.ProblemExitNoIPv6, Level: ipc.ProblemNotice,
+			Text: fmt.Sprintf("The exit node %s leads to %s only: %s is blocked while it is used.", e.Name, leads, blocked),
+		})
+	}
+	if waiting := unapproved(f.offers()); len(waiting) > 0 {
+		ps = append(ps, ipc.Problem{
+			Code: ipc.ProblemUnapproved, Level: ipc.ProblemNotice, Text: "Waits for an admin's approval: " + strings.Join(waiting, ", ") + ".",
+			Fix: "An admin of the network approves it for this machine.",
+		})
+	}
+	if offered := f.unaccepted(); len(offered) > 0 {
+		ps = append(ps, ipc.Problem{
+			Code: ipc.ProblemUnaccepted, Level: ipc.ProblemNotice, Text: "Other machines lead to subnets that are not used here: " + strings.Join(offered, ", ") + ".",
+			Fix: "Use them: sudo warren set --accept-routes",
+		})
+	}
+	return ps
+}
+
+// unapproved lists what waits, an exit node's two as one.
+func unapproved(offers []ipc.Offer) (waiting []string) {
+	exits := 0
+	for _, o := range offers {
+		switch {
+		case o.Approved && coord.IsExitRoute(o.Route):
+			exits++
+		case o.Approved:
+		case coord.IsExitRoute(o.Route):
+			exits--
+		default:
+			waiting = append(waiting, o.Route.String())
+		}
+	}
+	if exits < 0 { // with one of the two it is an exit node
+		waiting = append(waiting, "use as exit node")
+	}
+	return waiting
+}
+
+// maxListed bounds how many routes a notice lists.
+const maxListed = 8
+
+// unaccepted lists subnets that other machines lead to, and this one does not use.
+func (f *Facts) unaccepted() (routes []string) {
+	if f.Wants.Accept {
+		return nil
+	}
+	var seen []netip.Prefix
+	for i := range f.Netmap.Peers {
+		for _, p := range f.Netmap.Peers[i].Routes {
+			if !coord.IsExitRoute(p) && !slices.Contains(f.Wants.Offer, p) && !slices.Contains(seen, p) {
+				seen = append(seen, p)
+			}
+		}
+	}
+	slices.SortFunc(seen, netip.Prefix.Compare)
+	for _, p := range seen[:min(len(seen), maxListed)] {
+		routes = append(routes, p.String())
+	}
+	if more := len(seen) - maxListed; more > 0 {
+		routes = append(routes, fmt.Sprintf("and %d more", more))
+	}
+	return routes
+}

@@ -1,0 +1,235 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/key"
+	"github.com/warren-mesh/warren/daemon/internal/core"
+	"github.com/warren-mesh/warren/daemon/internal/store"
+	"github.com/warren-mesh/warren/ipc"
+)
+
+// wants is what the people of this machine want of routes.
+func wants(s *store.State) *core.Wants {
+	w := &core.Wants{Lockdown: s.Lockdown}
+	l := s.Login()
+	if l == nil {
+		return w
+	}
+	r := &l.Routing
+	w.AllowLAN, w.Accept, w.NoSNAT, w.Offer = r.AllowLAN, r.Accept, r.NoSNAT, r.Offers()
+	for _, e := range r.Exits {
+		w.Exits = append(w.Exits, core.ExitWish{Node: e.Node, Name: e.Name})
+	}
+	return w
+}
+
+// netmapOf is a login's network, or nil where it is not the current login.
+func (e *Engine) netmapOf(login string) *coord.Netmap {
+	if e.net.login != login {
+		return nil
+	}
+	return e.net.netmap
+}
+
+// asking is the questions to exit nodes: one round at a time, while there is a plane.
+type asking struct {
+	timer *time.Timer // when the next round is due
+	armed bool        // there will be one
+	round bool        // one is under way
+}
+
+// retryMiss is how soon an exit node is asked again that missed an answer.
+const retryMiss = 500 * time.Millisecond
+
+// planAsks sees to it that exit nodes are asked while they matter. sooner: something tells against the one in use.
+func (e *Engine) planAsks(sooner bool) {
+	a := &e.asks
+	if e.plane == nil || e.net.netmap == nil || len(e.leads.Ask(e.net.netmap, e.wants)) == 0 {
+		a.timer.Stop()
+		a.armed = false
+		return
+	}
+	switch {
+	case a.round:
+	case sooner:
+		a.timer.Reset(0)
+		a.armed = true
+	case !a.armed:
+		a.timer.Reset(core.ExitAsk)
+		a.armed = true
+	}
+}
+
+// askExits begins a round.
+func (e *Engine) askExits() {
+	e.asks.armed = false
+	if e.plane == nil || e.net.netmap == nil || e.asks.round {
+		return
+	}
+	plane, ok := e.plane.(*cancelling)
+	if !ok {
+		return
+	}
+	keys := make(map[coord.NodeID]key.NodePublic)
+	for _, id := range e.leads.Ask(e.net.netmap, e.wants) {
+		keys[id] = e.net.netmap.Peer(id).Key
+	}
+	if len(keys) == 0 {
+		return
+	}
+	e.asks.round = true
+	plane.wg.Go(func() {
+		answered := askAll(plane.ctx, plane.Plane, keys)
+		e.post(plane.ctx, func() { e.answered(plane, answered) })
+	})
+}
+
+// askAll asks several peers at once.
+func askAll(ctx context.Context, p Plane, keys map[coord.NodeID]key.NodePublic) map[coord.NodeID]bool {
+	ctx, cancel := context.WithTimeout(ctx, core.ExitAnswer)
+	defer cancel()
+	answered := make(map[coord.NodeID]bool, len(keys))
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for id, k := range keys {
+		wg.Go(func() {
+			_, err := p.Ping(ctx, k)
+			mu.Lock()
+			defer mu.Unlock()
+			answered[id] = err == nil
+		})
+	}
+	wg.Wait()
+	return answered
+}
+
+// answered takes a round's answers; settle follows.
+func (e *Engine) answered(from *cancelling, answered map[coord.NodeID]bool) {
+	if e.plane != Plane(from) {
+		return // of a plane that is closed
+	}
+	e.asks.round = false
+	next := core.ExitAsk
+	for id, ok := range answered {
+		e.leads.Answered(id, ok, time.Now())
+		if !ok && id == e.leads.Exit && e.leads.Up {
+			next = retryMiss
+		}
+	}
+	e.asks.timer.Reset(next)
+	e.asks.armed = true
+}
+
+// editRouting changes what q names of the current login's routing. m is the login's network, as far as it is known.
+func editRouting(r store.Routing, q ipc.PrefsEdit, m *coord.Netmap) (store.Routing, error) {
+	if q.ExitNodes != nil {
+		exits, err := chosenExits(*q.ExitNodes, m, r.Exits)
+		if err != nil {
+			return r, err
+		}
+		r.Exits = exits
+	}
+	if q.AdvertiseRoutes != nil {
+		r.Offer = slices.Clone(*q.AdvertiseRoutes)
+	}
+	for _, b := range []struct{ to, from *bool }{
+		{&r.AllowLAN, q.ExitNodeAllowLAN}, {&r.Accept, q.AcceptRoutes}, {&r.OfferExit, q.AdvertiseExitNode},
+	} {
+		if b.from != nil {
+			*b.to = *b.from
+		}
+	}
+	if q.SNATSubnetRoutes != nil {
+		r.NoSNAT = !*q.SNATSubnetRoutes
+	}
+	if r.OfferExit && len(r.Exits) > 0 {
+		fix := "First: sudo warren set --advertise-exit-node=false"
+		if q.AdvertiseExitNode != nil {
+			fix = "First: warren exit-node off"
+		}
+		return r, &ipc.Error{
+			Status: http.StatusConflict, Code: ipc.CodeBadRequest, Fix: fix,
+			Message: "A machine cannot use an exit node and be one: what others send through it would go on through the other.",
+		}
+	}
+	if m != nil && q.AdvertiseRoutes != nil {
+		return r, checkRoutes(r.Offer, &m.Network)
+	}
+	return r, nil
+}
+
+// chosenExits finds the machines that a person names. One that was chosen before may be named again while it is away.
+func chosenExits(names []string, m *coord.Netmap, before []store.Exit) (exits []store.Exit, err error) {
+	if len(names) > store.MaxExits {
+		return nil, &ipc.Error{Status: http.StatusBadRequest, Code: ipc.CodeBadRequest, Message: fmt.Sprintf("These are %d exit nodes, %d at the most.", len(names), store.MaxExits)}
+	}
+	for _, name := range names {
+		exit, err := chosenExit(name, m, before)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.ContainsFunc(exits, func(o store.Exit) bool { return o.Node == exit.Node }) {
+			exits = append(exits, exit)
+		}
+	}
+	return exits, nil
+}
+
+func chosenExit(name string, m *coord.Netmap, before []store.Exit) (store.Exit, error) {
+	plain := strings.TrimSuffix(strings.ToLower(name), ".")
+	if m != nil {
+		plain = strings.TrimSuffix(plain, "."+m.Network.Suffix)
+		addr, _ := netip.ParseAddr(plain)
+		for i := range m.Peers {
+			n := &m.Peers[i]
+			if n.Name != plain && !slices.Contains(n.Addrs, addr) {
+				continue
+			}
+			if !n.IsExit() {
+				return store.Exit{}, &ipc.Error{
+					Status: http.StatusConflict, Code: ipc.CodeNoExit, Message: n.Name + " is no exit node: it does not offer to be one, or no admin has approved it.",
+					Fix: "On " + n.Name + ": sudo warren set --advertise-exit-node. Those there are: warren exit-node list",
+				}
+			}
+			return store.Exit{Node: n.ID, Name: n.Name}, nil
+		}
+	}
+	for _, e := range before {
+		if e.Name == plain {
+			return e, nil
+		}
+	}
+	if m == nil {
+		return store.Exit{}, errNotUp
+	}
+	return store.Exit{}, &ipc.Error{
+		Status: http.StatusNotFound, Code: ipc.CodeNoPeer, Message: fmt.Sprintf("No other machine of the network is called %q.", name),
+		Fix: "warren exit-node list shows those that can be used",
+	}
+}
+
+// checkRoutes refuses what cannot be offered. n may be nil where the network is not known yet.
+func checkRoutes(routes []netip.Prefix, n *coord.Network) error {
+	if slices.ContainsFunc(routes, coord.IsExitRoute) {
+		return &ipc.Error{
+			Status: http.StatusBadRequest, Code: ipc.CodeBadRequest, Message: "The way to the whole internet is no subnet.",
+			Fix: "Offer it as what it is: sudo warren set --advertise-exit-node",
+		}
+	}
+	if err := coord.ValidateRoutes(routes, n); err != nil {
+		return &ipc.Error{
+			Status: http.StatusBadRequest, Code: ipc.CodeBadRequest, Message: "This cannot be offered: " + err.Error() + ".",
+			Fix: "Name the subnets as they are routed, such as 10.0.0.0/24 or 2001:db8:1::/64",
+		}
+	}
+	return nil
+}
