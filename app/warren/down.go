@@ -43,9 +43,10 @@ func (p *program) set() *cobra.Command {
 		hostname, profile string
 		port              uint16
 		acceptDNS         bool
+		routes            routeFlags
 	)
 	cmd := &cobra.Command{
-		Use: "set --hostname NAME | --port NUMBER | --profile-name NAME | --accept-dns=BOOL", Short: textShortSet, Long: textLongSet,
+		Use: "set --FLAG=VALUE ...", Short: textShortSet, Long: textLongSet,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var e ipc.PrefsEdit
@@ -60,6 +61,9 @@ func (p *program) set() *cobra.Command {
 			}
 			if cmd.Flags().Changed("accept-dns") {
 				e.AcceptDNS = &acceptDNS
+			}
+			if err := routes.edit(cmd, &e); err != nil {
+				return err
 			}
 			if e == (ipc.PrefsEdit{}) {
 				return usage(cmd, textSetNothing)
@@ -78,5 +82,6 @@ func (p *program) set() *cobra.Command {
 	cmd.Flags().Uint16Var(&port, "port", 0, textFlagPort)
 	cmd.Flags().BoolVar(&acceptDNS, "accept-dns", true, textFlagAcceptDNS)
 	cmd.Flags().StringVar(&profile, "profile-name", "", textFlagProfileName)
+	routes.add(cmd, p, true)
 	return cmd
 }

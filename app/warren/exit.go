@@ -36,7 +36,7 @@ var exits = []struct {
 	{exitNotRunning, "warrend is not running", []string{ipc.CodeNotRunning}},
 	{exitDenied, "you may not do this (the message names the command that works)", []string{ipc.CodeDenied}},
 	{exitNotUp, "this machine is not on its network: up, or a login, is needed", []string{ipc.CodeNotUp, ipc.CodeNeedsLogin, ipc.CodeNoServer}},
-	{exitPeer, "no such machine or login, or no answer in time", []string{ipc.CodeNoPeer, ipc.CodeNoProfile, ipc.CodeTimeout}},
+	{exitPeer, "no such machine or login, or no answer in time", []string{ipc.CodeNoPeer, ipc.CodeNoProfile, ipc.CodeNoExit, ipc.CodeTimeout}},
 	{exitServer, "the coordination server refused, could not be reached, or is not the one that was pinned", []string{ipc.CodeCoord, ipc.CodeIdentity, ipc.CodeKey, ipc.CodeLogin}},
 	{exitInterrupted, "interrupted (Ctrl-C, SIGTERM)", nil},
 }

@@ -246,6 +246,15 @@ func edit(ts *testscript.TestScript, w *world, what, value string) {
 			s.Problems = append(s.Problems, ipc.Problem{Code: "u", Text: value, Level: ipc.ProblemUrgent})
 		case "notice":
 			s.Problems = append(s.Problems, ipc.Problem{Code: "n", Text: value, Fix: "warren login", Level: ipc.ProblemNotice})
+		case "exits": // these peers can be used as exit node
+			s.Peers = append([]ipc.Peer(nil), s.Peers...)
+			for i := range s.Peers {
+				s.Peers[i].ExitOption = strings.Contains(","+value+",", ","+s.Peers[i].Name+",")
+			}
+		case "serves":
+			s.Peers = append([]ipc.Peer(nil), s.Peers...)
+			s.Peers[0].Routes = []netip.Prefix{netip.MustParsePrefix(value)}
+			s.Peers[0].Serves = s.Peers[0].Routes
 		case "no-peers":
 			s.Peers = nil
 		case "no-addrs":

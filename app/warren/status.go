@@ -157,7 +157,7 @@ func headLines(s *ipc.Status) []string {
 			lines = append(lines, r)
 		}
 	}
-	return lines
+	return append(lines, routeLines(s)...)
 }
 
 // relayLine says which relay carries what cannot go directly.
@@ -195,7 +195,7 @@ func writePeers(w io.Writer, s *ipc.Status) {
 			addr = p.Addrs[0].String()
 		}
 		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", orDash(p.Name), addr, orDash(p.OS),
-			say.Peer(p, s.Time), say.Bytes(p.RxBytes), say.Bytes(p.TxBytes))
+			say.Peer(p, s.Time)+peerNotes(p), say.Bytes(p.RxBytes), say.Bytes(p.TxBytes))
 	}
 	_ = t.Flush()
 }

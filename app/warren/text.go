@@ -94,10 +94,50 @@ logins that the machine has stay: see "warren switch".`
 	textLongSet   = `Set changes what you name, at once, and nothing else. An empty value goes back to the default.
 
   warren set --hostname den
-  sudo warren set --port 41641`
+  sudo warren set --port 41641
+  sudo warren set --advertise-exit-node --advertise-routes=10.0.0.0/24
+  sudo warren set --accept-routes`
 	textFlagAcceptDNS   = "let this host's programs find machines by name; false leaves the host's DNS as it is"
-	textSetNothing      = "name what to change: --accept-dns, --hostname, --port, --profile-name"
+	textSetNothing      = "name what to change, such as --hostname NAME"
 	textFlagProfileName = "another name for the login in use"
+
+	// exit nodes and subnets
+	textShortExitNode = "Send all that goes to the internet through another machine"
+	textLongExitNode  = `An exit node is a machine of your network through which this one reaches the internet: others see its address.
+
+  warren exit-node list
+  warren exit-node use den
+  warren exit-node off
+
+While one is used, everything goes through it but the LAN, which is left out unless you allow it (--allow-lan), IPv4 and
+IPv6 alike, and so does what asks for names. If it stops answering, nothing goes around it: "warren status" says so, and you
+decide. To offer this machine as one: sudo warren set --advertise-exit-node`
+	textShortExitList = "List the machines that can be used as exit node"
+	textLongExitList  = "List shows the machines that offer to be an exit node, and that an admin has approved; * marks the one in use."
+	textShortExitUse  = "Use a machine as exit node"
+	textLongExitUse   = `Use sends all that goes to the internet through the machine that you name. Of several, the first one that answers is used;
+the next one takes over when it does not, and it is gone back to when it has answered for half a minute again.`
+	textShortExitOff     = "Use no exit node"
+	textLongExitOff      = "Off has this machine reach the internet by itself again."
+	textShortExitSuggest = "Find the exit node that is nearest"
+	textLongExitSuggest  = "Suggest asks the exit nodes for an answer and names the nearest: one that is reached directly before one behind a relay."
+	textExitHeader       = "  NAME\tADDRESS\tCONNECTION"
+	textNoExits          = "no machine of your network can be used as exit node.\n  Offer one there: sudo warren set --advertise-exit-node; then an admin approves it"
+	textNoExitAnswers    = "no exit node answers"
+	textSuggested        = "Use it: warren exit-node use %s"
+	textExitWhich        = "name a machine; warren exit-node off uses none"
+	textExitOff          = "Exit node: none, this machine reaches the internet by itself"
+	textLockdown         = "Lockdown: nothing leaves this host but through the network"
+	textBadRoute         = "%q is no subnet; write it as 10.0.0.0/24 or 2001:db8:1::/64"
+	textRouteBits        = "%s has bits below its mask; is %s meant?"
+
+	textFlagExitNode        = "machine to reach the internet through, by name or address, or several in order (den,fra); empty: none"
+	textFlagAllowLAN        = "reach private addresses of the LAN directly while an exit node is used"
+	textFlagAcceptRoutes    = "reach subnets behind other machines through them (needs root); the LAN that this machine is on always wins"
+	textFlagAdvertiseRoutes = "subnets that others may reach through this machine (10.0.0.0/24,...), once an admin approves (needs root); empty: none"
+	textFlagAdvertiseExit   = "let others reach the internet through this machine, once an admin approves (needs root)"
+	textFlagSNAT            = "packets to the subnets offered come from this machine; false: they keep their source (needs root)"
+	textFlagLockdown        = "let nothing leave this host but through the network, also while warrend does not run (needs root)"
 
 	// switch
 	textShortSwitch = "Use another of this machine's logins"
@@ -198,6 +238,10 @@ latencies are milliseconds. The ones most used:
   .peers[].path.latency           round trip; left out where it is not known
   .peers[].lastHandshake          of WireGuard
   .peers[].rxBytes .txBytes       since the daemon started
+  .exit.name .exit.up             the exit node in use; .exit is left out where none is wanted
+  .self.offers[].route .approved  what this machine leads others to
+  .peers[].exitOption .exit       can be used as exit node; is the one in use
+  .peers[].routes[] .serves[]     subnets behind it; those that this machine reaches through it
   .coord.connected .coord.error   the coordination server
   .problems[].code .text .fix     what is wrong and what to do
   .problems[].level               "urgent", "notice", or left out for what lies between
@@ -383,5 +427,5 @@ func prefsText(p ipc.Prefs, e ipc.PrefsEdit) string {
 	if e.Profile != nil {
 		lines = append(lines, "Profile: "+say.Line(*e.Profile))
 	}
-	return strings.Join(lines, "\n")
+	return strings.Join(append(lines, routesText(p, e)...), "\n")
 }

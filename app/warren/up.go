@@ -32,6 +32,7 @@ type upFlags struct {
 	json        bool
 	timeout     time.Duration
 	limited     bool // --timeout stands in the command line
+	routes      routeFlags
 }
 
 func (p *program) up() *cobra.Command {
@@ -54,6 +55,7 @@ func (p *program) upCommand(cmd *cobra.Command, reauth bool) *cobra.Command {
 	_ = cmd.RegisterFlagCompletionFunc("profile", p.profileNames)
 	flags.StringVar(&f.hostname, "hostname", "", textFlagHostname)
 	flags.Uint16Var(&f.port, "port", 0, textFlagPort)
+	f.routes.add(cmd, p, false)
 	flags.BoolVar(&f.noBrowser, "no-browser", false, textFlagNoBrowser)
 	flags.BoolVar(&f.qr, "qr", true, textFlagQR)
 	flags.BoolVar(&f.json, "json", false, textFlagUpJSON)
@@ -84,6 +86,9 @@ func (f *upFlags) request(cmd *cobra.Command, args []string, in io.Reader) (r ip
 	}
 	if cmd.Flags().Changed("port") {
 		r.Edit.Port = &f.port
+	}
+	if err = f.routes.edit(cmd, &r.Edit); err != nil {
+		return r, err
 	}
 	if cmd.Flags().Changed("auth-key") {
 		r.AuthKey, err = readAuthKey(cmd, f.authKey, in)

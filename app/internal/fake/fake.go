@@ -271,7 +271,52 @@ func (d *Daemon) EditPrefs(_ context.Context, e ipc.PrefsEdit) (ipc.Prefs, error
 	if e.Profile != nil {
 		d.edit(func(s *ipc.Status) { s.Profile = *e.Profile })
 	}
-	return d.prefs, nil
+	return d.prefs, d.editRoutes(e)
+}
+
+// editRoutes does what concerns exit nodes and subnets: dave alone is an exit node.
+func (d *Daemon) editRoutes(e ipc.PrefsEdit) error {
+	p := &d.prefs
+	if e.ExitNodes != nil {
+		for _, name := range *e.ExitNodes {
+			if name != "dave" && name != "bob" {
+				return &ipc.Error{Code: ipc.CodeNoExit, Message: name + " is no exit node", Fix: "warren exit-node list"}
+			}
+		}
+		p.ExitNodes = *e.ExitNodes
+		d.edit(func(s *ipc.Status) {
+			s.Exit, s.Problems = nil, nil
+			if len(p.ExitNodes) > 0 {
+				s.Exit = &ipc.Exit{Wanted: p.ExitNodes, Name: p.ExitNodes[0], Up: p.ExitNodes[0] == "bob", IPv4: true}
+			}
+			for i := range s.Peers {
+				s.Peers[i].Exit = s.Exit != nil && s.Peers[i].Name == s.Exit.Name
+			}
+			if s.Exit != nil && !s.Exit.Up {
+				s.Problems = []ipc.Problem{{Code: ipc.ProblemExitDown, Level: ipc.ProblemUrgent, Text: "The exit node does not answer.", Fix: "warren exit-node off"}}
+			}
+		})
+	}
+	for _, b := range []struct{ to, from *bool }{
+		{&p.ExitNodeAllowLAN, e.ExitNodeAllowLAN}, {&p.AcceptRoutes, e.AcceptRoutes}, {&p.AdvertiseExitNode, e.AdvertiseExitNode}, {&p.Lockdown, e.Lockdown},
+	} {
+		if b.from != nil {
+			*b.to = *b.from
+		}
+	}
+	if e.SNATSubnetRoutes != nil {
+		p.NoSNAT = !*e.SNATSubnetRoutes
+	}
+	if e.AdvertiseRoutes != nil {
+		p.AdvertiseRoutes = *e.AdvertiseRoutes
+		d.edit(func(s *ipc.Status) {
+			s.Self.Offers = nil
+			for i, r := range p.AdvertiseRoutes {
+				s.Self.Offers = append(s.Self.Offers, ipc.Offer{Route: r, Approved: i == 0})
+			}
+		})
+	}
+	return nil
 }
 
 // Up implements ipc.Backend: at once where the machine is logged in, or with AuthKey; otherwise there is a login.

@@ -1,0 +1,395 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/warren-mesh/warren/app/internal/say"
+	"github.com/warren-mesh/warren/ipc"
+)
+
+func (p *program) exitNode() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "exit-node", Short: textShortExitNode, Long: textLongExitNode,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	for _, sub := range []*cobra.Command{p.exitList(), p.exitUse(), p.exitOff(), p.exitSuggest()} {
+		sub.DisableFlagsInUseLine = true
+		cmd.AddCommand(sub)
+	}
+	return cmd
+}
+
+func (p *program) exitList() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "list", Short: textShortExitList, Long: textLongExitList,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c := p.client()
+			defer c.Close()
+			s, err := c.Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			exits := exitPeers(s)
+			if asJSON {
+				return writeJSON(p.out, struct {
+					ExitNodes []ipc.Peer `json:"exitNodes"`
+				}{exits}, "  ")
+			}
+			if len(exits) == 0 {
+				return &failure{exitFailed, textNoExits}
+			}
+			t := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
+			_, _ = fmt.Fprintln(t, textExitHeader)
+			for i := range exits {
+				e, mark := &exits[i], " "
+				if e.Exit {
+					mark = "*"
+				}
+				_, _ = fmt.Fprintf(t, "%s %s\t%s\t%s\n", mark, orDash(e.Name), firstAddr(e), say.Peer(e, s.Time))
+			}
+			return t.Flush()
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, textFlagJSON)
+	return cmd
+}
+
+func firstAddr(p *ipc.Peer) string {
+	if len(p.Addrs) == 0 {
+		return "-"
+	}
+	return p.Addrs[0].String()
+}
+
+// exitPeers lists the machines that can be used as exit node, by name.
+func exitPeers(s *ipc.Status) []ipc.Peer {
+	return slices.DeleteFunc(slices.Clone(s.Peers), func(p ipc.Peer) bool { return !p.ExitOption })
+}
+
+func (p *program) exitUse() *cobra.Command {
+	var lan bool
+	cmd := &cobra.Command{
+		Use: "use NAME[,NAME2...]", Short: textShortExitUse, Long: textLongExitUse,
+		Args: cobra.MinimumNArgs(1), ValidArgsFunction: p.exitNames,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			names := list(strings.Join(args, ","))
+			if len(names) == 0 {
+				return usage(cmd, textExitWhich)
+			}
+			e := ipc.PrefsEdit{ExitNodes: &names}
+			if cmd.Flags().Changed("allow-lan") {
+				e.ExitNodeAllowLAN = &lan
+			}
+			return p.chooseExit(cmd.Context(), e)
+		},
+	}
+	cmd.Flags().BoolVar(&lan, "allow-lan", false, textFlagAllowLAN)
+	return cmd
+}
+
+func (p *program) exitOff() *cobra.Command {
+	return &cobra.Command{
+		Use: "off", Short: textShortExitOff, Long: textLongExitOff,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return p.chooseExit(cmd.Context(), ipc.PrefsEdit{ExitNodes: &[]string{}})
+		},
+	}
+}
+
+// chooseExit makes the edit and says how it stands then.
+func (p *program) chooseExit(ctx context.Context, e ipc.PrefsEdit) error {
+	c := p.client()
+	defer c.Close()
+	prefs, err := c.EditPrefs(ctx, e)
+	if err != nil {
+		return err
+	}
+	p.print("%s", prefsText(prefs, e))
+	s, err := c.Status(ctx)
+	if err != nil {
+		return err
+	}
+	for _, problem := range s.Problems {
+		if strings.HasPrefix(problem.Code, "exit-node-") {
+			p.print("%s %s", mark(problem), say.Line(problem.Text))
+			if problem.Fix != "" {
+				p.print("  %s", say.Line(problem.Fix))
+			}
+		}
+	}
+	return nil
+}
+
+func (p *program) exitSuggest() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "suggest", Short: textShortExitSuggest, Long: textLongExitSuggest,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c := p.client()
+			defer c.Close()
+			best, err := suggest(cmd.Context(), c)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return writeJSON(p.out, best, "  ")
+			}
+			how := say.Path(best.Path)
+			if best.Latency > 0 {
+				how += ", " + say.Latency(best.Latency)
+			}
+			p.print("%s (%s)", say.Line(best.Name), how)
+			p.note(textSuggested, say.Line(best.Name))
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, textFlagJSON)
+	return cmd
+}
+
+// maxSuggest bounds how many exit nodes are asked.
+const maxSuggest = 16
+
+// suggest asks the exit nodes that are online for an answer, and takes the nearest: one that answers directly before one that
+// does through a relay.
+func suggest(ctx context.Context, c *ipc.Client) (*ipc.PingReply, error) {
+	s, err := c.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	exits := exitPeers(s)
+	if len(exits) == 0 {
+		return nil, &failure{exitFailed, textNoExits}
+	}
+	slices.SortStableFunc(exits, func(a, b ipc.Peer) int { return cmp.Compare(order(b.Online), order(a.Online)) })
+	exits = exits[:min(len(exits), maxSuggest)]
+	replies := make(chan *ipc.PingReply, len(exits))
+	for _, e := range exits {
+		go func() {
+			reply, err := c.Ping(ctx, ipc.PingRequest{Peer: e.Name, Timeout: 2000})
+			if err != nil {
+				reply = nil
+			}
+			replies <- reply
+		}()
+	}
+	var best *ipc.PingReply
+	for range exits {
+		r := <-replies
+		if r == nil {
+			continue
+		}
+		nearer := best != nil && cmp.Or(cmp.Compare(order(best.Path.Kind == ipc.PathDirect), order(r.Path.Kind == ipc.PathDirect)), cmp.Compare(r.Latency, best.Latency), cmp.Compare(r.Name, best.Name)) < 0
+		if best == nil || nearer {
+			best = r
+		}
+	}
+	if best == nil {
+		return nil, &failure{exitPeer, textNoExitAnswers}
+	}
+	return best, nil
+}
+
+func order(yes bool) int {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
+// exitNames completes the names of exit nodes.
+func (p *program) exitNames(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	c := p.client()
+	defer c.Close()
+	s, err := c.Status(cmd.Context())
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var names []string
+	for _, e := range exitPeers(s) {
+		names = append(names, say.Line(e.Name))
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// list takes a list apart; empty words are none.
+func list(text string) []string {
+	words := []string{}
+	for word := range strings.SplitSeq(text, ",") {
+		if word = strings.TrimSpace(word); word != "" {
+			words = append(words, word)
+		}
+	}
+	return words
+}
+
+// routeFlags are the flags of set and up for exit nodes and subnets.
+type routeFlags struct {
+	exitNode, advertiseRoutes                             string
+	allowLAN, accept, advertiseExit, snatSubnet, lockdown bool
+}
+
+// add states the flags; those of the exit node that is used belong to set alone.
+func (f *routeFlags) add(cmd *cobra.Command, p *program, set bool) {
+	flags := cmd.Flags()
+	if set {
+		flags.StringVar(&f.exitNode, "exit-node", "", textFlagExitNode)
+		_ = cmd.RegisterFlagCompletionFunc("exit-node", p.exitNames)
+		flags.BoolVar(&f.allowLAN, "exit-node-allow-lan-access", false, textFlagAllowLAN)
+		flags.BoolVar(&f.snatSubnet, "snat-subnet-routes", true, textFlagSNAT)
+		flags.BoolVar(&f.lockdown, "lockdown", false, textFlagLockdown)
+	}
+	flags.BoolVar(&f.accept, "accept-routes", false, textFlagAcceptRoutes)
+	flags.StringVar(&f.advertiseRoutes, "advertise-routes", "", textFlagAdvertiseRoutes)
+	flags.BoolVar(&f.advertiseExit, "advertise-exit-node", false, textFlagAdvertiseExit)
+}
+
+// edit puts what was named into the edit.
+func (f *routeFlags) edit(cmd *cobra.Command, e *ipc.PrefsEdit) error {
+	named := func(name string) bool { return cmd.Flags().Lookup(name) != nil && cmd.Flags().Changed(name) }
+	if named("exit-node") {
+		names := list(f.exitNode)
+		e.ExitNodes = &names
+	}
+	if named("advertise-routes") {
+		routes := []netip.Prefix{}
+		for _, word := range list(f.advertiseRoutes) {
+			r, err := netip.ParsePrefix(word)
+			switch {
+			case err != nil:
+				return usage(cmd, textBadRoute, word)
+			case r != r.Masked():
+				return usage(cmd, textRouteBits, word, r.Masked())
+			}
+			routes = append(routes, r)
+		}
+		e.AdvertiseRoutes = &routes
+	}
+	for name, b := range map[string]struct {
+		value *bool
+		to    **bool
+	}{
+		"exit-node-allow-lan-access": {&f.allowLAN, &e.ExitNodeAllowLAN}, "accept-routes": {&f.accept, &e.AcceptRoutes},
+		"advertise-exit-node": {&f.advertiseExit, &e.AdvertiseExitNode}, "snat-subnet-routes": {&f.snatSubnet, &e.SNATSubnetRoutes},
+		"lockdown": {&f.lockdown, &e.Lockdown},
+	} {
+		if named(name) {
+			*b.to = b.value
+		}
+	}
+	return nil
+}
+
+// exitLine says how packets to the internet leave, and what this machine offers.
+func routeLines(s *ipc.Status) (lines []string) {
+	if e := s.Exit; e != nil {
+		line := "Exit node: " + say.Line(e.Name)
+		switch {
+		case e.Name == "":
+			line = "Exit node: none of " + say.Line(strings.Join(e.Wanted, ", ")) + "; nothing goes to the internet"
+		case !e.Up:
+			line += " does not answer; nothing goes to the internet"
+		}
+		if e.AllowLAN {
+			line += "; the LAN is reached directly"
+		}
+		lines = append(lines, line)
+	}
+	if s.Lockdown {
+		lines = append(lines, textLockdown)
+	}
+	if len(s.Self.Offers) > 0 {
+		lines = append(lines, "Offers: "+say.Line(strings.Join(offered(s.Self.Offers), ", ")))
+	}
+	return lines
+}
+
+// offered lists offers, an exit node's two as one.
+func offered(offers []ipc.Offer) (words []string) {
+	exit, approved := false, false
+	add := func(what string, approved bool) {
+		if !approved {
+			what += " (waits for an admin's approval)"
+		}
+		words = append(words, what)
+	}
+	for _, o := range offers {
+		if o.Route.Bits() == 0 {
+			exit, approved = true, approved || o.Approved
+			continue
+		}
+		add(o.Route.String(), o.Approved)
+	}
+	if exit {
+		add("exit node", approved)
+	}
+	return words
+}
+
+// peerNotes say what a peer leads to.
+func peerNotes(p *ipc.Peer) string {
+	notes := ""
+	switch {
+	case p.Exit:
+		notes = "; exit node"
+	case p.ExitOption:
+		notes = "; offers exit node"
+	}
+	if len(p.Serves) > 0 {
+		words := make([]string, len(p.Serves))
+		for i, r := range p.Serves {
+			words[i] = r.String()
+		}
+		notes += "; leads to " + strings.Join(words, ", ")
+	}
+	return notes
+}
+
+// routesText says what an edit has set of exit nodes and subnets.
+func routesText(p ipc.Prefs, e ipc.PrefsEdit) (lines []string) {
+	if e.ExitNodes != nil {
+		if len(p.ExitNodes) == 0 {
+			lines = append(lines, textExitOff)
+		} else {
+			lines = append(lines, "Exit node: "+say.Line(strings.Join(p.ExitNodes, ", then ")))
+		}
+	}
+	onOff := func(named *bool, on bool, yes, no string) {
+		if named == nil {
+			return
+		}
+		if on {
+			no = yes
+		}
+		lines = append(lines, no)
+	}
+	onOff(e.ExitNodeAllowLAN, p.ExitNodeAllowLAN, "LAN: reached directly while an exit node is used", "LAN: not reached while an exit node is used")
+	onOff(e.AcceptRoutes, p.AcceptRoutes, "Subnets behind other machines: used", "Subnets behind other machines: not used")
+	if e.AdvertiseRoutes != nil {
+		routes := make([]string, len(p.AdvertiseRoutes))
+		for i, r := range p.AdvertiseRoutes {
+			routes[i] = r.String()
+		}
+		if len(routes) == 0 {
+			routes = []string{"none"}
+		}
+		lines = append(lines, "Subnets offered: "+strings.Join(routes, ", "))
+	}
+	onOff(e.AdvertiseExitNode, p.AdvertiseExitNode, "Offered as exit node: yes", "Offered as exit node: no")
+	onOff(e.SNATSubnetRoutes, !p.NoSNAT, "Packets to the subnets offered come from this machine", "Packets to the subnets offered keep their source")
+	onOff(e.Lockdown, p.Lockdown, "Lockdown: on, nothing leaves this host but through the network", "Lockdown: off")
+	return lines
+}
