@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 
 	"github.com/warren-mesh/warren/daemon/internal/dns"
 	"github.com/warren-mesh/warren/daemon/internal/engine"
+	"github.com/warren-mesh/warren/daemon/internal/firewall"
 	"github.com/warren-mesh/warren/daemon/internal/journal"
 	"github.com/warren-mesh/warren/daemon/internal/localapi"
 	"github.com/warren-mesh/warren/daemon/internal/router"
@@ -56,16 +58,34 @@ func command() *cobra.Command {
 	root.Flags().StringVar(&f.socket, "socket", ipc.DefaultSocket, "Unix `socket` for warren and warren-tray")
 	root.Flags().StringVar(&f.tun, "tun", "warren0", "`name` of the network interface")
 	root.Flags().BoolVar(&f.hostDNS, "host-dns", true, "tell the host's programs to ask for names here; false where the host's network is not this one")
-	root.AddCommand(&cobra.Command{
+	var unlock bool
+	recovery := &cobra.Command{
 		Use:   "recover",
 		Short: "Put back what a daemon that was killed left changed on this host",
-		Long: "Recover undoes every change to this host that a killed daemon's journal still lists: interface, addresses, routes, DNS.\n" +
-			"It needs no network, and twice is as once. Systemd runs it before each start and after each stop.",
+		Long: "Recover undoes every change to this host that a killed daemon's journal still lists: interface, addresses, routes,\n" +
+			"packet filter, forwarding, DNS. It needs no network, and twice is as once. Systemd runs it before each start and after\n" +
+			"each stop. A lockdown that a person wants stays: with --unlock it ends, too, and is not wanted any more.",
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return recoverHost(cmd.Context(), f) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return recoverHost(cmd.Context(), f, unlock) },
+	}
+	recovery.Flags().BoolVar(&unlock, "unlock", false, "end the lockdown, too")
+	root.AddCommand(recovery, &cobra.Command{
+		Use:   "lockdown",
+		Short: "Hold what leaves this host, if a person wants lockdown, before the network is there",
+		Long: "Lockdown loads what \"warren set --lockdown\" asked for: nothing leaves this host but through its network. It needs no\n" +
+			"daemon. Systemd runs it at boot before the network comes up; where no lockdown is wanted it does nothing.\n" +
+			"The way out, also without a daemon: warrend recover --unlock",
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := firewall.Boot(f.lockdownFile())
+			return err
+		},
 	})
 	return root
 }
+
+// lockdownFile says whether a person wants lockdown, to who comes before the state can be opened.
+func (f flags) lockdownFile() string { return filepath.Join(f.state, "lockdown") }
 
 func (f flags) log() *slog.Logger {
 	level := slog.LevelInfo
@@ -85,19 +105,31 @@ func open(ctx context.Context, f flags, log *slog.Logger) (*store.Store, *journa
 	if err != nil {
 		return nil, nil, errors.Join(err, st.Close())
 	}
-	report, err := j.Recover(ctx, journal.Join(router.Undo(), dns.Undo()))
+	report, err := j.Recover(ctx, journal.Join(router.Undo(), dns.Undo(), firewall.Undo()))
 	if report.Undone+report.Left > 0 {
 		log.Info("put the host back after a daemon that did not end well", "undone", report.Undone, "left", report.Left)
 	}
 	if err != nil {
 		log.Error("the host could not be put back wholly", "err", err)
 	}
+	locked, err := firewall.Boot(f.lockdownFile())
+	if err != nil {
+		log.Error("the lockdown is not as it should be", "err", err)
+	}
+	if locked {
+		log.Warn("lockdown: nothing leaves this host but through its network", "way out", "warren set --lockdown=false, or warrend recover --unlock")
+	}
 	return st, j, nil
 }
 
-func recoverHost(ctx context.Context, f flags) error {
+func recoverHost(ctx context.Context, f flags, unlock bool) error {
 	if _, err := os.Stat(f.state); errors.Is(err, os.ErrNotExist) {
 		return nil // no daemon ever ran here
+	}
+	if unlock { // first: whatever else is wrong, this is the way out
+		if err := firewall.Unlock(f.lockdownFile()); err != nil {
+			return err
+		}
 	}
 	st, j, err := open(ctx, f, f.log())
 	if err != nil {

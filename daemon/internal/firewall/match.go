@@ -152,3 +152,33 @@ func masquerade(lo, hi uint16) rule {
 		&expr.Masq{FullyRandom: true, ToPorts: true, RegProtoMin: 1, RegProtoMax: 2},
 	}
 }
+
+var (
+	family4 = rule{&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1}, compare(expr.CmpOpEq, []byte{unix.NFPROTO_IPV4})}
+	family6 = rule{&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1}, compare(expr.CmpOpEq, []byte{unix.NFPROTO_IPV6})}
+)
+
+// transport matches bytes of the header after that of IP.
+func transport(offset uint32, data []byte) rule {
+	return rule{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: uint32(len(data))},
+		compare(expr.CmpOpEq, data),
+	}
+}
+
+// ports matches source and destination port of UDP or TCP, whose headers both begin with these.
+func ports(from, to uint16) rule {
+	return join(transport(0, binary.BigEndian.AppendUint16(nil, from)), transport(2, binary.BigEndian.AppendUint16(nil, to)))
+}
+
+func to(port uint16) rule { return transport(2, binary.BigEndian.AppendUint16(nil, port)) }
+
+func icmpType(kind byte) rule { return transport(0, []byte{kind}) }
+
+// hopLimit matches IPv6's.
+func hopLimit(n byte) rule {
+	return rule{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 7, Len: 1},
+		compare(expr.CmpOpEq, []byte{n}),
+	}
+}
