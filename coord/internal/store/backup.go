@@ -167,6 +167,13 @@ func seal(ctx context.Context, path string, files map[string][]byte) (err error)
 			return err
 		}
 	}
+	sum, err := digest(ctx, t)
+	if err != nil {
+		return err
+	}
+	if _, err := t.ExecContext(ctx, "INSERT INTO backup_files VALUES (?, ?)", digestFile, []byte(sum)); err != nil {
+		return err
+	}
 	if err := t.Commit(); err != nil {
 		return err
 	}
@@ -217,6 +224,9 @@ func unpack(ctx context.Context, db *sql.DB) (map[string][]byte, error) {
 	case err != nil:
 		return nil, err
 	}
+	if err := checkDigest(ctx, db); err != nil {
+		return nil, translate(err)
+	}
 	rows, err := db.QueryContext(ctx, "SELECT name, content FROM backup_files")
 	if err != nil {
 		return nil, err
@@ -229,7 +239,9 @@ func unpack(ctx context.Context, db *sql.DB) (map[string][]byte, error) {
 		if err := rows.Scan(&name, &content); err != nil {
 			return nil, err
 		}
-		files[name] = content
+		if name != digestFile {
+			files[name] = content
+		}
 	}
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return nil, err

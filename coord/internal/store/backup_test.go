@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -274,7 +275,7 @@ func TestWhatIsNoBackupIsRefused(t *testing.T) {
 		t.Errorf("a file that is not there: %v", err)
 	}
 
-	newer, err := connectSQLite(good, 1)
+	newer, err := connectSQLite(place.File, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,8 +283,78 @@ func TestWhatIsNoBackupIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = newer.Close()
-	_, err = Unpack(t.Context(), good, work)
+	later := filepath.Join(dir, "later")
+	if err := Backup(t.Context(), place, later, files); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Unpack(t.Context(), later, work)
 	wants(t, err, ErrNewerBackup)
+}
+
+// Most bytes of a backup are what people wrote: to SQLite any of these are as good as others.
+func TestABackupWithOneWrongByteIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	good, bad, work := filepath.Join(dir, "good"), filepath.Join(dir, "bad"), filepath.Join(dir, "work")
+	place := Place{File: filepath.Join(dir, "db")}
+	db, err := Open(t.Context(), place)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fill(t, db)
+	if err := errors.Join(db.Close(), Backup(t.Context(), place, good, files)); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := func(path string) string {
+		db, err := connectSQLite(path, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = db.Close() }()
+		x, err := db.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = x.Rollback() }()
+		text, err := digest(t.Context(), x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	if _, err := Unpack(t.Context(), good, work); err != nil {
+		t.Fatal(err)
+	}
+	want, refused := sum(work), 0
+	_ = os.Remove(work)
+	written := 0 // bytes in a row that are not empty space
+	for i, b := range whole {
+		if written++; b == 0 {
+			written = 0
+		}
+		if written < 8 || i%11 != 0 {
+			continue
+		}
+		flipped := slices.Clone(whole)
+		flipped[i] ^= 0x01
+		if err := os.WriteFile(bad, flipped, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Unpack(t.Context(), bad, work); err != nil {
+			refused++
+			continue
+		}
+		if sum(work) != want {
+			t.Errorf("with another byte at %d it was taken, and says something else", i)
+		}
+		_ = os.Remove(work)
+	}
+	if refused == 0 {
+		t.Error("nothing was refused")
+	}
 }
 
 // next is what there is, and one step more.
