@@ -45,7 +45,7 @@ type operation struct {
 
 // operations are all operations.
 func (s *Server) operations() []operation {
-	return slices.Concat(s.machineOperations(), s.userOperations(), s.keyOperations(), s.networkOperations(), s.providerOperations(), s.accountOperations(),
+	return slices.Concat(s.machineOperations(), s.userOperations(), s.keyOperations(), s.networkOperations(), s.dnsOperations(), s.providerOperations(), s.accountOperations(),
 		s.auditOperations(), s.webhookOperations())
 }
 

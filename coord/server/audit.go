@@ -77,6 +77,7 @@ const (
 	actPasskeyCopied   action = "passkey.copied"
 	actMachineTag      action = "machine.tag"
 	actMachineRoutes   action = "machine.routes"
+	actDNS             action = "dns.change"
 	actTokenAdd        action = "token.add"
 	actTokenRemove     action = "token.remove"
 	actSettings        action = "settings.change"
@@ -132,6 +133,7 @@ var actionTexts = map[action]string{
 	actPasskeyCopied:   "passkey used by two devices, it seems",
 	actMachineTag:      "machine's tags changed",
 	actMachineRoutes:   "machine's routes approved or withdrawn",
+	actDNS:             "DNS settings changed",
 	actTokenAdd:        "API token made",
 	actTokenRemove:     "API token removed",
 	actSettings:        "settings changed",

@@ -59,6 +59,10 @@ var mayCall = map[string]struct{ own, others string }{
 	"POST /keys":                  {ownChangers, ownChangers},
 	"POST /keys/{id}/revoke":      {ownChangers, changers},
 	"GET /relays":                 {seers, seers},
+	"GET /dns":                    {seers, seers},
+	"POST /dns":                   {changers, changers},
+	"POST /dns/split":             {changers, changers},
+	"POST /dns/records":           {changers, changers},
 	"GET /settings":               {seers, seers},
 	"POST /settings":              {"owner", "owner"},
 	"GET /providers":              {seers, seers},
@@ -115,6 +119,8 @@ var mayOperate = map[string]struct{ own, others, scopes string }{
 
 	"getStatus": {seers, seers, "read"}, "listRelays": {seers, seers, "read settings"}, "getSettings": {seers, seers, "read settings"},
 	"setRelay": {changers, changers, "settings"}, "removeRelay": {changers, changers, "settings"}, "setSettings": {"owner", "owner", "settings"},
+	"getDNS": {seers, seers, "read settings"}, "setDNS": {changers, changers, "settings"}, "setDNSSplit": {changers, changers, "settings"},
+	"removeDNSSplit": {changers, changers, "settings"}, "changeDNSRecords": {changers, changers, "settings"},
 	"listProviders": {seers, seers, "read settings"}, "addProvider": {"owner", "owner", "settings"}, "removeProvider": {"owner", "owner", "settings"},
 	"listAudit": {seers, seers, "read"}, "exportAudit": {seers, seers, "read"},
 

@@ -133,6 +133,7 @@ const (
 	textNetRelay        = "Relay %s"
 	textNetRelays       = "%s other relays"
 	textNetPicture      = "%s in %s. Machines stand in boxes by person or tag; lines lead to the relays at which they are at home. The table below says the same."
+	textDNS             = "DNS"
 	textSettings        = "Settings"
 	textAudit           = "Audit"
 	textAPI             = "Warren admin API"
@@ -178,7 +179,7 @@ const (
 // auditKinds are what the audit log's lines are about: the first part of an action.
 var auditKinds = map[string]string{
 	"signin": "Sign-ins", "user": "Accounts", "invitation": "Invitations", "setup": "Set-up", "key": "Pre-auth keys",
-	"machine": "Machines", "relay": "Relays", "settings": "Settings", "second": "Second steps",
+	"machine": "Machines", "dns": "DNS", "relay": "Relays", "settings": "Settings", "second": "Second steps",
 	"provider": "Sign-in providers", "identity": "Accounts elsewhere", "passkey": "Passkeys",
 	"token": "API tokens", "webhook": "Webhooks",
 }
@@ -186,7 +187,7 @@ var auditKinds = map[string]string{
 // textScopes says what the scopes of a token allow.
 var textScopes = map[account.Scope]string{
 	account.ScopeRead: "see all that you see", account.ScopeMachines: "rename, tag, approve, expire and remove machines",
-	account.ScopeUsers: "accounts and invitations", account.ScopeKeys: "pre-auth keys", account.ScopeSettings: "settings, relays and webhooks",
+	account.ScopeUsers: "accounts and invitations", account.ScopeKeys: "pre-auth keys", account.ScopeSettings: "settings, DNS, relays and webhooks",
 	account.ScopeAccount: "your own account: password, sign-ins, tokens",
 }
 

@@ -87,6 +87,9 @@ func fill(t *testing.T, s Store) {
 		if _, err := tx.AddAudit(Audit{Time: start, User: user, Login: "anna", Via: "console", Action: "key.create", Subject: "1", Details: "{}"}); err != nil {
 			return err
 		}
+		if err := tx.SetMeta(MetaDNS, "{}"); err != nil {
+			return err
+		}
 		return tx.SetMeta("network", "{}")
 	})
 }
