@@ -94,7 +94,9 @@ func TestDNSSettingsThatAreNoneChangeNothing(t *testing.T) {
 	for i := range coord.MaxRecords {
 		many = append(many, coord.DNSRecord{Name: fmt.Sprintf("n%d", i), Type: "A", Value: "192.0.2.1"})
 	}
-	add := func(rs ...coord.DNSRecord) error { return r.changeRecords(t.Context(), operator, DNSRecordsRequest{Add: rs}) }
+	add := func(rs ...coord.DNSRecord) error {
+		return r.changeRecords(t.Context(), operator, DNSRecordsRequest{Add: rs})
+	}
 	for what, err := range map[string]error{
 		"loopback":       r.SetDNS(t.Context(), func(d *coord.DNS) { d.Nameservers = []string{"127.0.0.1"} }),
 		"no domain":      r.setSplit(t.Context(), operator, "no domain", []string{"192.0.2.1"}),
@@ -201,10 +203,10 @@ func TestDNSInTheConsole(t *testing.T) {
 	b.do("split", chromedp.WaitNotPresent(".note.bad"), chromedp.SendKeys("#domain", "corp.example.org"), chromedp.SendKeys("#split-servers", "127.0.0.1\n"))
 	b.sees("127.0.0.1")
 	b.do("better", chromedp.SetValue("#split-servers", "10.1.0.53 10.2.0.53"), chromedp.Submit("#split-servers"), chromedp.WaitVisible(`#split .names`))
-	for _, rec := range [][3]string{{"wiki", "A", "100.64.0.7"}, {"*.wiki", "CNAME", "wiki"}, {"_acme-challenge.wiki.example.org", "TXT", "a long text <b>of which</b> nothing is lost, since it stands here as a whole"}} {
+	for i, rec := range [][3]string{{"wiki", "A", "100.64.0.7"}, {"*.wiki", "CNAME", "wiki"}, {"_acme-challenge.wiki.example.org", "TXT", "a long text <b>of which</b> nothing is lost, since it stands here as a whole"}} {
 		b.do("record", chromedp.SendKeys("#name", rec[0]), chromedp.SetValue("#type", rec[1]), chromedp.SendKeys("#value", rec[2]), chromedp.Submit("#name"))
+		b.do("it is there", chromedp.WaitVisible(fmt.Sprintf("#records .names li:nth-child(%d)", i+1)))
 		b.sees(rec[2])
-		b.do("it is there", chromedp.WaitVisible(`#records .names`))
 	}
 	b.do("a record that is none", chromedp.SendKeys("#name", "wiki"), chromedp.SetValue("#type", "AAAA"), chromedp.SendKeys("#value", "100.64.0.7\n"))
 	b.sees("no value of type AAAA")
