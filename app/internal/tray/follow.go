@@ -9,8 +9,11 @@ import (
 )
 
 const (
-	// retry is the pause before the daemon is looked for again. People see it within two seconds.
-	retry = time.Second
+	// retry is the pause before the daemon is looked for again, whose return people see within two seconds. At first it is
+	// short: a daemon that stops is mostly one that starts again.
+	retry      = time.Second
+	firstRetry = 300 * time.Millisecond
+	firstTries = 50
 	// pace is the least time between two drawings: no eye is faster. Changes in between are told once. To read and draw a
 	// status costs in proportion to the machines in it, so a network of thousands that changes all the time is drawn less
 	// often: a twentieth of a processor is enough for it.
@@ -22,10 +25,11 @@ const (
 
 // follow tells the loop what the daemon says, through its restarts.
 func (p *program) follow(ctx context.Context) {
-	for ctx.Err() == nil {
+	for tries := 0; ctx.Err() == nil; tries++ {
 		var last *known
 		err := p.client.Watch(ctx, func(s *ipc.Status) error {
 			f := facts{status: s}
+			tries = 0
 			if k := knows(s); last == nil || *last != k {
 				if !p.ask(ctx, &f) {
 					return errLater
@@ -42,7 +46,11 @@ func (p *program) follow(ctx context.Context) {
 		if !errors.Is(err, errLater) {
 			send(ctx, p.facts, facts{missing: told(err)})
 		}
-		pause(ctx, retry)
+		if tries < firstTries {
+			pause(ctx, firstRetry)
+		} else {
+			pause(ctx, retry)
+		}
 	}
 }
 

@@ -454,8 +454,12 @@ func TestThePanelMayStartLaterAndAgain(t *testing.T) {
 func TestChangesAreMadeInPlace(t *testing.T) {
 	d := runs(t)
 	d.sees("Machines (2 of 3 online)", "bob · 100.64.0.3 · direct")
-	d.daemon.Edit(func(s *ipc.Status) { s.Network.Name = "other" })
-	before := d.sees("Connected to other") // all before it has been told
+	// A panel that asks for the layout may see what it is told of only later. The second name it can have from nothing
+	// but its own signal: all before has been told then.
+	d.daemon.Edit(func(s *ipc.Status) { s.Network.Name = "second" })
+	d.sees("Connected to second")
+	d.daemon.Edit(func(s *ipc.Status) { s.Network.Name = "third" })
+	before := d.sees("Connected to third")
 	for i := range 50 {
 		d.daemon.Edit(func(s *ipc.Status) {
 			s.Peers = slices.Clone(s.Peers)
