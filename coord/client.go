@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -34,6 +35,8 @@ type ClientConfig struct {
 	// Control, if set, is called on each socket before it connects (net.Dialer.Control): to keep the connection
 	// out of the tunnel.
 	Control DialControl
+	// Resolver finds the server's addresses; nil: the system's.
+	Resolver *net.Resolver
 }
 
 // Client talks to one coordination server as one machine. Its methods may be called at the same time.

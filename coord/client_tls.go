@@ -44,7 +44,7 @@ func (c *Client) newLink() *link {
 	t := &http.Transport{
 		Proxy: http.ProxyFromEnvironment,
 		DialContext: (&net.Dialer{
-			Timeout: requestTimeout, KeepAlive: Heartbeat, Control: c.cfg.Control,
+			Timeout: requestTimeout, KeepAlive: Heartbeat, Control: c.cfg.Control, Resolver: c.cfg.Resolver,
 		}).DialContext,
 		TLSClientConfig: &tls.Config{
 			MinVersion:         tls.VersionTLS13,

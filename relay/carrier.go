@@ -142,7 +142,7 @@ func dialWeb(ctx context.Context, cfg *ClientConfig, work *sync.WaitGroup) (*web
 			return nil
 		}
 	}
-	dialer := &net.Dialer{Control: cfg.Control}
+	dialer := &net.Dialer{Control: cfg.Control, Resolver: cfg.Resolver}
 	transport := &http.Transport{
 		Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, TLSClientConfig: conf,
 		MaxResponseHeaderBytes: 16 << 10,

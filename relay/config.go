@@ -3,6 +3,7 @@ package relay
 import (
 	"errors"
 	"log/slog"
+	"net"
 	"net/netip"
 	"syscall"
 	"time"
@@ -32,6 +33,8 @@ type ClientConfig struct {
 	// Control prepares each socket before it connects, as net.Dialer.Control does (SO_MARK keeps the relay's own
 	// packets out of the tunnel). nil: nothing to prepare.
 	Control func(network, address string, c syscall.RawConn) error
+	// Resolver finds the relay's addresses; nil: the system's.
+	Resolver *net.Resolver
 }
 
 // Transport is what carries the frames.

@@ -136,7 +136,7 @@ func describe(errs []error) error {
 
 // udp tries the relay's addresses, one a little after the other.
 func (w *ways) udp(ctx context.Context) {
-	addrs, err := resolve(ctx, w.cfg.UDP)
+	addrs, err := resolve(ctx, w.cfg.Resolver, w.cfg.UDP)
 	if err != nil {
 		w.results <- result{err: err}
 		return
@@ -301,7 +301,7 @@ func noAnswer(refused bool) error {
 }
 
 // resolve gives a relay's addresses, the two families in turns.
-func resolve(ctx context.Context, hostPort string) ([]netip.AddrPort, error) {
+func resolve(ctx context.Context, names *net.Resolver, hostPort string) ([]netip.AddrPort, error) {
 	host, port, err := net.SplitHostPort(hostPort)
 	if err != nil {
 		return nil, fmt.Errorf("the relay's UDP address %q is not host:port", hostPort)
@@ -310,7 +310,7 @@ func resolve(ctx context.Context, hostPort string) ([]netip.AddrPort, error) {
 	if err != nil || n == 0 {
 		return nil, fmt.Errorf("the relay's UDP address %q has no valid port", hostPort)
 	}
-	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	ips, err := names.LookupNetIP(ctx, "ip", host)
 	if err != nil {
 		return nil, fmt.Errorf("cannot find the relay's address: %w", err)
 	}

@@ -57,6 +57,11 @@ type DNS struct {
 	Zone     *zone.Zone   // the network's names
 	Settings coord.DNS
 	Accept   bool // the host is to ask us: nobody said that it is not
+
+	ViaExit bool           // questions leave through the exit node
+	Exit    []netip.Addr   // where that answers; none: there is none
+	Serve   []netip.Addr   // where this machine answers those that use it as exit node
+	Clients []netip.Prefix // and those alone
 }
 
 // Peer is what is wanted of one other machine.
@@ -91,7 +96,12 @@ func NewPlan(m *coord.Netmap, w *Wants, l *Leads) *Plan {
 		p.Exit = &Exit{AllowLAN: w.AllowLAN}
 		if n := m.Peer(l.Exit); n != nil {
 			p.Exit.IPv4, p.Exit.IPv6 = leadsTo(n, true), leadsTo(n, false)
+			p.DNS.Exit = n.Addrs
 		}
+		p.DNS.ViaExit = true
+	}
+	if p.Forward.Exit4 || p.Forward.Exit6 {
+		p.DNS.Serve, p.DNS.Clients = m.Self.Addrs, p.Routes
 	}
 	return p
 }

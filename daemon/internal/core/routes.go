@@ -108,6 +108,13 @@ func (f *Facts) routeNotices() (ps []ipc.Problem) {
 			Text: fmt.Sprintf("The exit node %s leads to %s only: %s is blocked while it is used.", e.Name, leads, blocked),
 		})
 	}
+	if f.DNS != nil && len(f.Wants.Exits) > 0 && f.DNS.Mode == "off" {
+		ps = append(ps, ipc.Problem{
+			Code: ipc.ProblemExitDNS, Level: ipc.ProblemNotice,
+			Text: "This host's programs do not ask for names through the exit node: they ask its own nameserver, which they may not reach now.",
+			Fix:  "Let them ask here: warren set --accept-dns",
+		})
+	}
 	if waiting := unapproved(f.offers()); len(waiting) > 0 {
 		ps = append(ps, ipc.Problem{
 			Code: ipc.ProblemUnapproved, Level: ipc.ProblemNotice, Text: "Waits for an admin's approval: " + strings.Join(waiting, ", ") + ".",

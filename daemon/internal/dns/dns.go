@@ -39,6 +39,13 @@ type Config struct {
 	Journal   *journal.Journal
 	Log       *slog.Logger // nil: none
 
+	// Mark is the mark of sockets that take the host's own way out, whatever else is routed; 0: none. The host's own nameservers
+	// are asked so.
+	Mark uint32
+	// Direct is told, from the loop, whom to ask with that mark for what an exit node cannot be asked: the host's own
+	// nameservers while there is one, or a lockdown, and else nobody. nil: it is not told.
+	Direct func([]netip.AddrPort)
+
 	// Changed is called from the loop after Status may say something new. It must not call the DNS.
 	Changed func()
 }
@@ -50,6 +57,20 @@ type Wish struct {
 	Zone    *zone.Zone
 	DNS     coord.DNS
 	Accept  bool // the host is to ask us; else only the resolver runs
+
+	// Exit: all questions leave through an exit node, and none goes to the host's own nameservers in the clear.
+	Exit *Exit
+	// Lockdown: nothing of the host's programs leaves it but through the network, their questions neither.
+	Lockdown bool
+	// Serve are addresses of ours at which the machines of Clients may ask: those that use this machine as exit node. They
+	// learn what this host's own nameservers say, and no name of the network.
+	Serve   []netip.Addr
+	Clients []netip.Prefix
+}
+
+// Exit is the exit node in use.
+type Exit struct {
+	Servers []netip.Addr // where it answers (Wish.Serve there); none: it is not known
 }
 
 // DNS keeps names resolvable as wished. Its methods may be called from several goroutines.
@@ -68,6 +89,8 @@ type DNS struct {
 	// Owned by the loop.
 	wish    *Wish
 	servers map[netip.Addr]*resolver.Server
+	serving map[netip.Addr]*resolver.Server // for other machines
+	guests  *resolver.Resolver              // answers those
 	bus     *dbus.Conn
 	signals chan *dbus.Signal
 	files   *files
@@ -109,13 +132,16 @@ func Open(cfg Config) (*DNS, error) {
 	if cfg.Changed == nil {
 		cfg.Changed = func() {}
 	}
+	if cfg.Direct == nil {
+		cfg.Direct = func([]netip.AddrPort) {}
+	}
 	fs, err := watchFiles()
 	if err != nil {
 		return nil, err
 	}
 	d := &DNS{
-		cfg: cfg, log: cfg.Log, resolver: resolver.New(cfg.Log), first: resolver.New(cfg.Log), wishes: make(chan wished), wanted: make(chan Wish, 1), step: func() {}, now: time.Now,
-		servers: make(map[netip.Addr]*resolver.Server), files: fs, signals: make(chan *dbus.Signal, 64),
+		cfg: cfg, log: cfg.Log, resolver: resolver.New(cfg.Log), first: resolver.New(cfg.Log), guests: resolver.New(cfg.Log), wishes: make(chan wished), wanted: make(chan Wish, 1), step: func() {}, now: time.Now,
+		servers: make(map[netip.Addr]*resolver.Server), serving: make(map[netip.Addr]*resolver.Server), files: fs, signals: make(chan *dbus.Signal, 64),
 	}
 	d.status.Store(&Status{DNS: ipc.DNS{Mode: string(hostmode.Off), Reason: reasonStart}})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -231,6 +257,11 @@ func (d *DNS) end(ctx context.Context) {
 	for _, s := range d.servers {
 		s.Close()
 	}
+	for _, s := range d.serving {
+		s.Close()
+	}
+	d.guests.Set(resolver.Settings{})
+	d.cfg.Direct(nil)
 	for _, u := range d.https {
 		_ = u.(io.Closer).Close()
 	}

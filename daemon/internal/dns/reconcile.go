@@ -17,7 +17,7 @@ import (
 
 // reconcile looks at the facts and sets what is not as it should be. It reports whether to look again soon.
 func (d *DNS) reconcile(ctx context.Context) (again bool) {
-	problems := d.listen()
+	problems := append(d.listen(), d.serve()...)
 	choice := hostmode.Detect(d.look(ctx))
 	var listening []netip.Addr
 	for _, a := range d.wish.Servers {
@@ -32,6 +32,7 @@ func (d *DNS) reconcile(ctx context.Context) (again bool) {
 		choice = hostmode.Choice{Mode: hostmode.Off, Reason: reasonDeaf}
 	}
 	plan := hostmode.NewPlan(listening, d.wish.Suffix, &d.wish.DNS, d.domains())
+	plan.All = plan.All || d.wish.Exit != nil
 	if err := d.adopt(ctx, choice, plan); err != nil {
 		problems, again = append(problems, hostProblem(err)), true
 		if text := err.Error(); text != d.failure {
@@ -48,6 +49,11 @@ func (d *DNS) reconcile(ctx context.Context) (again bool) {
 		problems = append(problems, ipc.Problem{Code: ipc.ProblemDNSAdvice, Level: ipc.ProblemNotice, Text: sentence(choice.Reason), Fix: choice.Advice})
 	}
 	d.own = d.others(ctx)
+	if d.wish.Exit != nil || d.wish.Lockdown {
+		d.cfg.Direct(d.own)
+	} else {
+		d.cfg.Direct(nil)
+	}
 	d.answer()
 	d.publish(choice, plan, problems)
 	return again || len(listening) < len(d.wish.Servers)
@@ -161,10 +167,7 @@ func (d *DNS) answer() {
 	for _, sp := range d.wish.DNS.Split {
 		s.Routes = append(s.Routes, resolver.Route{Domain: sp.Domain, Upstreams: d.upstreams(sp.Nameservers, https)})
 	}
-	own := resolver.Route{}
-	for _, a := range d.own {
-		own.Upstreams = append(own.Upstreams, resolver.Plain(a))
-	}
+	own := d.ownWay()
 	root := own
 	if servers := d.wish.DNS.Nameservers; len(servers) > 0 {
 		root.Upstreams = d.upstreams(servers, https)
@@ -172,12 +175,65 @@ func (d *DNS) answer() {
 	s.Routes = append(s.Routes, root)
 	d.first.Set(resolver.Settings{Zone: d.wish.Zone, Routes: []resolver.Route{own}})
 	d.resolver.Set(s)
+	d.guests.Set(resolver.Settings{Routes: []resolver.Route{root}})
 	for name, u := range d.https {
 		if https[name] == nil {
 			_ = u.(io.Closer).Close()
 		}
 	}
 	d.https, d.routes = https, s.Routes
+}
+
+// ownWay is who stands for the host's own nameservers: they themselves, asked past all routes of ours; or, while there is an
+// exit node, that, and through it those of them that can be reached from anywhere.
+func (d *DNS) ownWay() (r resolver.Route) {
+	if d.wish.Exit == nil {
+		mark := d.cfg.Mark
+		if d.wish.Lockdown { // whose questions these are is not known any more behind our mark
+			mark = 0
+		}
+		for _, a := range d.own {
+			r.Upstreams = append(r.Upstreams, resolver.Marked(a, mark))
+		}
+		return r
+	}
+	for _, a := range d.wish.Exit.Servers {
+		r.Upstreams = append(r.Upstreams, resolver.Plain(netip.AddrPortFrom(a, port)))
+	}
+	for _, a := range d.own {
+		if addr := a.Addr(); addr.IsGlobalUnicast() && !addr.IsPrivate() && !shared.Contains(addr) {
+			r.Upstreams = append(r.Upstreams, resolver.Plain(a))
+		}
+	}
+	return r
+}
+
+// shared are a provider's own addresses (RFC 6598): its nameservers answer its customers only.
+var shared = netip.MustParsePrefix("100.64.0.0/10")
+
+// serve opens the addresses at which other machines may ask, and closes those that are not wished any more.
+func (d *DNS) serve() (problems []ipc.Problem) {
+	clients := d.wish.Clients
+	for a, s := range d.serving {
+		if !slices.Contains(d.wish.Serve, a) {
+			s.Close()
+			delete(d.serving, a)
+		}
+	}
+	for _, a := range d.wish.Serve {
+		if d.serving[a] != nil {
+			continue
+		}
+		s, err := d.guests.ListenFor(netip.AddrPortFrom(a, port), func(from netip.Addr) bool {
+			return slices.ContainsFunc(clients, func(p netip.Prefix) bool { return p.Contains(from) })
+		})
+		if err != nil {
+			problems = append(problems, guestPortTaken(a, err))
+			continue
+		}
+		d.serving[a] = s
+	}
+	return problems
 }
 
 // others are the host's own nameservers; never us.
@@ -242,7 +298,7 @@ func (d *DNS) publish(c hostmode.Choice, p hostmode.Plan, problems []ipc.Problem
 		s.Names = d.wish.Zone.Len()
 	}
 	for _, rt := range d.routes {
-		up := ipc.DNSUpstream{Domain: rt.Domain, Host: rt.Domain == "" && len(d.wish.DNS.Nameservers) == 0, Servers: []string{}}
+		up := ipc.DNSUpstream{Domain: rt.Domain, Host: rt.Domain == "" && len(d.wish.DNS.Nameservers) == 0 && d.wish.Exit == nil, Servers: []string{}}
 		for _, u := range rt.Upstreams {
 			up.Servers = append(up.Servers, u.String())
 		}

@@ -57,3 +57,10 @@ func tcpTaken(a netip.Addr) ipc.Problem {
 		Fix: "Let it listen on its own addresses only (dnsmasq: bind-dynamic).",
 	}
 }
+
+func guestPortTaken(a netip.Addr, err error) ipc.Problem {
+	return ipc.Problem{
+		Code: ipc.ProblemDNSPort, Text: fmt.Sprintf("Machines that use this one as exit node find no names through it: %v.", err),
+		Fix: fmt.Sprintf("Let the DNS server of this host listen on its own addresses only, not on %s (dnsmasq: bind-dynamic).", a),
+	}
+}

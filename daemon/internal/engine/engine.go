@@ -83,6 +83,7 @@ type Engine struct {
 	wants    *core.Wants // of routes
 	leads    *core.Leads // who leads where
 	asks     asking
+	names    lookups // of servers, for ourselves
 	made     made
 	tryAgain *time.Timer // when settle should look again
 	unsaved  bool        // the netmap on disk is older than net.netmap
@@ -305,7 +306,7 @@ func (e *Engine) openPlane() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	plane, err := e.cfg.OpenPlane(PlaneConfig{
-		Interface: e.cfg.Interface, Port: port, Node: e.state.Login().Key, Log: e.log, Journal: e.cfg.Journal,
+		Interface: e.cfg.Interface, Port: port, Node: e.state.Login().Key, Log: e.log, Journal: e.cfg.Journal, Names: &e.names,
 		Told: func(what Happened) { e.post(ctx, func() { e.told(what) }) },
 	})
 	if err != nil {

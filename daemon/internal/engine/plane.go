@@ -46,6 +46,7 @@ type PlaneConfig struct {
 	Node      key.Node
 	Journal   *journal.Journal
 	Log       *slog.Logger
+	Names     *lookups // how servers are found by name
 
 	// Told tells the loop what happened. It may block until the loop has taken it; after Close it tells nothing.
 	Told func(Happened)
@@ -81,7 +82,7 @@ type wire struct {
 func OpenPlane(cfg PlaneConfig) (Plane, error) {
 	w := &wire{cfg: cfg, disco: key.NewDisco(), events: newMailbox()}
 	w.sock = sock.New(sock.Config{
-		Port: cfg.Port, Node: cfg.Node, Disco: w.disco, Mark: core.Mark, TUNName: cfg.Interface, Log: cfg.Log, Events: w.events.put,
+		Port: cfg.Port, Node: cfg.Node, Disco: w.disco, Mark: core.Mark, Resolver: cfg.Names.resolver(), TUNName: cfg.Interface, Log: cfg.Log, Events: w.events.put,
 	})
 	var err error
 	w.tunnel, err = tunnel.New(tunnel.Config{
@@ -104,7 +105,8 @@ func OpenPlane(cfg PlaneConfig) (Plane, error) {
 		return nil, err
 	}
 	w.dns, err = dns.Open(dns.Config{
-		Interface: cfg.Interface, Journal: cfg.Journal, Log: cfg.Log, Changed: func() { cfg.Told(Seen) },
+		Interface: cfg.Interface, Mark: core.Mark, Journal: cfg.Journal, Log: cfg.Log, Changed: func() { cfg.Told(Seen) },
+		Direct: cfg.Names.ask,
 	})
 	if err != nil {
 		cancel()
@@ -138,9 +140,14 @@ func (w *wire) Apply(p *core.Plan) error {
 	}
 	problems, err := w.router.Apply(context.Background(), wish)
 	w.problems = problems
-	w.dns.Want(dns.Wish{
+	names := dns.Wish{
 		Servers: p.DNS.Servers, Suffix: p.Network.Suffix, Zone: p.DNS.Zone, DNS: p.DNS.Settings, Accept: p.DNS.Accept,
-	})
+		Serve: p.DNS.Serve, Clients: p.DNS.Clients, Lockdown: p.Lockdown,
+	}
+	if p.DNS.ViaExit {
+		names.Exit = &dns.Exit{Servers: p.DNS.Exit}
+	}
+	w.dns.Want(names)
 	return err
 }
 

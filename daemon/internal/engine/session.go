@@ -52,7 +52,7 @@ func (e *Engine) use(login *store.Login, client Client) {
 }
 
 func (e *Engine) dial(login *store.Login) (Client, error) {
-	return e.cfg.Dial(coord.ClientConfig{URL: login.Server, Pin: login.ServerKey, Machine: login.Machine, Log: e.log, Control: sock.Marked(core.Mark)})
+	return e.cfg.Dial(coord.ClientConfig{URL: login.Server, Pin: login.ServerKey, Machine: login.Machine, Log: e.log, Control: sock.Marked(core.Mark), Resolver: e.names.resolver()})
 }
 
 func (e *Engine) startSession() {

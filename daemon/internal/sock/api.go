@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"net/netip"
 	"time"
 
@@ -15,12 +16,13 @@ import (
 
 // Config is what a Sock is made of and never changes.
 type Config struct {
-	Port      uint16    // UDP port to listen on where the device asks for none; 0: a random one
-	PortFixed bool      // fail where Port is taken, instead of taking another
-	Node      key.Node  // proves us to relays
-	Disco     key.Disco // seals our probes
-	Mark      uint32    // SO_MARK of all sockets; 0: none
-	TUNName   string    // interface whose addresses are never published
+	Port      uint16        // UDP port to listen on where the device asks for none; 0: a random one
+	PortFixed bool          // fail where Port is taken, instead of taking another
+	Node      key.Node      // proves us to relays
+	Disco     key.Disco     // seals our probes
+	Mark      uint32        // SO_MARK of all sockets; 0: none
+	Resolver  *net.Resolver // finds relays; nil: the system's
+	TUNName   string        // interface whose addresses are never published
 	Log       *slog.Logger
 	Events    func(Event) // called from Run's loop: it must not block, and not call back
 

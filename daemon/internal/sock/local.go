@@ -150,7 +150,7 @@ func (l *loop) resolve() {
 			if err != nil {
 				return
 			}
-			ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+			ips, err := l.cfg.Resolver.LookupNetIP(ctx, "ip", host)
 			if err != nil {
 				l.log.Debug("the relay's name cannot be resolved", "relay", r.Name, "err", err)
 				return

@@ -138,7 +138,7 @@ func (l *loop) open(at int, r coord.Relay) {
 				return nil
 			},
 			OnState: func(relay.State) { l.post(func(m *mail) { m.links = true }) },
-			Control: Marked(l.cfg.Mark),
+			Control: Marked(l.cfg.Mark), Resolver: l.cfg.Resolver,
 		})
 		l.slots[at].fill(is)
 		l.start(func(outer context.Context) {

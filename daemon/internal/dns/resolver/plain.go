@@ -10,9 +10,11 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/miekg/dns"
+	"golang.org/x/sys/unix"
 )
 
 // maxGarbage is how many wrong datagrams are read over while the right one is waited for: more is an attack.
@@ -22,10 +24,16 @@ const maxGarbage = 64
 var errGarbage = errors.New("the nameserver's answers do not belong to the question")
 
 // plain asks over UDP, and over TCP where that does not do.
-type plain struct{ addr netip.AddrPort }
+type plain struct {
+	addr netip.AddrPort
+	mark uint32
+}
 
 // Plain is a nameserver as RFC 1035 has it.
-func Plain(addr netip.AddrPort) Upstream { return plain{addr} }
+func Plain(addr netip.AddrPort) Upstream { return plain{addr: addr} }
+
+// Marked is Plain, asked from sockets with a mark (SO_MARK), for which the host has routes of their own.
+func Marked(addr netip.AddrPort, mark uint32) Upstream { return plain{addr, mark} }
 
 // String implements Upstream.
 func (p plain) String() string {
@@ -132,13 +140,27 @@ func (p plain) overTCP(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
 
 // dial connects, for as long as ctx lives.
 func (p plain) dial(ctx context.Context, network string) (net.Conn, func(), error) {
-	var d net.Dialer
+	d := net.Dialer{Control: p.control}
 	conn, err := d.DialContext(ctx, network, p.addr.String())
 	if err != nil {
 		return nil, nil, spoken(ctx, err)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	return conn, func() { stop(); _ = conn.Close() }, nil
+}
+
+// control gives the socket its mark.
+func (p plain) control(_, _ string, c syscall.RawConn) error {
+	if p.mark == 0 {
+		return nil
+	}
+	var err error
+	if e := c.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(p.mark))
+	}); e != nil {
+		return e
+	}
+	return err
 }
 
 // spoken says of an error of the network what matters: that time was up, or what the system said.

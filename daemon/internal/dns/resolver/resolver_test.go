@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -473,4 +474,29 @@ func FuzzAnswer(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestOthersAreAnsweredOnlyIfTheyMayAsk(t *testing.T) {
+	u := serve(t, says(t, "@ 60 IN A 192.0.2.1"))
+	r := New(nil)
+	r.Set(Settings{Routes: everything(u)})
+	var may atomic.Bool
+	srv, err := r.ListenFor(netip.MustParseAddrPort("127.0.0.1:0"), func(netip.Addr) bool { return may.Load() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(srv.Close)
+	ask := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		_, err := Plain(srv.Addr()).Exchange(ctx, question(asking("www.example.com.", dns.TypeA)))
+		return err
+	}
+	if err := ask(); err == nil {
+		t.Error("one that may not ask is answered")
+	}
+	may.Store(true)
+	if err := ask(); err != nil {
+		t.Error(err)
+	}
 }

@@ -22,11 +22,10 @@ const (
 	lookAt   = time.Second      // how often the host's own addresses are read at the most
 )
 
-// Server listens for this host's questions.
+// Server listens for this host's questions, or for those of others that may ask.
 type Server struct {
 	r      *Resolver
-	addr   netip.Addr
-	local  localAddrs
+	may    func(netip.Addr) bool
 	udp    *net.UDPConn
 	tcp    net.Listener // nil: there is a tcpError
 	cancel context.CancelFunc
@@ -39,7 +38,13 @@ type Server struct {
 // Listen serves on an address of this host, which may come and go meanwhile. Where another program has the TCP port there
 // is a server all the same, for UDP alone; TCPError says so.
 func (r *Resolver) Listen(at netip.AddrPort) (*Server, error) {
-	s := &Server{r: r, addr: at.Addr(), conns: make(chan struct{}, maxConns)}
+	local := new(localAddrs)
+	return r.ListenFor(at, func(from netip.Addr) bool { return local.has(from, at.Addr()) })
+}
+
+// ListenFor is Listen for those whose addresses may, which several goroutines call.
+func (r *Resolver) ListenFor(at netip.AddrPort, may func(from netip.Addr) bool) (*Server, error) {
+	s := &Server{r: r, may: may, conns: make(chan struct{}, maxConns)}
 	lc := net.ListenConfig{Control: beforeBind}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
@@ -97,7 +102,7 @@ func (s *Server) serveUDP(ctx context.Context) {
 		if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 			return
 		}
-		if err != nil || n > maxQuestion || !s.local.has(from.Addr(), s.addr) {
+		if err != nil || n > maxQuestion || !s.may(from.Addr().Unmap()) {
 			continue // an ICMP error of an earlier answer, or nobody who may ask
 		}
 		q, refusal := check(buf[:n])
@@ -148,7 +153,7 @@ func (s *Server) serveTCP(ctx context.Context) {
 		}
 		s.wg.Go(func() {
 			defer func() { _ = conn.Close(); <-s.conns }()
-			if s.local.has(from.Addr(), s.addr) {
+			if s.may(from.Addr().Unmap()) {
 				s.serveConn(ctx, conn)
 			}
 		})
