@@ -101,6 +101,11 @@ func (c *Client) Switch(ctx context.Context, r SwitchRequest) (*UpReply, error) 
 	return ask[*UpReply](ctx, c, http.MethodPost, pathSwitch, r)
 }
 
+// Portal opens the way past exit node and lockdown for a while, or closes it.
+func (c *Client) Portal(ctx context.Context, r PortalRequest) (*PortalReply, error) {
+	return ask[*PortalReply](ctx, c, http.MethodPost, pathPortal, r)
+}
+
 // Ping sends one ping and waits for its answer.
 func (c *Client) Ping(ctx context.Context, r PingRequest) (*PingReply, error) {
 	return ask[*PingReply](ctx, c, http.MethodPost, pathPing, r)

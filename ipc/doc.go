@@ -11,6 +11,7 @@
 //	PATCH /v1/prefs           operate  PrefsEdit      -> Prefs
 //	POST  /v1/up              operate  UpRequest      -> UpReply
 //	POST  /v1/down            operate
+//	POST  /v1/portal          operate  PortalRequest  -> PortalReply
 //	POST  /v1/switch          operate  SwitchRequest  -> UpReply
 //	POST  /v1/login/wait      operate  LoginWait      -> UpReply
 //	POST  /v1/login/finish    operate  LoginFinish    -> UpReply

@@ -127,6 +127,10 @@ func (f *fake) Ping(context.Context, PingRequest) (*PingReply, error) {
 	return &PingReply{Name: "bob", Addr: netip.MustParseAddr("100.64.0.3")}, f.note("ping")
 }
 
+func (f *fake) Portal(context.Context, PortalRequest) (*PortalReply, error) {
+	return &PortalReply{}, f.note("portal")
+}
+
 func (f *fake) QueryDNS(context.Context, DNSQuery) (*DNSAnswer, error) {
 	return &DNSAnswer{Code: "NOERROR"}, f.note("dns")
 }

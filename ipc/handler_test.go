@@ -32,6 +32,7 @@ var expected = []struct {
 	{"POST /v1/up", `{}`, LevelOperate, "up"},
 	{"POST /v1/up", `{"server":"https://a","edit":{"hostname":"x"}}`, LevelOperate, "up"},
 	{"POST /v1/up", `{"edit":{"port":1}}`, LevelAdmin, "up"},
+	{"POST /v1/portal", `{"duration":60000}`, LevelOperate, "portal"},
 	{"POST /v1/down", `{}`, LevelOperate, "down"},
 	{"POST /v1/login/wait", `{"id":"a"}`, LevelOperate, "wait"},
 	{"POST /v1/login/finish", `{"id":"a"}`, LevelOperate, "finish"},

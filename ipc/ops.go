@@ -141,6 +141,16 @@ type SwitchRequest struct {
 	Profile string `json:"profile"`
 }
 
+// PortalRequest opens the way past exit node and lockdown, to sign in to a network (a captive portal).
+type PortalRequest struct {
+	Duration Milliseconds `json:"duration"` // 30 min at the most; 0 closes it
+}
+
+// PortalReply says when it closes.
+type PortalReply struct {
+	Until time.Time `json:"until,omitzero"` // zero: it is closed
+}
+
 // PingRequest names a peer by name, DNS name or address.
 type PingRequest struct {
 	Peer    string       `json:"peer"`
@@ -174,6 +184,7 @@ type Backend interface {
 	Switch(ctx context.Context, r SwitchRequest) (*UpReply, error)
 	Ping(ctx context.Context, r PingRequest) (*PingReply, error)
 	QueryDNS(ctx context.Context, q DNSQuery) (*DNSAnswer, error)
+	Portal(ctx context.Context, r PortalRequest) (*PortalReply, error)
 }
 
 // Error codes. They are stable; messages are for people and may change.

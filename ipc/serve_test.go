@@ -44,6 +44,7 @@ func TestClientAndServerOverTheSocket(t *testing.T) {
 		"wait":   func() error { _, err := c.LoginWait(ctx, LoginWait{}); return err },
 		"finish": func() error { _, err := c.LoginFinish(ctx, LoginFinish{}); return err },
 		"logout": func() error { return c.Logout(ctx) },
+		"portal": func() error { _, err := c.Portal(ctx, PortalRequest{}); return err },
 		"ping":   func() error { _, err := c.Ping(ctx, PingRequest{Peer: "bob"}); return err },
 	} {
 		before := len(s.reached())

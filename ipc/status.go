@@ -40,6 +40,7 @@ type Status struct {
 	Exit     *Exit     `json:"exit,omitempty"`    // the exit node in use; nil: none is wanted
 	Accepts  bool      `json:"acceptRoutes,omitempty"`
 	Lockdown bool      `json:"lockdown,omitempty"` // nothing leaves this host but through the network
+	Portal   time.Time `json:"portal,omitzero"`    // until then, neither Lockdown nor Exit: a person signs in to a network
 }
 
 // Exit is how this machine's packets to the internet leave the network.

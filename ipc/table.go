@@ -21,6 +21,7 @@ const (
 	pathProfiles    = "/v1/profiles"
 	pathSwitch      = "/v1/switch"
 	pathDNS         = "/v1/dns"
+	pathPortal      = "/v1/portal"
 )
 
 // operation is one line of the table. Its level is asked before its body is read; a request that asks for more
@@ -44,6 +45,7 @@ var operations = []operation{
 	{http.MethodPatch, pathPrefs, LevelOperate, "warren set", calls(Backend.EditPrefs, editNeeds)},
 	{http.MethodPost, pathUp, LevelOperate, "warren up", calls(Backend.Up, upNeeds)},
 	{http.MethodPost, pathDown, LevelOperate, "warren down", orders(Backend.Down)},
+	{http.MethodPost, pathPortal, LevelOperate, "warren exit-node portal", calls(Backend.Portal, nil)},
 	{http.MethodPost, pathSwitch, LevelOperate, "warren switch", calls(Backend.Switch, nil)},
 	{http.MethodPost, pathLoginWait, LevelOperate, "warren up", calls(Backend.LoginWait, nil)},
 	{http.MethodPost, pathLoginFinish, LevelOperate, "warren up", calls(Backend.LoginFinish, nil)},

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -21,7 +22,7 @@ func (p *program) exitNode() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	for _, sub := range []*cobra.Command{p.exitList(), p.exitUse(), p.exitOff(), p.exitSuggest()} {
+	for _, sub := range []*cobra.Command{p.exitList(), p.exitUse(), p.exitOff(), p.exitSuggest(), p.portal()} {
 		sub.DisableFlagsInUseLine = true
 		cmd.AddCommand(sub)
 	}
@@ -310,6 +311,9 @@ func routeLines(s *ipc.Status) (lines []string) {
 	}
 	if s.Lockdown {
 		lines = append(lines, textLockdown)
+	}
+	if left := s.Portal.Sub(s.Time); left > 0 {
+		lines = append(lines, fmt.Sprintf(textPortalOpen, left.Round(time.Second)))
 	}
 	if len(s.Self.Offers) > 0 {
 		lines = append(lines, "Offers: "+say.Line(strings.Join(offered(s.Self.Offers), ", ")))

@@ -108,6 +108,7 @@ logins that the machine has stay: see "warren switch".`
   warren exit-node list
   warren exit-node use den
   warren exit-node off
+  warren exit-node portal
 
 While one is used, everything goes through it but the LAN, which is left out unless you allow it (--allow-lan), IPv4 and
 IPv6 alike, and so does what asks for names. If it stops answering, nothing goes around it: "warren status" says so, and you
@@ -130,6 +131,21 @@ the next one takes over when it does not, and it is gone back to when it has ans
 	textLockdown         = "Lockdown: nothing leaves this host but through the network"
 	textBadRoute         = "%q is no subnet; write it as 10.0.0.0/24 or 2001:db8:1::/64"
 	textRouteBits        = "%s has bits below its mask; is %s meant?"
+
+	textShortPortal = "Reach this place's network directly for a while, to sign in to it"
+	textLongPortal  = `Portal is for a hotel's or a train's page that wants you to sign in before it lets anything through. For a few minutes,
+packets leave past the exit node and the lockdown, of all programs; then the way is shut again by itself, also if warrend
+has died meanwhile.
+
+  warren exit-node portal
+  warren exit-node portal --for 2m
+  warren exit-node portal --close`
+	textFlagPortalFor   = "for how long, 30m at the most"
+	textFlagPortalClose = "shut the way again now"
+	textPortalFor       = "name for how long, as --for 5m"
+	textPortalOpened    = "Open for %s: sign in to the network now. Earlier: warren exit-node portal --close"
+	textPortalClosed    = "Closed: packets leave by exit node and lockdown again"
+	textPortalOpen      = "Portal: open for %s more, packets leave past exit node and lockdown"
 
 	textFlagExitNode        = "machine to reach the internet through, by name or address, or several in order (den,fra); empty: none"
 	textFlagAllowLAN        = "reach private addresses of the LAN directly while an exit node is used"

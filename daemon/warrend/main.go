@@ -15,6 +15,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
+	"github.com/warren-mesh/warren/daemon/internal/core"
 	"github.com/warren-mesh/warren/daemon/internal/dns"
 	"github.com/warren-mesh/warren/daemon/internal/engine"
 	"github.com/warren-mesh/warren/daemon/internal/firewall"
@@ -135,14 +136,27 @@ func recoverHost(ctx context.Context, f flags, unlock bool) error {
 	if err != nil {
 		return err
 	}
+	if unlock {
+		err = forgetLockdown(st)
+	}
 	left := len(j.Live())
-	if err := errors.Join(j.Close(), st.Close()); err != nil {
+	if err := errors.Join(err, j.Close(), st.Close()); err != nil {
 		return err
 	}
 	if left > 0 {
 		return fmt.Errorf("%d changes to this host could not be undone; the log above says which", left)
 	}
 	return nil
+}
+
+// forgetLockdown has the next daemon want none.
+func forgetLockdown(st *store.Store) error {
+	state, err := st.Load()
+	if err != nil || !state.Lockdown {
+		return err
+	}
+	state.Lockdown = false
+	return st.Save(state)
 }
 
 func run(ctx context.Context, f flags) error {
@@ -157,7 +171,10 @@ func run(ctx context.Context, f flags) error {
 	} else if skipped {
 		log.Warn("the last starts failed one after another: starting without the saved netmap, this time")
 	}
-	e, err := engine.New(engine.Config{Version: version, Store: st, Journal: j, Interface: f.tun, NoHostDNS: !f.hostDNS, Log: log})
+	lockdown := firewall.NewLockdown(firewall.LockdownConfig{File: f.lockdownFile(), Interface: f.tun, Mark: core.Mark, Log: log})
+	e, err := engine.New(engine.Config{
+		Version: version, Store: st, Journal: j, Interface: f.tun, NoHostDNS: !f.hostDNS, Lockdown: lockdown, Log: log,
+	})
 	if err != nil {
 		return err
 	}

@@ -436,6 +436,18 @@ func (d *Daemon) QueryDNS(_ context.Context, q ipc.DNSQuery) (*ipc.DNSAnswer, er
 	return &ipc.DNSAnswer{Code: "NXDOMAIN", From: "192.0.2.53", Took: 12}, nil
 }
 
+// Portal implements ipc.Backend.
+func (d *Daemon) Portal(_ context.Context, r ipc.PortalRequest) (*ipc.PortalReply, error) {
+	until := time.Time{}
+	if r.Duration > 0 {
+		until = time.Now().Add(r.Duration.Duration())
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.edit(func(s *ipc.Status) { s.Portal = until })
+	return &ipc.PortalReply{Until: until}, nil
+}
+
 // Ping implements ipc.Backend.
 func (d *Daemon) Ping(_ context.Context, r ipc.PingRequest) (*ipc.PingReply, error) {
 	d.mu.Lock()

@@ -112,9 +112,9 @@ func (m *Mesh) Daemon(flags ...string) []string {
 }
 
 // Recover runs warrend recover.
-func (n *Node) Recover() {
+func (n *Node) Recover(flags ...string) {
 	n.m.t.Helper()
-	n.MustRun(n.m.programs.path("warrend"), "recover", "--state", n.State())
+	n.MustRun(append([]string{n.m.programs.path("warrend"), "recover", "--state", n.State()}, flags...)...)
 }
 
 // Args is a command of the CLI.

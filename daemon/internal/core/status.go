@@ -28,7 +28,9 @@ type Facts struct {
 	Netmap     *coord.Netmap
 
 	Wants Wants
-	Leads *Leads // nil: nothing is decided
+	// Paused is until when exit node and lockdown let a person sign in to a network; zero: they do not.
+	Paused time.Time
+	Leads  *Leads // nil: nothing is decided
 
 	// Of the data plane; zero while it is down.
 	Interface string
@@ -89,7 +91,7 @@ func (f *Facts) Status(now time.Time) *ipc.Status {
 		s.Self.Endpoints = append(s.Self.Endpoints, ipc.Endpoint{Addr: e.Addr, Kind: string(e.Kind)})
 	}
 	slices.SortFunc(s.Relays, func(a, b ipc.Relay) int { return cmp.Compare(a.Name, b.Name) })
-	s.Lockdown, s.Accepts = f.Wants.Lockdown, f.Wants.Accept
+	s.Lockdown, s.Accepts, s.Portal = f.Wants.Lockdown, f.Wants.Accept, f.Paused
 	m := f.Netmap
 	if m == nil {
 		return s

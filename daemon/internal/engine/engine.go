@@ -46,6 +46,7 @@ type Config struct {
 	Journal   *journal.Journal
 	Interface string
 	NoHostDNS bool // the host's DNS stays as it is, whatever people set
+	Lockdown  Lockdown
 	Log       *slog.Logger
 
 	// OpenPlane starts the data plane; Dial makes a client of a coordination server. Tests replace them.
@@ -90,6 +91,7 @@ type Engine struct {
 	saveTime *time.Timer
 	waiters  []chan struct{} // to be closed after the next settle
 	waiting  *pending        // the login that waits for a person
+	hold     hold
 
 	watch   watchers
 	logging chan struct{}                      // holds one token: the right to log in or out, or to switch
@@ -150,7 +152,7 @@ func New(cfg Config) (*Engine, error) {
 		cfg: cfg, log: cfg.Log, state: state,
 		inbox: make(chan func(), 64), looks: make(chan func()), done: make(chan struct{}), logging: make(chan struct{}, 1),
 		tryAgain: time.NewTimer(0), saveTime: time.NewTimer(time.Hour),
-		wants: wants(state), leads: &core.Leads{}, asks: asking{timer: time.NewTimer(time.Hour)},
+		wants: wants(state), leads: &core.Leads{}, asks: asking{timer: time.NewTimer(time.Hour)}, hold: hold{timer: time.NewTimer(time.Hour)},
 	}
 	return e, nil
 }
@@ -161,6 +163,8 @@ func (e *Engine) Run(ctx context.Context) error {
 	defer healthy.Stop()
 	e.use(e.state.Login(), nil)
 	var pending sync.WaitGroup
+	e.startHold()
+	pending.Go(func() { e.watchFilter(ctx) })
 	if l := interrupted(e.state); l != nil {
 		pending.Go(func() { e.resume(ctx, l) })
 	}
@@ -182,6 +186,8 @@ func (e *Engine) Run(ctx context.Context) error {
 			e.saveNetmap()
 		case <-e.asks.timer.C:
 			e.askExits()
+		case <-e.hold.timer.C:
+			e.resumeHold()
 		case <-healthy.C:
 			if err := e.cfg.Store.RecordHealthy(); err != nil {
 				e.log.Warn("could not note that this start is healthy", "err", err)
@@ -243,6 +249,7 @@ func (e *Engine) Alive(ctx context.Context) bool { return e.do(ctx, func() {}) =
 
 // settle does what is missing between what should be and what is.
 func (e *Engine) settle() {
+	e.lock()
 	login := e.state.Login()
 	member := login != nil && login.Node != 0 && !e.net.expired && e.state.Up
 	if e.net.session == nil && member {
@@ -290,6 +297,9 @@ func (e *Engine) apply() {
 	e.made = of
 	plan := core.NewPlan(e.net.netmap, e.wants, e.leads)
 	plan.DNS.Accept = !e.state.NoDNS && !e.cfg.NoHostDNS
+	if !e.hold.until.IsZero() {
+		plan.Exit = nil // a person signs in to the network that the host is on
+	}
 	if err := e.plane.Apply(plan); err != nil {
 		e.log.Error("could not apply the netmap", "err", err)
 		e.planeErr = err
@@ -351,6 +361,7 @@ func (e *Engine) told(what Happened) {
 	case Disturbed:
 		e.applied = nil
 	case HostChanged:
+		e.hold.done, e.applied = nil, nil // the LAN may be another: of what leaves, and of what is forwarded
 		if e.net.session != nil {
 			e.net.session.Retry()
 		}
@@ -397,6 +408,10 @@ func (e *Engine) facts() *core.Facts {
 	if e.plane != nil {
 		e.plane.Observe(f)
 	}
+	if e.hold.err != nil {
+		f.Failures = append(f.Failures, lockdownProblem(e.hold.err))
+	}
+	f.Paused = e.hold.until
 	if e.planeErr != nil {
 		f.Failures = append(f.Failures, problem(e.planeErr))
 	}

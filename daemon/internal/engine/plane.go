@@ -2,13 +2,17 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/key"
 	"github.com/warren-mesh/warren/daemon/internal/core"
 	"github.com/warren-mesh/warren/daemon/internal/dns"
+	"github.com/warren-mesh/warren/daemon/internal/firewall"
 	"github.com/warren-mesh/warren/daemon/internal/journal"
 	"github.com/warren-mesh/warren/daemon/internal/router"
 	"github.com/warren-mesh/warren/daemon/internal/sock"
@@ -70,6 +74,7 @@ type wire struct {
 	sock   *sock.Sock
 	tunnel *tunnel.Tunnel
 	router *router.Router
+	filter *firewall.Firewall
 	dns    *dns.DNS
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -92,6 +97,11 @@ func OpenPlane(cfg PlaneConfig) (Plane, error) {
 		return nil, err
 	}
 	w.router, err = router.New(router.Config{Name: cfg.Interface, Mark: core.Mark, Journal: cfg.Journal, Log: cfg.Log})
+	if err != nil {
+		w.tunnel.Close()
+		return nil, err
+	}
+	w.filter, err = firewall.New(firewall.Config{Interface: cfg.Interface, Journal: cfg.Journal, Log: cfg.Log})
 	if err != nil {
 		w.tunnel.Close()
 		return nil, err
@@ -134,12 +144,13 @@ func (w *wire) Apply(p *core.Plan) error {
 	if err := w.tunnel.SetPeers(tunnels); err != nil {
 		return err
 	}
+	w.problems = w.protect(p) // before there are addresses to protect
 	wish := router.Wish{MTU: core.MTU, Addrs: p.Addrs, Routes: p.Routes, Host: p.DNS.Hosts(), Subnets: p.Subnets}
 	if p.Exit != nil {
 		wish.Exit = &router.Exit{IPv4: p.Exit.IPv4, IPv6: p.Exit.IPv6, AllowLAN: p.Exit.AllowLAN}
 	}
 	problems, err := w.router.Apply(context.Background(), wish)
-	w.problems = problems
+	w.problems = append(w.problems, problems...)
 	names := dns.Wish{
 		Servers: p.DNS.Servers, Suffix: p.Network.Suffix, Zone: p.DNS.Zone, DNS: p.DNS.Settings, Accept: p.DNS.Accept,
 		Serve: p.DNS.Serve, Clients: p.DNS.Clients, Lockdown: p.Lockdown,
@@ -149,6 +160,35 @@ func (w *wire) Apply(p *core.Plan) error {
 	}
 	w.dns.Want(names)
 	return err
+}
+
+// protect makes the packet filter. The network works without it, as it did on a kernel that has none: but nothing is
+// forwarded then, and that is said.
+func (w *wire) protect(p *core.Plan) []ipc.Problem {
+	r := firewall.Rules{Plain: p.Forward.NoSNAT, Ports: []uint16{w.cfg.Port}, Routes: slices.Clone(p.Forward.Subnets), Host: p.DNS.Servers}
+	for _, a := range p.Addrs {
+		r.Self = append(r.Self, a.Addr())
+	}
+	for _, n := range []netip.Prefix{p.Network.IPv4, p.Network.IPv6} {
+		if n.IsValid() {
+			r.Network = append(r.Network, n)
+		}
+	}
+	if p.Forward.Exit4 {
+		r.Routes = append(r.Routes, netip.PrefixFrom(netip.IPv4Unspecified(), 0))
+	}
+	if p.Forward.Exit6 {
+		r.Routes = append(r.Routes, netip.PrefixFrom(netip.IPv6Unspecified(), 0))
+	}
+	problems, err := w.filter.Apply(context.Background(), r)
+	if err != nil {
+		w.cfg.Log.Error("the packet filter is not as it should be", "err", err)
+		problems = append(problems, ipc.Problem{
+			Code: "packet-filter", Text: err.Error(),
+			Fix: "Others on this machine's LAN may reach it by its address in the network, and it forwards nothing, until that is mended; warren down and up tries again.",
+		})
+	}
+	return problems
 }
 
 // Reach implements Plane.
@@ -243,7 +283,7 @@ func (w *wire) QueryDNS(ctx context.Context, q ipc.DNSQuery) (*ipc.DNSAnswer, er
 func (w *wire) Close() error {
 	w.cancel()
 	w.dns.Close()
-	err := w.router.Close(context.Background())
+	err := errors.Join(w.filter.Close(context.Background()), w.router.Close(context.Background()))
 	w.tunnel.Close()
 	w.wg.Wait()
 	return err

@@ -60,3 +60,15 @@ func hostError(err error) error {
 	}
 	return &ipc.Error{Status: 500, Code: ipc.CodeHost, Message: err.Error()}
 }
+
+var errPortalLong = &ipc.Error{
+	Status: 400, Code: ipc.CodeBadRequest, Message: "That is too long to be open: a person who forgets it would stay open.",
+	Fix: "warren exit-node portal --for 10m (30m at the most)",
+}
+
+func lockdownProblem(err error) ipc.Problem {
+	return ipc.Problem{
+		Code: "lockdown", Level: ipc.ProblemUrgent, Text: "Lockdown is not as wished: " + err.Error(),
+		Fix: "It is tried again every few seconds. The way out, if this machine is cut off: sudo warrend recover --unlock, while warrend is stopped.",
+	}
+}

@@ -11,7 +11,7 @@
 //
 // Apply makes a whole table anew in one transaction, so that there is no moment without it, and only if something
 // changed: what is wished, the host's links and addresses, or the packet filter by another's hand (its generation).
-// Watch says when to call it again.
+// Lockdown's Watch says when to call it again.
 //
 // A verdict "accept" holds in its own chain only; another table's "drop" is final. So where the host's own filter drops
 // what it forwards (Docker, ufw, firewalld, iptables -P FORWARD DROP), Apply adds two rules there, which carry our name

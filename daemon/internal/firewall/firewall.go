@@ -26,6 +26,8 @@ type Config struct {
 type Rules struct {
 	// Self are this machine's addresses in the network. Packets to them come through the tunnel only.
 	Self []netip.Addr
+	// Host are addresses that only this host's own programs use: nothing comes to them from anywhere else.
+	Host []netip.Addr
 	// Network are the addresses of all machines: from where forwarded packets may come.
 	Network []netip.Prefix
 	// Routes are what this machine routes for the network, as far as it was granted. 0.0.0.0/0 and ::/0 lead to the

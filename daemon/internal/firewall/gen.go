@@ -104,7 +104,7 @@ const settle = 50 * time.Millisecond
 
 // Watch tells when another process changed the packet filter, until ctx ends; then the channel is closed. Changes that
 // come faster than they are taken come as one.
-func (f *Firewall) Watch(ctx context.Context) (<-chan struct{}, error) {
+func (l *Lockdown) Watch(ctx context.Context) (<-chan struct{}, error) {
 	const group = 7 // NFNLGRP_NFTABLES, linux/netfilter/nfnetlink.h
 	sock, err := nl.Subscribe(unix.NETLINK_NETFILTER, group)
 	if err != nil {
@@ -124,7 +124,7 @@ func (f *Firewall) Watch(ctx context.Context) (<-chan struct{}, error) {
 				return
 			case changed, errors.Is(err, unix.EINTR):
 			case err != nil:
-				f.log.Warn("the packet filter's changes are not watched any more", "err", err)
+				l.cfg.Log.Warn("the packet filter's changes are not watched any more", "err", err)
 				return
 			case from.Pid != 0: // not from the kernel
 				continue

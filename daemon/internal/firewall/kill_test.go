@@ -227,7 +227,7 @@ func TestWatchTellsOfOthersChangesOnly(t *testing.T) {
 	bareHost(t)
 	f := newFirewall(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	events, err := f.Watch(ctx)
+	events, err := NewLockdown(LockdownConfig{}).Watch(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}

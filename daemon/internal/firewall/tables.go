@@ -21,9 +21,9 @@ type draft struct {
 	tun   string
 	sets  uint32 // so many
 
-	own                         []netip.Addr  // of self, the family's
-	self, network, routes, shut *nftables.Set // nil: empty
-	inside, opened              *nftables.Set
+	own                               []netip.Addr  // of self, the family's
+	self, host, network, routes, shut *nftables.Set // nil: empty
+	inside, opened                    *nftables.Set
 }
 
 // replace makes our tables anew, in one transaction.
@@ -57,13 +57,16 @@ func (f *Firewall) replace(w wish) error {
 
 // write writes the table of one family.
 func (d *draft) write(w wish) {
-	var self, routes []netip.Prefix
+	var self, host, routes []netip.Prefix
+	for _, a := range w.rules.Host {
+		host = append(host, netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()))
+	}
 	for _, a := range w.rules.Self {
 		if a = a.Unmap(); a.Is4() == d.is4 {
 			d.own, self = append(d.own, a), append(self, netip.PrefixFrom(a, a.BitLen()))
 		}
 	}
-	d.self = d.addresses("self", self)
+	d.self, d.host = d.addresses("self", self), d.addresses("host", host)
 	if d.table.Family == nftables.TableFamilyARP {
 		d.quiet()
 		return
@@ -106,8 +109,10 @@ func (d *draft) write(w wish) {
 // base holds from our addresses what does not come through the tunnel.
 func (d *draft) base() {
 	raw := d.chain("raw", nftables.ChainHookPrerouting, nftables.ChainPriorityRaw, nftables.ChainTypeFilter)
-	if d.self != nil {
-		d.add(raw, inNoneOf(d.inside), d.to(d.self), drop)
+	for _, s := range []*nftables.Set{d.self, d.host} {
+		if s != nil {
+			d.add(raw, inNoneOf(d.inside), d.to(s), drop)
+		}
 	}
 	// Another network may use some of the same addresses (carriers do, RFC 6598); what the host routes there passes.
 	if d.network != nil {
@@ -191,9 +196,11 @@ func (d *draft) nat(r Rules) {
 
 // quiet tells the LAN nothing about our addresses: the kernel would answer for them on any link (arp_ignore).
 func (d *draft) quiet() {
-	if d.self != nil {
-		c := d.chain("input", hookARPInput, nftables.ChainPriorityFilter, nftables.ChainTypeFilter)
-		d.add(c, d.to(d.self), drop)
+	c := d.chain("input", hookARPInput, nftables.ChainPriorityFilter, nftables.ChainTypeFilter)
+	for _, s := range []*nftables.Set{d.self, d.host} {
+		if s != nil {
+			d.add(c, d.to(s), drop)
+		}
 	}
 }
 

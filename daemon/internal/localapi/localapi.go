@@ -34,6 +34,7 @@ type Engine interface {
 	Switch(ctx context.Context, r ipc.SwitchRequest) (*ipc.UpReply, error)
 	Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error)
 	QueryDNS(ctx context.Context, q ipc.DNSQuery) (*ipc.DNSAnswer, error)
+	Portal(ctx context.Context, r ipc.PortalRequest) (*ipc.PortalReply, error)
 }
 
 // Backend answers for an engine.
