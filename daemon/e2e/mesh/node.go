@@ -263,5 +263,10 @@ func Routes(m *lab.Machine) string {
 		}
 		fmt.Fprintf(&all, "== ip %s\n%s", what, out)
 	}
+	filter, err := m.Run("nft", "list", "ruleset")
+	if err != nil {
+		filter = err.Error()
+	}
+	fmt.Fprintf(&all, "== nft list ruleset\n%s", filter)
 	return all.String()
 }

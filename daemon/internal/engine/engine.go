@@ -298,7 +298,8 @@ func (e *Engine) apply() {
 	plan := core.NewPlan(e.net.netmap, e.wants, e.leads)
 	plan.DNS.Accept = !e.state.NoDNS && !e.cfg.NoHostDNS
 	if !e.hold.until.IsZero() {
-		plan.Exit = nil // a person signs in to the network that the host is on
+		// A person signs in to the network that the host is on, which often answers questions for names itself at first.
+		plan.Exit, plan.Lockdown, plan.DNS.ViaExit, plan.DNS.Exit = nil, false, false, nil
 	}
 	if err := e.plane.Apply(plan); err != nil {
 		e.log.Error("could not apply the netmap", "err", err)
