@@ -333,14 +333,14 @@ func TestABackupWithOneWrongByteIsRefused(t *testing.T) {
 	}
 	want, refused := sum(work), 0
 	_ = os.Remove(work)
-	written := 0 // bytes in a row that are not empty space
-	for i, b := range whole {
-		if written++; b == 0 {
-			written = 0
+	var texts []int // bytes that are not empty space
+	for i := range whole {
+		if i >= 8 && !bytes.Contains(whole[i-8:i+1], []byte{0}) {
+			texts = append(texts, i)
 		}
-		if written < 8 || i%11 != 0 {
-			continue
-		}
+	}
+	for n := range 24 { // each takes an unpacking
+		i := texts[n*len(texts)/24]
 		flipped := slices.Clone(whole)
 		flipped[i] ^= 0x01
 		if err := os.WriteFile(bad, flipped, 0o600); err != nil {
