@@ -62,18 +62,9 @@ func newAuthority(dir string, o ACMEOptions, log *slog.Logger) (*authority, erro
 	if a.o.CA == "" {
 		a.o.CA = certmagic.LetsEncryptProductionCA
 	}
-	if u, err := url.Parse(a.o.CA); err != nil || u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("--acme-ca %q is no https:// address of an authority's directory", a.o.CA)
-	}
-	var roots *x509.CertPool
-	if o.CARoot != "" {
-		text, err := os.ReadFile(o.CARoot)
-		if err != nil {
-			return nil, fmt.Errorf("cannot read what --acme-ca-root names: %w", err)
-		}
-		if roots = x509.NewCertPool(); !roots.AppendCertsFromPEM(text) {
-			return nil, fmt.Errorf("--acme-ca-root %s holds no certificate in PEM", o.CARoot)
-		}
+	roots, err := o.roots()
+	if err != nil {
+		return nil, err
 	}
 	host, port, err := net.SplitHostPort(o.Listen)
 	if err != nil {
@@ -98,6 +89,25 @@ func newAuthority(dir string, o ACMEOptions, log *slog.Logger) (*authority, erro
 	})
 	a.magic.Issuers = []certmagic.Issuer{a.issuer}
 	return a, nil
+}
+
+// roots checks what names the authority, and reads what vouches for it; nil is the system's.
+func (o *ACMEOptions) roots() (*x509.CertPool, error) {
+	if u, err := url.Parse(o.CA); o.CA != "" && (err != nil || u.Scheme != "https" || u.Host == "") {
+		return nil, fmt.Errorf("--acme-ca %q is no https:// address of an authority's directory", o.CA)
+	}
+	if o.CARoot == "" {
+		return nil, nil //nolint:nilnil // the system's
+	}
+	text, err := os.ReadFile(o.CARoot)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read what --acme-ca-root names: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("--acme-ca-root %s holds no certificate in PEM", o.CARoot)
+	}
+	return roots, nil
 }
 
 // start gets the certificate and renews it until ctx ends; then stop waits for the end.

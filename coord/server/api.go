@@ -242,9 +242,9 @@ func apiFailure(by caller, err error) error {
 		errors.Is(err, coord.ErrInvalid):
 		return refusal(err)
 	case errors.Is(err, store.ErrNotFound):
-		return refuse(http.StatusNotFound, "not-found", err.Error())
+		return refuse(http.StatusNotFound, "not-found", upTo(err, store.ErrNotFound))
 	case errors.Is(err, store.ErrTaken):
-		return refuse(http.StatusConflict, "taken", err.Error())
+		return refuse(http.StatusConflict, "taken", upTo(err, store.ErrTaken))
 	case errors.Is(err, account.ErrPassword):
 		return refuse(http.StatusBadRequest, coord.CodeBadRequest, err.Error())
 	case by.via == viaHost:

@@ -59,6 +59,8 @@ func (s *Server) providerOperations() []operation {
 				return refuse(http.StatusBadGateway, "provider-away", textProviderAway)
 			case errors.Is(err, idp.ErrIssuer):
 				return badRequest("%s", sentence(err))
+			case errors.Is(err, store.ErrTaken):
+				return refuse(http.StatusConflict, "taken", textProviderTaken)
 			}
 			return err
 		}),

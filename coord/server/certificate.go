@@ -253,6 +253,19 @@ func (f *certFiles) stamps() (st [2]fileStamp, err error) {
 	return st, nil
 }
 
+// CheckCertificate reports what is wrong with the certificate that the options name, or with the authority that it is to
+// come from, before a server is set up for them.
+func CheckCertificate(o Options) error {
+	switch {
+	case o.TLSCert != "":
+		return (&certFiles{cert: o.TLSCert, key: o.TLSKey}).read()
+	case o.ACME != nil:
+		_, err := o.ACME.roots()
+		return err
+	}
+	return nil
+}
+
 func (f *certFiles) read() error {
 	st, err := f.stamps()
 	if err != nil {

@@ -90,7 +90,9 @@ func (s *Server) addInvitation(ctx context.Context, by caller, q InvitationReque
 		if i.User, err = onBehalf(tx, by, q.By, "invitation"); err != nil {
 			return err
 		}
-		if err := mayGive(tx, caller{user: i.User}, role); err != nil { // or the link would be void
+		if err := mayGive(tx, caller{user: i.User}, role); errors.Is(err, errNotAllowed) && by.user == 0 { // or the link would be void
+			return refuse(http.StatusForbidden, errNotAllowed.Code, fmt.Sprintf(textMayNotInvite, q.By, role))
+		} else if err != nil {
 			return err
 		}
 		if n.ID, err = tx.AddInvitation(i); err != nil {

@@ -54,6 +54,8 @@ type Options struct {
 	Log      *slog.Logger // nil: none
 	// Connections is how many there may be at a time; 0: as many as files and memory allow.
 	Connections int
+	// Check may refuse the network that the state directory has, before anything is changed; nil: any is right.
+	Check func(coord.Network) error
 	// Now is the clock; nil: the real one.
 	Now func() time.Time
 }
@@ -142,7 +144,13 @@ func Open(ctx context.Context, dir string, o Options) (_ *Server, err error) {
 	}
 	s.courier = newCourier(s)
 	s.store = watched{measured{db, s.count}, s}
-	if err := errors.Join(s.load(ctx), s.moved(ctx)); err != nil {
+	if err = s.load(ctx); err == nil && o.Check != nil {
+		err = o.Check(s.network)
+	}
+	if err == nil {
+		err = s.moved(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	if s.desk, err = passkey.New(s.url, s.network.Name); err != nil && !errors.Is(err, passkey.ErrNoName) {

@@ -95,6 +95,12 @@ func refusal(err error) *coord.Error {
 	return errInternal
 }
 
+// upTo is an error's text up to the kind of error that it wraps: people need no more.
+func upTo(err, kind error) string {
+	text, _, _ := strings.Cut(err.Error(), ": "+kind.Error())
+	return text
+}
+
 // sentence begins an error's text with a capital letter, as pages do.
 func sentence(err error) string {
 	text := err.Error()
@@ -170,6 +176,7 @@ const (
 	textDenyAsk         = "Refuse %s?"
 	textDenyWhat        = "It is forgotten. Its person may ask again."
 	textDeny            = "Refuse machine"
+	textMayNotInvite    = "The account %s may not invite as %s, and its invitation would be void: name an owner or an admin"
 	textNameTaken       = "There is an account of this name already: choose another."
 
 	textWrongPassword = "Name or password is wrong."

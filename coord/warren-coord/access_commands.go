@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -18,6 +19,9 @@ func invitationCommand(e *env) *cobra.Command {
 	create := jsonFlag(e, &cobra.Command{
 		Use: "create", Short: "Make an invitation by an account, and print its link, once", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if q.Days < 1 { // or it would be as many as where nothing is said
+				return errors.New(textNoDays)
+			}
 			var n server.NewInvitation
 			if err := e.ask(cmd.Context(), http.MethodPost, "/invitations", q, &n); err != nil {
 				return err
@@ -59,7 +63,9 @@ func tokenCommand(e *env) *cobra.Command {
 	cmd := &cobra.Command{Use: "token", Short: "Tokens, with which programs call the API"}
 	var q server.TokenRequest
 	create := jsonFlag(e, on("create NAME", "Make a token of an account and print it, once; the name says what it is for", func(cmd *cobra.Command, name string) error {
-		q.Name = name
+		if q.Name = name; q.Days < 1 {
+			return errors.New(textNoDays)
+		}
 		var n server.NewToken
 		if err := e.ask(cmd.Context(), http.MethodPost, "/tokens", q, &n); err != nil {
 			return err

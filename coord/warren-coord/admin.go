@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -175,11 +174,7 @@ func show(t time.Time) string {
 func readPassword(cmd *cobra.Command, login string) (string, error) {
 	in, tty := cmd.InOrStdin().(*os.File)
 	if !tty || !isTerminal(in) {
-		line, err := bufio.NewReader(io.LimitReader(cmd.InOrStdin(), 4096)).ReadString('\n')
-		if err != nil && !errors.Is(err, io.EOF) {
-			return "", err
-		}
-		return strings.TrimRight(line, "\r\n"), nil
+		return firstLine(cmd.InOrStdin())
 	}
 	first, err := hidden(in, cmd.ErrOrStderr(), fmt.Sprintf(textPasswordPrompt, login))
 	if err != nil {

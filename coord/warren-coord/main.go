@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -43,13 +44,32 @@ func root() *cobra.Command {
 	cmd.PersistentFlags().StringVar(&e.dir, "state", defaultState(), textFlagState)
 	_ = cmd.MarkPersistentFlagDirname("state")
 	cmd.AddCommand(initCommand(e), serveCommand(e), userCommand(e), keyCommand(e), machineCommand(e), relayCommand(e),
-		inviteCommand(e), invitationCommand(e), dnsCommand(e), settingsCommand(e), tokenCommand(e), auditCommand(e), webhookCommand(e), setupCommand(e), statusCommand(e), backupCommand(e), restoreCommand(e), migrateStorageCommand(e))
+		inviteCommand(e), invitationCommand(e), dnsCommand(e), settingsCommand(e), tokenCommand(e), auditCommand(e), webhookCommand(e), providerCommand(e), setupCommand(e), statusCommand(e), backupCommand(e), restoreCommand(e), migrateStorageCommand(e))
 	for _, c := range append(cmd.Commands(), cmd) {
 		if c.HasSubCommands() {
 			c.Args, c.RunE = cobra.ArbitraryArgs, lost
 		}
 	}
+	sayUse(cmd)
 	return cmd
+}
+
+// sayUse has each command say how it is used where its arguments do not fit.
+func sayUse(cmd *cobra.Command) {
+	for _, c := range cmd.Commands() {
+		sayUse(c)
+		fits := c.Args
+		if fits == nil || c.HasSubCommands() || c.Name() == serveName { // which says more itself
+			continue
+		}
+		c.Args = func(c *cobra.Command, args []string) error {
+			if fits(c, args) == nil {
+				return nil
+			}
+			_, words, _ := strings.Cut(c.Use, " ")
+			return fmt.Errorf(textUse, strings.TrimSpace(c.CommandPath()+" "+words), c.CommandPath())
+		}
+	}
 }
 
 // lost is run where a command is missing or there is none such: help alone would look like success to a script.

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/server"
 )
 
@@ -67,6 +68,8 @@ func initCommand(e *env) *cobra.Command {
 	return cmd
 }
 
+const serveName = "serve"
+
 type serveFlags struct {
 	initFlags
 	listen, metrics, logFormat      string
@@ -75,13 +78,14 @@ type serveFlags struct {
 	proxies                         []string
 	relayUDP, relayHost             string
 	noRelay, ownListen, ownRelayUDP bool // own: the flag was given
+	ownNetwork, ownIPv4             bool
 	proxied, verbose                bool
 }
 
 func serveCommand(e *env) *cobra.Command {
 	var f serveFlags
 	cmd := &cobra.Command{
-		Use: "serve", Short: "Run the server", Long: textServeLong,
+		Use: serveName, Short: "Run the server", Long: textServeLong,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return fmt.Errorf(textServeArgs, args[0])
@@ -91,6 +95,7 @@ func serveCommand(e *env) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			fl := cmd.Flags()
 			f.proxied, f.ownListen, f.ownRelayUDP = fl.Changed("behind-proxy"), fl.Changed("listen"), fl.Changed("relay-udp")
+			f.ownNetwork, f.ownIPv4 = fl.Changed("network"), fl.Changed("ipv4")
 			return serve(cmd.Context(), cmd.OutOrStdout(), e, f)
 		},
 	}
@@ -146,7 +151,7 @@ func serve(ctx context.Context, out io.Writer, e *env, f serveFlags) (err error)
 	if err != nil {
 		return err
 	}
-	o.Version, o.Log, o.Database = version, log, database
+	o.Version, o.Log, o.Database, o.Check = version, log, database, f.keeps
 	var l listeners
 	defer func() { err = errors.Join(err, l.close()) }()
 	l.openHTTP(&f, &o)
@@ -154,6 +159,9 @@ func serve(ctx context.Context, out io.Writer, e *env, f serveFlags) (err error)
 	fresh, err := newDir(e.dir)
 	if err == nil && fresh {
 		if err = l.open(&f); err == nil {
+			err = server.CheckCertificate(o)
+		}
+		if err == nil {
 			err = setUp(ctx, e.dir, &f, o)
 		}
 	}
@@ -205,6 +213,18 @@ func newDir(dir string) (bool, error) {
 		return true, nil
 	}
 	return false, err
+}
+
+// keeps refuses flags that want of a network what it is not, and cannot become.
+func (f *serveFlags) keeps(n coord.Network) error {
+	p, err := netip.ParsePrefix(f.ipv4)
+	switch {
+	case f.ownNetwork && f.network != n.Name:
+		return fmt.Errorf(textSetNetwork, n.Name)
+	case f.ownIPv4 && (err != nil || p.Masked() != n.IPv4):
+		return fmt.Errorf(textSetIPv4, n.IPv4)
+	}
+	return nil
 }
 
 // setUp makes the server's state.

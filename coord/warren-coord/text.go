@@ -141,10 +141,23 @@ Start it with 'warren-coord serve'. Machines join with 'warren up' and the invit
 	textTestTaken       = "The receiver took the test (HTTP %d).\n"
 	textNoSetting       = "nothing was named: 'warren-coord settings set --help' lists what can be changed"
 
-	textNoName    = "the name is empty: give one"
-	textNoCommand = "there is no command %q: '%s --help' lists those that there are"
-	textKeyOnce   = "This key is shown only now:"
-	textFresh     = `
+	textUse             = "the command line does not fit: it is '%s' ('%s --help' says more)"
+	textNoDays          = "--days must be 1 or more"
+	textSetNetwork      = "this state directory has the network %q already, and it keeps its name: leave --network out, or set another server up in another --state"
+	textSetIPv4         = "this state directory has a network already, and it keeps its addresses %s: leave --ipv4 out, or set another server up in another --state"
+	textProviderShort   = "OpenID Connect providers that people sign in with"
+	textProviderAdd     = "Add a provider; its client secret is asked for, or read from stdin"
+	textProviderSecret  = "Client secret of %s (or file:NAME of a file in the state directory's folder secrets): "
+	textFlagProvName    = "what the button says"
+	textFlagIssuer      = "address of the provider, as it gives it: https://login.example.org"
+	textFlagClient      = "client id that the provider has given this server"
+	textFlagProvSignUp  = "whom it sends gets an account if they have none"
+	textFlagProvDomains = "only people with a verified e-mail address in these domains"
+	textFlagProvGroups  = "only people in one of these groups (of the claim groups)"
+	textNoName          = "the name is empty: give one"
+	textNoCommand       = "there is no command %q: '%s --help' lists those that there are"
+	textKeyOnce         = "This key is shown only now:"
+	textFresh           = `
 The network %q is set up in %s.
 
   Address      %s%s
