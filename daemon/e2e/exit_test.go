@@ -125,6 +125,9 @@ func TestAnExitNodeLeadsToTheInternetAndNothingGoesAroundIt(t *testing.T) {
 	printer := home.Host("printer")
 	who(t, printer)
 	machine := home.Host("alice")
+	for _, link := range []string{"all", "default", machine.Device()} { // as some distributions have it
+		machine.MustRun("sh", "-c", "echo 1 >/proc/sys/net/ipv4/conf/"+link+"/rp_filter")
+	}
 	alice := m.Node(machine)
 	key := m.Coord.Key("--reusable")
 	conf := mesh.Write(t, web, "resolv.conf", "nameserver "+web.Addr().String()+"\n")

@@ -205,6 +205,13 @@ type host struct {
 	open, opened int
 	most         int // open at once
 	plans        []*core.Plan
+	silent       []byte // first bytes of the keys of peers that do not answer
+}
+
+func (h *host) silence(keys ...byte) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.silent = keys
 }
 
 type fakePlane struct {
@@ -237,7 +244,14 @@ func (p *fakePlane) Reach() Reach {
 	return Reach{Disco: key.DiscoPublic{7}, Relay: 1, Endpoints: []coord.Endpoint{{Addr: netip.MustParseAddrPort("192.0.2.1:1"), Kind: coord.EndpointLocal}}}
 }
 
-func (p *fakePlane) Ping(context.Context, key.NodePublic) (ipc.Path, error) {
+func (p *fakePlane) Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error) {
+	p.host.mu.Lock()
+	silent := slices.Contains(p.host.silent, k[0])
+	p.host.mu.Unlock()
+	if silent {
+		<-ctx.Done()
+		return ipc.Path{}, ctx.Err()
+	}
 	return ipc.Path{Kind: ipc.PathDirect}, nil
 }
 

@@ -1,0 +1,157 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/key"
+	"github.com/warren-mesh/warren/daemon/internal/core"
+	"github.com/warren-mesh/warren/ipc"
+)
+
+var exitRoutes = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
+
+// withExits is a machine on a network with two exit nodes, bob and carl, and dan, who is none.
+func withExits(t *testing.T) *machine {
+	m := newMachine(t)
+	m.srv.set(func(s *server) {
+		s.netmap.Peers[0].Routes, s.netmap.Peers[0].Online = exitRoutes, true
+		for i, name := range []string{"carl", "dan"} {
+			s.netmap.Peers = append(s.netmap.Peers, coord.Node{
+				ID: coord.NodeID(5 + i), Name: name, Key: key.NodePublic{byte(5 + i)}, Addrs: []netip.Addr{netip.AddrFrom4([4]byte{100, 64, 0, byte(5 + i)})}, Online: true,
+			})
+		}
+		s.netmap.Peers[1].Routes = exitRoutes
+	})
+	m.up(ipc.UpRequest{Server: "https://coord.example", AuthKey: "good"})
+	return m
+}
+
+func (m *machine) edit(e ipc.PrefsEdit) (ipc.Prefs, error) {
+	return m.EditPrefs(context.Background(), e)
+}
+
+// exit is the key of the peer that has the internet in the last plan, and the plan's exit.
+func (h *host) exit() (byte, *core.Exit) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	p := h.plans[len(h.plans)-1]
+	for _, peer := range p.Peers {
+		if slices.Contains(peer.AllowedIPs, exitRoutes[0]) {
+			return peer.Key[0], p.Exit
+		}
+	}
+	return 0, p.Exit
+}
+
+func TestAnExitNodeIsOneThatThePersonNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := withExits(t)
+		defer func() { m.stop() }()
+		for name, code := range map[string]string{"dan": ipc.CodeNoExit, "nobody": ipc.CodeNoPeer, "alice": ipc.CodeNoPeer} {
+			if _, err := m.edit(ipc.PrefsEdit{ExitNodes: &[]string{"bob", name}}); !errors.Is(err, &ipc.Error{Code: code}) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if k, exit := m.host.exit(); k != 0 || exit != nil {
+			t.Errorf("refused, and used: %d, %+v", k, exit)
+		}
+		p, err := m.edit(ipc.PrefsEdit{ExitNodes: &[]string{"Bob.warren.internal", "100.64.0.5", "bob"}})
+		if err != nil || !slices.Equal(p.ExitNodes, []string{"bob", "carl"}) {
+			t.Errorf("%v, %v", p.ExitNodes, err)
+		}
+		if k, exit := m.host.exit(); k != 2 || exit == nil || !exit.IPv4 || !exit.IPv6 {
+			t.Errorf("%d, %+v", k, exit)
+		}
+		if _, err := m.edit(ipc.PrefsEdit{AdvertiseExitNode: new(true)}); !errors.Is(err, &ipc.Error{Code: ipc.CodeBadRequest}) {
+			t.Errorf("one that uses an exit node is one: %v", err)
+		}
+		// It is kept over a restart, and by number: another machine of that name is not it.
+		m.stop()
+		m.srv.set(func(s *server) {
+			s.netmap.Peers[0].ID, s.netmap.Peers[2].ID = 0, 9
+			s.netmap.Peers = s.netmap.Peers[1:]
+			s.netmap.Peers[1].Name = "bob"
+		})
+		m.start()
+		time.Sleep(time.Second)
+		if k, _ := m.host.exit(); k != 5 {
+			t.Errorf("after the restart %d is used", k)
+		}
+		if s := m.status(); s.Exit == nil || s.Exit.Name != "carl" || !slices.Equal(s.Exit.Wanted, []string{"bob", "carl"}) {
+			t.Errorf("%+v", s.Exit)
+		}
+		if _, err := m.edit(ipc.PrefsEdit{ExitNodes: &[]string{}}); err != nil {
+			t.Error(err)
+		}
+		if k, exit := m.host.exit(); k != 0 || exit != nil {
+			t.Errorf("off, and used: %d, %+v", k, exit)
+		}
+	})
+}
+
+func TestASilentExitNodeIsReplacedByTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := withExits(t)
+		defer func() { m.stop() }()
+		if _, err := m.edit(ipc.PrefsEdit{ExitNodes: &[]string{"bob", "carl"}}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if k, _ := m.host.exit(); k != 2 {
+			t.Fatalf("%d is used", k)
+		}
+		m.host.silence(2)
+		time.Sleep(2 * core.ExitAsk)
+		if k, _ := m.host.exit(); k != 5 {
+			t.Errorf("%d is used after the first one fell silent", k)
+		}
+		if s := m.status(); s.Exit.Name != "carl" || !s.Exit.Up || !s.Peers[1].Exit {
+			t.Errorf("%+v, %+v", s.Exit, s.Peers)
+		}
+		m.host.silence(2, 5)
+		time.Sleep(2 * core.ExitAsk)
+		if s := m.status(); s.Exit.Up || !slices.Contains(codes(s), ipc.ProblemExitDown) {
+			t.Errorf("%+v, %+v", s.Exit, s.Problems)
+		}
+		m.host.silence()
+		time.Sleep(core.ExitReturn + 3*core.ExitAsk)
+		if s := m.status(); s.Exit.Name != "bob" || !s.Exit.Up || slices.Contains(codes(s), ipc.ProblemExitDown) {
+			t.Errorf("when all are back: %+v, %+v", s.Exit, s.Problems)
+		}
+	})
+}
+
+func TestWhatIsOfferedIsPublishedAndNothingThatCannotBe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := withExits(t)
+		defer func() { m.stop() }()
+		for _, bad := range []string{"10.0.0.1/24", "0.0.0.0/0", "100.64.0.0/16", "127.0.0.0/8"} {
+			if _, err := m.edit(ipc.PrefsEdit{AdvertiseRoutes: &[]netip.Prefix{netip.MustParsePrefix(bad)}}); !errors.Is(err, &ipc.Error{Code: ipc.CodeBadRequest}) {
+				t.Errorf("%s: %v", bad, err)
+			}
+		}
+		site := netip.MustParsePrefix("10.0.0.0/24")
+		if _, err := m.edit(ipc.PrefsEdit{AdvertiseRoutes: &[]netip.Prefix{site}, AdvertiseExitNode: new(true), SNATSubnetRoutes: new(false)}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		m.srv.set(func(s *server) {
+			if u := s.updates[len(s.updates)-1]; !slices.Equal(u.Routes, append([]netip.Prefix{site}, exitRoutes...)) {
+				t.Errorf("published: %v", u.Routes)
+			}
+		})
+		m.host.mu.Lock()
+		f := m.host.plans[len(m.host.plans)-1].Forward
+		m.host.mu.Unlock()
+		if len(f.Subnets) > 0 || f.Exit4 || !f.NoSNAT {
+			t.Errorf("forwarded without approval: %+v", f)
+		}
+	})
+}
