@@ -20,8 +20,9 @@ import (
 // Bounds of the log. A flood neither fills the disk nor pushes out what else is in the log.
 const (
 	auditKept     = 365 * 24 * time.Hour
-	auditLines    = 200_000
-	auditOfOne    = 50_000           // lines of one kind of those that machines can make many of
+	auditLines    = 1_000_000        // some 300 MB; only a flood of everything at once comes to that
+	auditOfOne    = 20_000           // lines of one action: who makes many pushes out no other's
+	auditOften    = 50_000           // of actions that are many without anybody's ill will
 	refusedLines  = 20_000           // of wrong sign-ins, which strangers make
 	refusedEvery  = 10 * time.Second // one line so often at the most,
 	refusedBurst  = 60               // beyond so many at once
@@ -87,6 +88,7 @@ const (
 	actHookSet         action = "webhook.set"
 	actHookRemove      action = "webhook.remove"
 	actHookDrop        action = "webhook.drop"
+	actHookTest        action = "webhook.test"
 )
 
 // actionTexts says in words what was done, with the name of what it was done to before it or after it. An action that
@@ -143,6 +145,7 @@ var actionTexts = map[action]string{
 	actHookSet:         "webhook changed",
 	actHookRemove:      "webhook removed",
 	actHookDrop:        "events given up",
+	actHookTest:        "webhook tested",
 }
 
 // via says by which way something was asked for.
@@ -280,22 +283,22 @@ func (s *Server) recordRefusal(ctx context.Context, by caller, user store.User, 
 	}
 }
 
+// auditBound is how many lines of an action are kept. Each has one of its own: what a member may do without end (make keys
+// and tokens, and remove them), a machine, or a stranger, would otherwise push out who became an owner, and by whom.
+func auditBound(what action) int {
+	switch what {
+	case actSignInRefused:
+		return refusedLines
+	case actSignIn, actSignOut, actKeyUse, actMachineLogin, actMachineLogout, actMachineRename, actMachineWireKey:
+		return auditOften
+	}
+	return auditOfOne
+}
+
 // pruneAudit keeps the log within its bounds.
 func (s *Server) pruneAudit(tx store.Tx, now time.Time) error {
-	for _, b := range []struct {
-		what action
-		keep int
-	}{
-		{actSignInRefused, refusedLines},
-		{actSignIn, auditOfOne},
-		{actSignOut, auditOfOne},
-		{actKeyUse, auditOfOne},
-		{actMachineLogin, auditOfOne},
-		{actMachineLogout, auditOfOne},
-		{actMachineRename, auditOfOne},
-		{actMachineWireKey, auditOfOne},
-	} {
-		if err := tx.PurgeAudit(string(b.what), time.Time{}, b.keep); err != nil {
+	for what := range actionTexts {
+		if err := tx.PurgeAudit(string(what), time.Time{}, auditBound(what)); err != nil {
 			return err
 		}
 	}

@@ -20,6 +20,7 @@ import (
 const (
 	auditPageRows = 100  // of the page
 	auditChunk    = 1000 // of an export: what is read at once
+	maxExports    = 4    // at a time; the host's administrator is let in besides
 )
 
 // auditRow is a line of the log as the console shows it.
@@ -212,6 +213,14 @@ func (s *Server) auditExport(w http.ResponseWriter, r *http.Request, v *visit) e
 
 // exportAudit is auditExport for who has been let in. The format is csv or jsonl.
 func (s *Server) exportAudit(w http.ResponseWriter, r *http.Request, by caller, q store.AuditQuery, format string) error {
+	if by.via != viaHost {
+		select {
+		case s.exports <- struct{}{}:
+			defer func() { <-s.exports }()
+		default:
+			return errBusy
+		}
+	}
 	q.Limit = auditChunk
 	all, err := s.auditLines(r.Context(), by, q)
 	if err != nil {

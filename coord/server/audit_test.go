@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -317,4 +318,68 @@ func TestTheLogInTheConsole(t *testing.T) {
 	b.signOut()
 	b.signInAs("mia")
 	b.lacks("Audit")
+}
+
+func TestAFloodOfOneActionPushesOutNoOther(t *testing.T) {
+	r := serve(t)
+	mia := caller{login: "mia", via: viaAPI}
+	err := r.store.Write(t.Context(), func(tx store.Tx) error {
+		if err := r.record(tx, operator, actUserRole, "eve", facts{"to": "owner"}); err != nil {
+			return err
+		}
+		for range auditOfOne + 50 {
+			if _, err := tx.AddAudit(store.Audit{Time: r.now(), Login: mia.login, Via: mia.via, Action: string(actKeyAdd), Details: "{}"}); err != nil {
+				return err
+			}
+		}
+		return r.pruneAudit(tx, r.now())
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := func(what action) (n int) {
+		all, err := r.auditLines(t.Context(), operator, store.AuditQuery{Action: string(what), Limit: 2 * auditOfOne})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(all)
+	}
+	if n := count(actKeyAdd); n != auditOfOne {
+		t.Errorf("%d lines of the flood stay", n)
+	}
+	if n := count(actUserRole); n != 1 {
+		t.Errorf("%d lines tell who became an owner", n)
+	}
+}
+
+func TestTheHostIsServedWhateverProgramsDo(t *testing.T) {
+	r := serve(t)
+	r.user("anna", "correct horse")
+	p := r.program("anna", account.ScopeRead)
+	for range maxCalls {
+		r.apiSlots <- struct{}{}
+	}
+	ask := func(path string) int {
+		w := httptest.NewRecorder()
+		r.Admin().ServeHTTP(w, httptest.NewRequest(http.MethodGet, PathAPI+path, nil))
+		return w.Code
+	}
+	if code := ask("/users"); code != http.StatusOK {
+		t.Errorf("the host while programs take every place: %d", code)
+	}
+	for range maxCalls {
+		<-r.apiSlots
+	}
+	for range maxExports {
+		r.exports <- struct{}{}
+	}
+	if status, _ := p.call(http.MethodGet, "/audit/export", nil, nil); status != http.StatusServiceUnavailable {
+		t.Errorf("one export more than there may be: %d", status)
+	}
+	if status, _ := p.call(http.MethodGet, "/audit", nil, nil); status != http.StatusOK {
+		t.Errorf("other calls meanwhile: %d", status)
+	}
+	if code := ask("/audit/export"); code != http.StatusOK {
+		t.Errorf("the host's own export: %d", code)
+	}
 }

@@ -246,6 +246,8 @@ func (s *Server) call(rt route, w http.ResponseWriter, r *http.Request) error {
 		switch {
 		case rt.page != nil:
 			slots = s.pageSlots
+		case rt.access == host: // who mends what others have brought about
+			slots = s.hostSlots
 		case rt.api != nil:
 			slots = s.apiSlots
 		}

@@ -95,6 +95,8 @@ type Server struct {
 	slots     chan struct{} // of machines' requests
 	pageSlots chan struct{} // of people's, whose passwords take long
 	apiSlots  chan struct{} // of programs'
+	hostSlots chan struct{} // of the host's administrator
+	exports   chan struct{} // of the audit log, which last as long as their readers like
 	api       *api
 	meter     *meter
 	courier   *courier
@@ -122,7 +124,8 @@ func Open(ctx context.Context, dir string, o Options) (_ *Server, err error) {
 		dir:     dir, opts: o, identity: identity, log: o.Log, now: o.Now, heartbeat: coord.Heartbeat, started: o.Now(),
 		trail: newTrail(), sessions: newSessions(identity), hasher: account.NewHasher(), guesses: account.NewThrottle(), idps: idp.New(o.Now),
 		count: newCounters(), slots: make(chan struct{}, maxConcurrent), pageSlots: make(chan struct{}, maxConcurrent),
-		apiSlots: make(chan struct{}, maxCalls), meter: newMeter(), serving: make(chan struct{}), stopping: make(chan struct{}),
+		apiSlots: make(chan struct{}, maxCalls), hostSlots: make(chan struct{}, maxCalls), exports: make(chan struct{}, maxExports),
+		meter: newMeter(), serving: make(chan struct{}), stopping: make(chan struct{}),
 	}
 	if s.api, err = s.newAPI(); err != nil {
 		return nil, err
