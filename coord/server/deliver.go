@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -365,6 +366,9 @@ func hookProblem(err error) string {
 	case errors.As(err, &dns):
 		return textHookName
 	}
+	if strings.Contains(err.Error(), "malformed ") { // net/http goes on with what the other said, which is nobody's business
+		return textHookSpeech
+	}
 	for next := errors.Unwrap(err); next != nil; next = errors.Unwrap(err) {
 		err = next
 	}
@@ -381,11 +385,13 @@ func sign(secret []byte, now time.Time, body []byte) string {
 }
 
 // testWebhook sends an event that is in no log, now.
-func (s *Server) testWebhook(ctx context.Context, id int64) (t WebhookTest, err error) {
+func (s *Server) testWebhook(ctx context.Context, by caller, id int64) (t WebhookTest, err error) {
 	var w store.Webhook
-	err = s.store.Read(ctx, func(tx store.Tx) error {
-		w, err = tx.Webhook(id)
-		return err
+	err = s.store.Write(ctx, func(tx store.Tx) error {
+		if w, err = tx.Webhook(id); err != nil {
+			return err
+		}
+		return s.record(tx, by, actHookTest, hookName(w), facts{"id": id})
 	})
 	if errors.Is(err, store.ErrNotFound) {
 		return t, errNoWebhook
@@ -394,7 +400,7 @@ func (s *Server) testWebhook(ctx context.Context, id int64) (t WebhookTest, err 
 		return t, err
 	}
 	t.Status, t.Problem = s.courier.post(ctx, w, Event{
-		AuditLine: AuditLine{Time: s.now().UTC(), Via: viaServer, Action: "webhook.test", Details: json.RawMessage("{}")}, Network: s.network.Name, Server: s.url,
+		AuditLine: AuditLine{Time: s.now().UTC(), Via: viaServer, Action: string(actHookTest), Details: json.RawMessage("{}")}, Network: s.network.Name, Server: s.url,
 	})
 	t.OK = t.Problem == ""
 	return t, nil

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -225,7 +226,7 @@ func TestAReceiverThatHangsHoldsNobodyUp(t *testing.T) {
 		t.Errorf("got %s and %s", a.Subject, b.Subject)
 	}
 	eventually(t, "a timeout", patience, func() bool { return strings.HasPrefix(r.webhook(id).Problem, "no answer within") })
-	if got, err := r.testWebhook(t.Context(), id); err != nil || got.OK || !strings.HasPrefix(got.Problem, "no answer") {
+	if got, err := r.testWebhook(t.Context(), operator, id); err != nil || got.OK || !strings.HasPrefix(got.Problem, "no answer") {
 		t.Errorf("a test: %+v, %v", got, err)
 	}
 }
@@ -428,5 +429,36 @@ func TestWebhooksInTheConsole(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+func TestATestIsInTheLogAndTellsNothingOfOtherServices(t *testing.T) {
+	r := serve(t)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ln.Close() }()
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(c, "SSH-2.0-secret banner\r\n")
+			_ = c.Close()
+		}
+	}()
+	n, err := r.addWebhook(t.Context(), operator, WebhookRequest{URL: "http://" + ln.Addr().String(), Events: []string{"relay"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := r.last()
+	got, err := r.testWebhook(t.Context(), operator, n.ID)
+	if err != nil || got.OK || got.Problem == "" || strings.Contains(got.Problem, "SSH") {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if text, _ := r.lines(before); len(text) != 1 || !strings.Contains(text[0], string(actHookTest)) {
+		t.Errorf("the log has %q", text)
 	}
 }

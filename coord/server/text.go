@@ -155,6 +155,7 @@ const (
 	textHookTested      = "The receiver took the test (HTTP %d)."
 	textHookFailed      = "The test did not arrive: %s."
 	textHookTimeout     = "no answer within %v"
+	textHookSpeech      = "what answers there does not speak HTTP"
 	textHookName        = "the name of the host cannot be resolved"
 	textHookRedirect    = "it answers %d, a redirect, which is not followed: give the address that it leads to"
 	textHookAnswer      = "it answers %d"

@@ -73,7 +73,7 @@ func (s *Server) removeWebhookPage(w http.ResponseWriter, r *http.Request, v *vi
 }
 
 func (s *Server) testWebhookPage(w http.ResponseWriter, r *http.Request, v *visit) error {
-	t, err := s.testWebhook(r.Context(), pathNumber(r))
+	t, err := s.testWebhook(r.Context(), v.caller(), pathNumber(r))
 	switch {
 	case err != nil:
 		return err
