@@ -75,6 +75,11 @@ bench: build ## Run every benchmark (those of daemon/e2e need root)
 	@grep -rlE --include='*_test.go' '^func Benchmark' . | xargs -r -n1 dirname | sort -u | \
 	xargs -r $(GO) test -run='^$$' -bench='$(BENCH)' -benchmem -p 1 -timeout 60m
 
+.PHONY: bench-exit
+bench-exit: ## Measure an exit node against plain routing, and the resolver (needs root)
+	@packaging/deps bench
+	@$(GO) test -run='^$$' -bench='^Benchmark(Exit|Names)' -timeout 20m ./daemon/e2e
+
 .PHONY: bench-coord
 bench-coord: ## Measure a coordination server with NODES (10000) simulated machines
 	@$(BUILD) -o bin/ ./coord/warren-coord
