@@ -119,6 +119,16 @@ func (s *Server) Status(ctx context.Context) (Status, error) {
 	return st, err
 }
 
+// waiting counts the machines that wait for an admin's approval.
+func (s *Server) waiting() (n int) {
+	for m := range s.hub.view().Members() {
+		if m.Pending {
+			n++
+		}
+	}
+	return n
+}
+
 // Users lists the accounts.
 func (s *Server) Users(ctx context.Context) ([]UserInfo, error) {
 	machines := map[int64]int{}

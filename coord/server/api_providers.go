@@ -50,25 +50,39 @@ func (s *Server) providerOperations() []operation {
 			right: account.Govern,
 		}, func(ctx context.Context, by caller, in *struct{ Body ProviderRequest }) error {
 			q := in.Body
-			err := s.addProvider(ctx, by, NewProvider{
+			return providerFailure(s.addProvider(ctx, by, NewProvider{
 				Name: q.Name, Issuer: q.Issuer, Client: q.Client, Secret: q.Secret,
 				ProviderOptions: ProviderOptions{SignUp: q.SignUp, Domains: q.Domains, Groups: q.Groups},
-			})
-			switch {
-			case errors.Is(err, idp.ErrAway):
-				return refuse(http.StatusBadGateway, "provider-away", textProviderAway)
-			case errors.Is(err, idp.ErrIssuer):
-				return badRequest("%s", sentence(err))
-			case errors.Is(err, store.ErrTaken):
-				return refuse(http.StatusConflict, "taken", textProviderTaken)
-			}
-			return err
+			}))
+		}),
+		does(operation{
+			id: "setProvider", method: http.MethodPatch, path: "/providers/{id}", about: "Change what is named of a sign-in provider", scope: account.ScopeSettings,
+			right: account.Govern,
+		}, func(ctx context.Context, by caller, in *struct {
+			IDPath
+			Body ProviderChange
+		},
+		) error {
+			return providerFailure(s.setProvider(ctx, by, in.ID, in.Body))
 		}),
 		does(operation{
 			id: "removeProvider", method: http.MethodDelete, path: "/providers/{id}", about: "Remove a sign-in provider", scope: account.ScopeSettings,
 			right: account.Govern,
 		}, func(ctx context.Context, by caller, in *IDPath) error { return s.removeProvider(ctx, by, in.ID) }),
 	}
+}
+
+// providerFailure says to programs what the console says to people.
+func providerFailure(err error) error {
+	switch {
+	case errors.Is(err, idp.ErrAway):
+		return refuse(http.StatusBadGateway, "provider-away", textProviderAway)
+	case errors.Is(err, idp.ErrIssuer):
+		return badRequest("%s", sentence(err))
+	case errors.Is(err, store.ErrTaken):
+		return refuse(http.StatusConflict, "taken", textProviderTaken)
+	}
+	return err
 }
 
 func (s *Server) listProviders(ctx context.Context, _ caller, in *PageQuery) (l ProviderList, err error) {

@@ -70,6 +70,8 @@ const (
 	actSecondReset     action = "second.reset"
 	actSecondCodes     action = "second.codes"
 	actProviderAdd     action = "provider.add"
+	actProviderSet     action = "provider.set"
+	actMachineOffer    action = "machine.offer"
 	actProviderRemove  action = "provider.remove"
 	actIdentityAdd     action = "identity.add"
 	actIdentityRemove  action = "identity.remove"
@@ -127,6 +129,8 @@ var actionTexts = map[action]string{
 	actSecondReset:     "second step reset",
 	actSecondCodes:     "recovery codes made",
 	actProviderAdd:     "sign-in provider added",
+	actProviderSet:     "sign-in provider changed",
+	actMachineOffer:    "machine offers routes",
 	actProviderRemove:  "sign-in provider removed",
 	actIdentityAdd:     "account elsewhere added",
 	actIdentityRemove:  "account elsewhere removed",

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -109,6 +108,68 @@ func (s *Server) addProvider(ctx context.Context, by caller, p NewProvider) erro
 	})
 }
 
+// ProviderChange changes what it names of a provider. The issuer is not among it: who somebody is, is said by that and
+// the subject, and another issuer is another provider.
+type ProviderChange struct {
+	Name    *string   `json:"name,omitempty" maxLength:"40"`
+	Client  *string   `json:"client,omitempty" maxLength:"1024"`
+	Secret  *string   `json:"secret,omitempty" maxLength:"1024" doc:"or file:NAME, a file in the state directory's folder secrets"`
+	SignUp  *bool     `json:"signUp,omitempty" doc:"whom it sends gets an account if they have none"`
+	Domains *[]string `json:"domains,omitempty" maxItems:"32" nullable:"false" doc:"of verified e-mail addresses; none: all"`
+	Groups  *[]string `json:"groups,omitempty" maxItems:"32" nullable:"false" doc:"of the claim groups, one of which they must have; none: all"`
+}
+
+// setProvider changes a provider, whether it answers now or not. Who has an account by it keeps that.
+func (s *Server) setProvider(ctx context.Context, by caller, id int64, q ProviderChange) error {
+	if q.Secret != nil {
+		if _, err := s.secretText(*q.Secret); err != nil {
+			return err
+		}
+	}
+	return s.store.Write(ctx, func(tx store.Tx) error {
+		if err := authorizeNow(tx, by, account.Govern, false); err != nil {
+			return err
+		}
+		was, err := tx.Provider(id)
+		if errors.Is(err, store.ErrNotFound) {
+			return errNoProvider
+		}
+		if err != nil {
+			return err
+		}
+		next := NewProvider{Name: was.Name, Client: was.Client}
+		if err := json.Unmarshal([]byte(was.Options), &next.ProviderOptions); err != nil {
+			return err
+		}
+		set(&next.Name, q.Name)
+		set(&next.Client, q.Client)
+		set(&next.Secret, q.Secret)
+		set(&next.SignUp, q.SignUp)
+		set(&next.Domains, q.Domains)
+		set(&next.Groups, q.Groups)
+		if err := next.validate(); err != nil {
+			return err
+		}
+		options, err := json.Marshal(next.ProviderOptions)
+		if err != nil {
+			return err
+		}
+		p := was
+		p.Name, p.Client, p.Options = next.Name, next.Client, string(options)
+		details := facts{"id": id, "issuer": p.Issuer, "client": p.Client, "signUp": next.SignUp, "domains": next.Domains, "groups": next.Groups}
+		if q.Secret != nil {
+			p.Secret = s.vault.seal(secretPurpose(p.Issuer), []byte(next.Secret))
+			details["secret"] = "replaced"
+		} else if p.Name == was.Name && p.Client == was.Client && p.Options == was.Options {
+			return nil
+		}
+		if err := tx.SetProvider(p); err != nil {
+			return err
+		}
+		return s.record(tx, by, actProviderSet, was.Name, details)
+	})
+}
+
 func secretPurpose(issuer string) string { return "client secret for " + issuer }
 
 // secretText is the secret, or what the file has that it names.
@@ -167,102 +228,6 @@ func (s *Server) findProvider(ctx context.Context, id int64) (out provider, err 
 		return out, err
 	}
 	return s.providerOf(p)
-}
-
-// providerRow is a provider as the console shows it.
-type providerRow struct {
-	ID                                    int64
-	Name, Issuer, Client, Domains, Groups string
-	SignUp                                bool
-}
-
-// providerList is the page of providers.
-type providerList struct {
-	Rows     []providerRow
-	Change   bool
-	Callback string
-	Typed    NewProvider
-}
-
-func (s *Server) providersPage(w http.ResponseWriter, r *http.Request, v *visit) error {
-	return s.showProviders(w, r, http.StatusOK, v, NewProvider{}, "")
-}
-
-func (s *Server) showProviders(w http.ResponseWriter, r *http.Request, status int, v *visit, typed NewProvider, problem string) error {
-	l := providerList{Change: authorize(v.caller(), account.Govern, false) == nil, Callback: s.url + pathCallback, Typed: typed}
-	err := s.store.Read(r.Context(), func(tx store.Tx) error {
-		all, err := tx.Providers()
-		for _, p := range all {
-			var o ProviderOptions
-			if err := json.Unmarshal([]byte(p.Options), &o); err != nil {
-				return err
-			}
-			l.Rows = append(l.Rows, providerRow{
-				ID: p.ID, Name: p.Name, Issuer: p.Issuer, Client: p.Client, SignUp: o.SignUp,
-				Domains: strings.Join(o.Domains, " "), Groups: strings.Join(o.Groups, ", "),
-			})
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	return s.showConsole(w, status, "providers", "/settings", v, page{Title: textProviders, Problem: problem, Body: l})
-}
-
-func (s *Server) addProviderPage(w http.ResponseWriter, r *http.Request, v *visit) error {
-	f := r.PostForm
-	p := NewProvider{
-		Name: strings.TrimSpace(f.Get("name")), Issuer: strings.TrimSpace(f.Get("issuer")), Client: strings.TrimSpace(f.Get("client")),
-		Secret: strings.TrimSpace(f.Get("secret")), ProviderOptions: ProviderOptions{
-			SignUp: f.Get("signup") == "yes", Domains: splitWords(strings.ToLower(f.Get("domains"))), Groups: splitGroups(f.Get("groups")),
-		},
-	}
-	err := s.addProvider(r.Context(), v.caller(), p)
-	problem := ""
-	switch {
-	case errors.Is(err, idp.ErrAway):
-		problem = textProviderAway
-		s.log.Info("a provider does not answer", "issuer", bounded(p.Issuer, maxQuery), "err", err)
-	case errors.Is(err, idp.ErrIssuer), errors.Is(err, coord.ErrInvalid):
-		problem = sentence(err)
-	case errors.Is(err, store.ErrTaken):
-		problem = textProviderTaken
-	case err != nil:
-		return err
-	default:
-		return redirect(w, r, "/providers")
-	}
-	p.Secret = ""
-	return s.showProviders(w, r, http.StatusUnprocessableEntity, v, p, problem)
-}
-
-// splitGroups takes names apart that commas part: they may hold blanks.
-func splitGroups(text string) (groups []string) {
-	for g := range strings.SplitSeq(text, ",") {
-		if g = cleanText(strings.TrimSpace(g), maxQuery); g != "" && !slices.Contains(groups, g) {
-			groups = append(groups, g)
-		}
-	}
-	return groups
-}
-
-func (s *Server) askRemoveProvider(w http.ResponseWriter, r *http.Request, v *visit) error {
-	p, err := s.findProvider(r.Context(), pathNumber(r))
-	if err != nil && !errors.Is(err, coord.ErrInvalid) { // its secret's file may be gone
-		return err
-	}
-	return s.confirm(w, "/settings", v, confirmation{
-		Ask: fmt.Sprintf(textRemoveProviderAsk, p.Name), What: textRemoveProviderWhat, Action: r.URL.Path, Button: textRemoveProvider, Back: "/providers",
-	})
-}
-
-func (s *Server) removeProviderPage(w http.ResponseWriter, r *http.Request, v *visit) error {
-	err := s.removeProvider(r.Context(), v.caller(), pathNumber(r))
-	if err != nil && !errors.Is(err, errNoProvider) { // it is gone: as wished
-		return err
-	}
-	return redirect(w, r, "/providers")
 }
 
 func (s *Server) removeProvider(ctx context.Context, by caller, id int64) error {

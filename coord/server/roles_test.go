@@ -67,6 +67,8 @@ var mayCall = map[string]struct{ own, others string }{
 	"POST /settings":              {"owner", "owner"},
 	"GET /providers":              {seers, seers},
 	"POST /providers":             {"owner", "owner"},
+	"GET /providers/{id}":         {"owner", "owner"},
+	"POST /providers/{id}":        {"owner", "owner"},
 	"GET /providers/{id}/remove":  {"owner", "owner"},
 	"POST /providers/{id}/remove": {"owner", "owner"},
 	"GET /audit":                  {seers, seers},
@@ -121,7 +123,7 @@ var mayOperate = map[string]struct{ own, others, scopes string }{
 	"setRelay": {changers, changers, "settings"}, "removeRelay": {changers, changers, "settings"}, "setSettings": {"owner", "owner", "settings"},
 	"getDNS": {seers, seers, "read settings"}, "setDNS": {changers, changers, "settings"}, "setDNSSplit": {changers, changers, "settings"},
 	"removeDNSSplit": {changers, changers, "settings"}, "changeDNSRecords": {changers, changers, "settings"},
-	"listProviders": {seers, seers, "read settings"}, "addProvider": {"owner", "owner", "settings"}, "removeProvider": {"owner", "owner", "settings"},
+	"listProviders": {seers, seers, "read settings"}, "addProvider": {"owner", "owner", "settings"}, "setProvider": {"owner", "owner", "settings"}, "removeProvider": {"owner", "owner", "settings"},
 	"listAudit": {seers, seers, "read"}, "exportAudit": {seers, seers, "read"},
 
 	"listWebhooks": {"owner", "owner", "read settings"}, "addWebhook": {"owner", "owner", "settings"}, "setWebhook": {"owner", "owner", "settings"},

@@ -128,6 +128,8 @@ func (s *Server) routes() []route {
 		{method: get, path: "/settings", access: signedIn, right: account.See, page: s.settingsPage},
 		{method: get, path: "/providers", access: signedIn, right: account.See, page: s.providersPage},
 		{method: post, path: "/providers", access: signedIn, right: account.Govern, does: does("addProvider"), page: s.addProviderPage},
+		{method: get, path: "/providers/{id}", access: signedIn, right: account.Govern, page: s.providerPage},
+		{method: post, path: "/providers/{id}", access: signedIn, right: account.Govern, does: does("setProvider"), page: s.setProviderPage},
 		{method: get, path: "/providers/{id}/remove", access: signedIn, right: account.Govern, page: s.askRemoveProvider},
 		{method: post, path: "/providers/{id}/remove", access: signedIn, right: account.Govern, does: does("removeProvider"), page: s.removeProviderPage},
 		{method: post, path: "/settings", access: signedIn, right: account.Govern, does: does("setSettings"), page: s.changeSettingsPage},

@@ -185,6 +185,7 @@ type settingsView struct {
 	DomainList string
 	MaxKeyDays int
 	Change     bool
+	Waiting    int // machines that wait for an approval, though new ones would not
 }
 
 func (s *Server) settingsPage(w http.ResponseWriter, r *http.Request, v *visit) error {
@@ -196,8 +197,12 @@ func (s *Server) settingsPage(w http.ResponseWriter, r *http.Request, v *visit) 
 }
 
 func (s *Server) showSettings(w http.ResponseWriter, status int, v *visit, c Settings, problem string) error {
+	waiting := 0
+	if !c.Approval {
+		waiting = s.waiting()
+	}
 	return s.showConsole(w, status, "settings", "/settings", v, page{Title: textSettings, Problem: problem, Body: settingsView{
-		Settings: c, Ways: signUps, DomainList: strings.Join(c.Domains, " "), MaxKeyDays: maxKeyDays,
+		Waiting: waiting, Settings: c, Ways: signUps, DomainList: strings.Join(c.Domains, " "), MaxKeyDays: maxKeyDays,
 		Change: authorize(v.caller(), account.Govern, false) == nil,
 	}})
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/warren-mesh/warren/coord/internal/account"
 	"github.com/warren-mesh/warren/coord/internal/state"
 	"github.com/warren-mesh/warren/coord/internal/store"
+	"github.com/warren-mesh/warren/coord/key"
 )
 
 // What lies behind a machine: it offers routes, an admin approves them, and the network's machines see what is both. An
@@ -82,6 +83,17 @@ func routesOf(m state.Member) (all []routeInfo) {
 		all = slices.Insert(all, 0, r)
 	}
 	return all
+}
+
+// noteOffer writes into the log that a machine offers routes which wait for an approval, so that an admin hears of it.
+func (s *Server) noteOffer(ctx context.Context, from netip.Addr, m key.MachinePublic, fresh []netip.Prefix) error {
+	return s.store.Write(ctx, func(tx store.Tx) error {
+		n, err := tx.NodeByMachine(m)
+		if err != nil {
+			return err
+		}
+		return s.record(tx, ofMachine(n, from), actMachineOffer, n.Name, facts{"id": n.ID, "routes": fresh})
+	})
 }
 
 // SetRoutes approves routes of a machine and withdraws others, as the host's administrator.

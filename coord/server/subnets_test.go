@@ -197,6 +197,9 @@ func TestRoutesThroughTheAPI(t *testing.T) {
 	d.join("gate", r.authKey(KeyOptions{}))
 	r.device().join("nas", r.authKey(KeyOptions{}))
 	d.offers(r, "gate", "10.1.0.0/16", "0.0.0.0/0")
+	if got, all := r.lines(0); got[len(got)-1] != " machine machine.offer gate" || !strings.Contains(all[len(all)-1].Details, `"routes":["0.0.0.0/0","10.1.0.0/16"]`) {
+		t.Errorf("the log says %q, %+v", got, all[len(all)-1])
+	}
 	p := r.program("anna", account.ScopeMachines)
 	asking := func() (names []string) {
 		t.Helper()
@@ -232,6 +235,8 @@ func TestRoutesThroughTheAPI(t *testing.T) {
 			t.Errorf("%s: %d %s %s", bad, status, code, says)
 		}
 	}
+	d.offers(r, "gate", "0.0.0.0/0") // what is approved waits for nobody
+	d.offers(r, "gate", "0.0.0.0/0", "::/0")
 	got, all := r.lines(before)
 	if want := []string{"anna api machine.routes gate", "anna api machine.routes gate"}; !slices.Equal(got, want) {
 		t.Fatalf("the log says %q", got)

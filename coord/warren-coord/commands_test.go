@@ -19,7 +19,7 @@ var operationsAt = map[string]string{
 	"setUserPassword": " user password", "resetUserSecond": " user reset-second", "removeUser": " user remove", "listInvitations": " invitation list",
 	"addInvitation": " invitation create", "removeInvitation": " invitation revoke", "listKeys": " key list", "getKey": " key list", "addKey": " key create",
 	"revokeKey": " key revoke", "listRelays": " relay list", "setRelay": " relay add", "removeRelay": " relay remove", "getSettings": " settings show",
-	"setSettings": " settings set", "listProviders": " provider list", "addProvider": " provider add", "removeProvider": " provider remove",
+	"setSettings": " settings set", "listProviders": " provider list", "addProvider": " provider add", "setProvider": " provider set", "removeProvider": " provider remove",
 	"listTokens": " token list", "addToken": " token create", "removeToken": " token revoke", "listAudit": " audit", "exportAudit": " audit",
 	"listWebhooks": " webhook list", "addWebhook": " webhook add", "setWebhook": " webhook set", "removeWebhook": " webhook remove", "testWebhook": " webhook test",
 	"setMachineRoutes": " machine routes",

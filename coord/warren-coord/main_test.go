@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -72,6 +74,18 @@ func scripts(t *testing.T, dir string, setup func(*testscript.Env) error) {
 				ts.Fatalf("it never served")
 			},
 			"join": joinScript,
+			// issuer starts a provider that describes itself, and no more, at $ISSUER.
+			"issuer": func(ts *testscript.TestScript, _ bool, _ []string) {
+				var srv *httptest.Server
+				srv = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+					w.Header().Set("Content-Type", "application/json")
+					_ = json.NewEncoder(w).Encode(map[string]string{
+						"issuer": srv.URL, "authorization_endpoint": srv.URL + "/auth", "token_endpoint": srv.URL + "/token", "jwks_uri": srv.URL + "/keys",
+					})
+				}))
+				ts.Defer(srv.Close)
+				ts.Setenv("ISSUER", srv.URL)
+			},
 		},
 	})
 }

@@ -107,6 +107,12 @@ func settingsSetCommand(e *env) *cobra.Command {
 			if err := e.ask(cmd.Context(), http.MethodPatch, "/settings", q, &c); err != nil {
 				return err
 			}
+			if q.Approval != nil && !*q.Approval {
+				var st server.Status
+				if err := e.ask(cmd.Context(), http.MethodGet, "/status", nil, &st); err == nil && st.Pending > 0 {
+					_, _ = fmt.Fprintf(cmd.ErrOrStderr(), textStillWait, st.Pending)
+				}
+			}
 			return e.showSettings(cmd, c)
 		},
 	}

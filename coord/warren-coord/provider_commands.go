@@ -18,6 +18,7 @@ func providerCommand(e *env) *cobra.Command {
 	cmd := &cobra.Command{Use: "provider", Short: textProviderShort}
 	cmd.AddCommand(
 		providerAddCommand(e),
+		providerSetCommand(e),
 		on("remove ID", "Remove a provider; accounts stay, and those without another way in need a password", func(cmd *cobra.Command, id string) error {
 			return e.ask(cmd.Context(), http.MethodDelete, "/providers/"+url.PathEscape(id), nil, nil)
 		}),
@@ -56,6 +57,40 @@ func providerAddCommand(e *env) *cobra.Command {
 	for _, name := range []string{"name", "issuer", "client"} {
 		_ = cmd.MarkFlagRequired(name)
 	}
+	return cmd
+}
+
+func providerSetCommand(e *env) *cobra.Command {
+	var name, client string
+	var secret, signUp bool
+	domains, groups := []string{}, []string{}
+	cmd := on("set ID", textProviderSet, func(cmd *cobra.Command, id string) error {
+		var q server.ProviderChange
+		for flag, change := range map[string]func(){
+			"name": func() { q.Name = &name }, "client": func() { q.Client = &client }, "sign-up": func() { q.SignUp = &signUp },
+			"domains": func() { q.Domains = &domains }, "groups": func() { q.Groups = &groups },
+		} {
+			if cmd.Flags().Changed(flag) {
+				change()
+			}
+		}
+		if secret {
+			text, err := readSecret(cmd, fmt.Sprintf(textProviderSecret, id))
+			if err != nil {
+				return err
+			}
+			q.Secret = &text
+		}
+		return e.ask(cmd.Context(), http.MethodPatch, "/providers/"+url.PathEscape(id), q, nil)
+	})
+	f := cmd.Flags()
+	f.StringVar(&name, "name", "", textFlagProvName)
+	f.StringVar(&client, "client", "", textFlagClient)
+	f.BoolVar(&secret, "secret", false, textFlagNewSecret)
+	f.BoolVar(&signUp, "sign-up", false, textFlagProvSignUp)
+	f.StringSliceVar(&domains, "domains", domains, textFlagProvDomains)
+	f.StringSliceVar(&groups, "groups", groups, textFlagProvGroups)
+	cmd.MarkFlagsOneRequired("name", "client", "secret", "sign-up", "domains", "groups")
 	return cmd
 }
 
