@@ -11,7 +11,7 @@ import (
 const (
 	MaxFilterSets     = 8192    // each is a group, a tag, a user or the like that some rule lets in
 	MaxFilterRules    = 32768   // those that concern one machine
-	MaxFilterPrefixes = 1 << 18 // in all sets, or in all rules: ten times the addresses of 10,000 machines
+	MaxFilterPrefixes = 1 << 20 // in all sets, or in all rules: 10,000 machines with two addresses in fifty groups each
 	MaxFilterServices = 512     // of one rule
 	MaxFilterName     = 256     // bytes of a set's name
 )

@@ -101,7 +101,7 @@ func TestFiltersThatCannotBeAreRefused(t *testing.T) {
 		"ports that cannot be":   func(f *Filter) { f.In[0].Allow = []Service{{Proto: ProtoICMP, First: 1, Last: 2}} },
 		"has 0 bytes":            func(f *Filter) { f.Sets[0].Name = "" },
 		"8193 sets":              func(f *Filter) { f.Sets = make([]FilterSet, MaxFilterSets+1) },
-		"more than 262144 prefi": func(f *Filter) { f.Sets[0].Nets = make([]netip.Prefix, MaxFilterPrefixes+1) },
+		"more than 1048576 pref": func(f *Filter) { f.Sets[0].Nets = make([]netip.Prefix, MaxFilterPrefixes+1) },
 	} {
 		f := exampleFilter()
 		spoil(&f)

@@ -17,3 +17,12 @@ const DefaultText = `// What may talk to what in this network, in the language o
   ],
 }
 `
+
+// defaultFile is DefaultText, read.
+var defaultFile = func() *File {
+	f, err := Parse([]byte(DefaultText))
+	if err != nil {
+		panic(err)
+	}
+	return f
+}()

@@ -60,6 +60,21 @@ func (p *parser) sections(v hujson.Value) {
 		}
 	}
 	slices.SortStableFunc(p.file.rules, func(a, b rule) int { return a.pos.compare(b.pos) })
+	p.bound()
+}
+
+// bound holds the rules against what one machine's filter may have, for the machine that all of them concern.
+func (p *parser) bound() {
+	sources, ways := make(map[string]bool), 0
+	for _, r := range p.file.rules {
+		for _, s := range r.src {
+			sources[s.text] = true
+		}
+		if ways += len(r.targets); 2*ways > coord.MaxFilterRules || len(sources) >= coord.MaxFilterSets {
+			p.say(r.pos, textTooMuch, coord.MaxFilterSets-1, coord.MaxFilterRules/2)
+			return
+		}
+	}
 }
 
 // refusal is a sentence that say does not shorten.

@@ -141,6 +141,9 @@ func TestFilesBeyondTheBoundsAreRefused(t *testing.T) {
 		"10001 entries":               `{"grants": [` + strings.Repeat("1,", maxEntries+1) + `]}`,
 		"comes to more than":          `{"ipsets": {"ipset:a": ["0.0.0.0/0",` + manyAddrs(5000) + `]}}`,
 		"protocols and ports":         `{"grants": [{"src": ["*"], "dst": ["*"], "ip": [` + manyPorts(300) + `]}]}`,
+		"different sources":           manyRules(100, 100),
+		"destinations: join":          manyRules(9000, 2),
+		"nothing like":                `{"grants": [{"src": ["` + strings.Repeat("a", 300) + `@"], "dst": ["*"], "ip": ["*"]}]}`,
 		"this is no HuJSON":           strings.Repeat("/*", MaxText/2),
 		"unexpected EOF":              "{",
 		"a policy must be an object":  "null",
@@ -162,6 +165,20 @@ func manyAddrs(n int) string {
 		fmt.Fprintf(&b, `"remove 10.%d.%d.1",`, i/250, i%250)
 	}
 	return b.String()
+}
+
+// manyRules have as many sources, or destinations, as the two numbers say together.
+func manyRules(rules, each int) string {
+	var b strings.Builder
+	b.WriteString(`{"grants": [`)
+	for i := range rules {
+		b.WriteString(`{"src": [`)
+		for j := range each {
+			fmt.Fprintf(&b, `"u%d@",`, (i*each+j)%9000)
+		}
+		b.WriteString(`], "dst": ["*", "*"], "ip": ["*"]},`)
+	}
+	return b.String() + `]}`
 }
 
 func manyPorts(n int) string {

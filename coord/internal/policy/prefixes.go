@@ -84,3 +84,27 @@ func containsAddr(ps []netip.Prefix, a netip.Addr) bool {
 }
 
 func single(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
+
+// intersect gives the addresses that are in both.
+func intersect(as, bs []netip.Prefix) []netip.Prefix {
+	var out []netip.Prefix
+	for _, a := range as {
+		for _, b := range bs {
+			if a.Overlaps(b) { // then one contains the other
+				out = append(out, narrower(a, b))
+			}
+		}
+	}
+	return union(out)
+}
+
+func narrower(a, b netip.Prefix) netip.Prefix {
+	if a.Bits() >= b.Bits() {
+		return a
+	}
+	return b
+}
+
+func overlapsAny(ps []netip.Prefix, q netip.Prefix) bool {
+	return slices.ContainsFunc(ps, func(p netip.Prefix) bool { return p.Overlaps(q) })
+}

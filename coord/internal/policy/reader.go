@@ -23,6 +23,7 @@ const (
 type reader struct {
 	text     []byte
 	lines    []int // where each line begins
+	runes    []int // how many characters begin before each chunk of the text: a file may be one long line
 	problems Problems
 }
 
@@ -38,13 +39,24 @@ type member struct {
 	value hujson.Value
 }
 
+// chunk is after how many bytes characters are counted anew, in bytes.
+const chunk = 256
+
 func newReader(text []byte) *reader {
 	r := &reader{text: text, lines: []int{0}}
+	count := 0
 	for i, c := range text {
+		if i%chunk == 0 {
+			r.runes = append(r.runes, count)
+		}
+		if utf8.RuneStart(c) {
+			count++
+		}
 		if c == '\n' {
 			r.lines = append(r.lines, i+1)
 		}
 	}
+	r.runes = append(r.runes, count)
 	return r
 }
 
@@ -52,7 +64,18 @@ func newReader(text []byte) *reader {
 func (r *reader) at(offset int) Pos {
 	offset = min(offset, len(r.text))
 	line := sort.SearchInts(r.lines, offset+1)
-	return Pos{Line: line, Col: utf8.RuneCount(r.text[r.lines[line-1]:offset]) + 1}
+	return Pos{Line: line, Col: r.count(offset) - r.count(r.lines[line-1]) + 1}
+}
+
+// count counts the characters that begin before an offset.
+func (r *reader) count(offset int) int {
+	n := r.runes[offset/chunk]
+	for _, c := range r.text[offset/chunk*chunk : offset] {
+		if utf8.RuneStart(c) {
+			n++
+		}
+	}
+	return n
 }
 
 // say notes a problem, unless there are more already than anybody mends at once.

@@ -47,6 +47,10 @@ func (p *parser) selector(w word) (s selector, ok bool) {
 		return s, false
 	case strings.Contains(w.text, "@"):
 		login := loginOf(w.text)
+		if !plainName(login, "._-@+") {
+			p.say(w.pos, textNoKind, w.text)
+			return s, false
+		}
 		return selector{kind: user, name: login, text: userText(login)}, true
 	}
 	return p.place(w)

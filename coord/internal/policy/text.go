@@ -57,6 +57,8 @@ const (
 	textIP        = "%q is not understood: write \"*\", \"443\", \"8000-8999\", \"tcp:443\", \"udp:*\" or \"icmp:*\""
 	textNeedsIP   = "the grant lacks \"ip\": say what it allows, such as [\"tcp:443\"], or [\"*\"] for all"
 
+	textTooMuch = "up to here the rules have more than %d different sources, or more than %d destinations: join them in groups, tags or ipsets"
+
 	textTestEmpty = "the test expects nothing: give \"accept\" or \"deny\""
 	textTestWho   = "a test cannot ask for %q: name a user, a group, a tag, a role (autogroup:admin), a host or one address"
 	textTestPort  = "a test asks for one port: write one instead of %q"
