@@ -180,6 +180,16 @@ func TestAnExitNodeLeadsToTheInternetAndNothingGoesAroundIt(t *testing.T) {
 		t.Errorf("the status does not say so:\n%s", out)
 	}
 
+	// Without its interface, until there is another one, nothing goes anywhere.
+	machine.MustRun("ip", "link", "del", alice.Interface())
+	lab.Eventually(t, 15*time.Second, func() error {
+		as, err := seenAs(machine, web.Addr())
+		if err == nil && as != exits[0].Addr() {
+			t.Errorf("without the interface %s is seen", as)
+		}
+		return err
+	})
+
 	// The first one dies, then the other: nothing goes around them, and that is said.
 	exits[0].Daemon.Kill9()
 	t.Logf("the second exit node after %v", wantSeen(t, machine, web.Addr(), exits[1].Addr()))

@@ -27,6 +27,7 @@ import (
 	"github.com/warren-mesh/warren/daemon/internal/control"
 	"github.com/warren-mesh/warren/daemon/internal/core"
 	"github.com/warren-mesh/warren/daemon/internal/journal"
+	"github.com/warren-mesh/warren/daemon/internal/router"
 	"github.com/warren-mesh/warren/daemon/internal/store"
 	"github.com/warren-mesh/warren/ipc"
 )
@@ -86,6 +87,7 @@ type Engine struct {
 	asks     asking
 	names    lookups // of servers, for ourselves
 	made     made
+	left     bool        // a plane left the rules of an exit node to the next one
 	tryAgain *time.Timer // when settle should look again
 	unsaved  bool        // the netmap on disk is older than net.netmap
 	saveTime *time.Timer
@@ -265,6 +267,9 @@ func (e *Engine) settle() {
 		e.openPlane()
 	}
 	e.lead()
+	if e.left && e.plane == nil && (!member || len(e.wants.Exits) == 0) {
+		e.sweep()
+	}
 	if e.plane != nil && e.planeErr == nil {
 		e.apply()
 	}
@@ -327,6 +332,7 @@ func (e *Engine) openPlane() {
 		e.tryAgain.Reset(planeRetry)
 		return
 	}
+	e.left = false
 	e.plane = &cancelling{Plane: plane, ctx: ctx, cancel: cancel}
 	e.applied = nil
 }
@@ -355,6 +361,23 @@ func (e *Engine) closePlane() {
 	e.plane, e.applied, e.asks.round = nil, nil, false
 }
 
+// leavePlane closes the plane, and another one follows: meanwhile nothing goes around an exit node.
+func (e *Engine) leavePlane() {
+	if e.plane != nil {
+		e.plane.Leave()
+		e.left = true
+	}
+	e.closePlane()
+}
+
+// sweep takes away what leavePlane left, where no plane follows.
+func (e *Engine) sweep() {
+	e.left = false
+	if err := router.Sweep(context.Background(), e.cfg.Journal); err != nil {
+		e.log.Error("the host's routing rules could not be put back wholly; warrend recover tries again", "err", err)
+	}
+}
+
 // told takes what the plane tells.
 func (e *Engine) told(what Happened) {
 	switch what {
@@ -371,7 +394,7 @@ func (e *Engine) told(what Happened) {
 		}
 	case Gone:
 		e.log.Warn("the interface was taken away; making it anew", "interface", e.cfg.Interface)
-		e.closePlane()
+		e.leavePlane()
 		e.planeErr = errors.New("the network interface was taken away by another program; it is being made anew")
 		e.tryAgain.Reset(planeAnew)
 	}
@@ -380,6 +403,9 @@ func (e *Engine) told(what Happened) {
 func (e *Engine) shutdown() {
 	e.stopSession()
 	e.closePlane()
+	if e.left {
+		e.sweep()
+	}
 	e.saveNetmap()
 	if err := e.cfg.Store.RecordHealthy(); err != nil { // who ends as it was told to has not crashed
 		e.log.Warn("could not note that this start is healthy", "err", err)

@@ -259,6 +259,8 @@ func (p *fakePlane) QueryDNS(context.Context, ipc.DNSQuery) (*ipc.DNSAnswer, err
 	return &ipc.DNSAnswer{Code: "NOERROR"}, nil
 }
 
+func (p *fakePlane) Leave() {}
+
 func (p *fakePlane) Close() error {
 	p.host.mu.Lock()
 	defer p.host.mu.Unlock()

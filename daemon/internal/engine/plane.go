@@ -32,6 +32,8 @@ type Plane interface {
 	Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error)
 	// QueryDNS asks the resolver for a name.
 	QueryDNS(ctx context.Context, q ipc.DNSQuery) (*ipc.DNSAnswer, error)
+	// Leave has Close leave what keeps packets from going around an exit node, for the plane that follows.
+	Leave()
 	// Close puts the host back.
 	Close() error
 }
@@ -278,6 +280,9 @@ func (w *wire) Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error) {
 func (w *wire) QueryDNS(ctx context.Context, q ipc.DNSQuery) (*ipc.DNSAnswer, error) {
 	return w.dns.Query(ctx, q)
 }
+
+// Leave implements Plane.
+func (w *wire) Leave() { w.router.Leave() }
 
 // Close implements Plane. The host stops asking us before there is nobody to ask.
 func (w *wire) Close() error {

@@ -368,3 +368,49 @@ func naive(w *Wish, attached []attachment, a netip.Addr) string {
 	}
 	return "nowhere"
 }
+
+func TestRulesAreLeftToTheRouterThatFollows(t *testing.T) {
+	lan(t)
+	strictFilter(t)
+	before := everything(t)
+	tun(t)
+	r := newRouter(t)
+	apply(t, r, withExit())
+	shut := func(what string) {
+		t.Helper()
+		leads(t, map[string]string{"203.0.113.5": "unreachable", "2001:db8:5::1": "unreachable", "198.51.100.1" + marked: "dev eth7"})
+		if t.Failed() {
+			t.Fatal(what)
+		}
+	}
+	ip(t, "link del "+name)
+	shut("the interface is gone")
+	r.Leave()
+	if err := r.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	shut("the router is closed")
+	tun(t)
+	second, err := New(Config{Name: name, Mark: testMark, Journal: r.journal})
+	if err != nil {
+		t.Fatal(err)
+	}
+	shut("the next one is there")
+	apply(t, second, withExit())
+	leads(t, map[string]string{"203.0.113.5": "dev " + name, "2001:db8:5::1": "dev " + name})
+	second.Leave() // the interface is there this time
+	if err := second.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ip(t, "link del "+name)
+	shut("the second one is closed")
+	for range 2 {
+		if err := Sweep(t.Context(), r.journal); err != nil {
+			t.Fatal(err)
+		}
+		settled(t, before, func() string { return everything(t) })
+	}
+	if live := r.journal.Live(); len(live) > 0 {
+		t.Errorf("the journal still holds %v", live)
+	}
+}

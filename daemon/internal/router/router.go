@@ -48,6 +48,7 @@ type Router struct {
 	index   int                   // of the interface that the records below are about; 0: none
 	records map[change]journal.ID // what we made on it
 	noIPv6  bool                  // the host has IPv6 switched off, at the last look
+	leaving bool                  // see Leave
 }
 
 // told is what Watch needs to know of the last Apply. Watch may have begun before it.
@@ -80,6 +81,10 @@ func New(cfg Config) (*Router, error) {
 		handle: h, records: make(map[change]journal.ID), step: func() {},
 	}
 	r.last.Store(&told{})
+	if err := r.adopt(); err != nil {
+		h.Close()
+		return nil, err
+	}
 	return r, nil
 }
 
@@ -150,9 +155,11 @@ func (r *Router) Close(ctx context.Context) error {
 	if err != nil && !errors.Is(err, ErrNoInterface) {
 		return err
 	}
-	_, problem := r.loosen(ctx, false)
-	if failure := errors.Join(r.takeItems(index, r.ourItems()), problem); failure != nil {
-		return failure
+	if !r.leaving {
+		_, problem := r.loosen(ctx, false)
+		if failure := errors.Join(r.takeItems(index, r.ourItems()), problem); failure != nil {
+			return failure
+		}
 	}
 	if err != nil || f.index != r.index {
 		return r.forget() // the kernel took the rest back, with the interface
