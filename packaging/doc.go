@@ -1,0 +1,7 @@
+// Package packaging holds no program: beside it lie the systemd units and what makes packages of the programs, and here
+// are the tests of both.
+//
+//	deps      installs what make needs
+//	systemd/  units, the group of those who may use warren without sudo, and what the servers are started with
+//	tools/    the tools, in versions of their own
+package packaging
