@@ -162,11 +162,19 @@ func TestAnExitNodeLeadsToTheInternetAndNothingGoesAroundIt(t *testing.T) {
 	wantSeen(t, machine, web.Addr(), home.Machine.Addr())
 	wantSeen(t, machine, printer.Addr(), machine.Addr())
 
+	old, err := machine.Dial("udp", net.JoinHostPort(web.Addr().String(), "9"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = old.Close() }()
 	alice.MustWarren("exit-node", "use", "exit1,exit2")
 	wantSeen(t, machine, web.Addr(), exits[0].Addr())
 	clear := machine.Capture(fmt.Sprintf("(ip or ip6) and (host %s or host %s or host %s or udp port 53)", web.Addr(), web.Addr6(), printer.Addr()))
 	wantSeen(t, machine, web.Addr(), exits[0].Addr())
 	wantSeen(t, machine, web.Addr6(), exits[0].Addr6())
+	for range 3 { // what was open before does not leave by the old way either
+		_, _ = old.Write([]byte("still here"))
+	}
 	wantCut(t, machine, printer.Addr(), "the LAN is not allowed")
 	for _, attack := range []string{"0.0.0.0/1", "128.0.0.0/1", web.Addr().String() + "/32"} { // as DHCP's option 121 has them
 		machine.MustRun("ip", "route", "add", attack, "via", home.Gateway().String(), "dev", machine.Device())

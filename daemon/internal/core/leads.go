@@ -1,6 +1,7 @@
 package core
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -114,11 +115,14 @@ func (l *Leads) Decide(m *coord.Netmap, w *Wants, now time.Time) *Leads {
 		}
 	}
 	next.decideExit(exits(m, w), now)
+	asked := next.Ask(m, w)
+	maps.DeleteFunc(next.health, func(id coord.NodeID, _ health) bool { return !slices.Contains(asked, id) }) // what is not asked any more grows old
 	same := next.Exit == l.Exit && next.Up == l.Up && slices.Equal(next.wants, l.wants) && len(next.Routers) == len(l.Routers)
 	for p, id := range next.Routers {
 		same = same && l.Routers[p] == id
 	}
 	if same {
+		l.health = next.health
 		return l
 	}
 	return next

@@ -128,10 +128,10 @@ func TestTheNextExitNodeTakesOverAndThePreferredOneComesBackWhenItIsSteady(t *te
 	step(29*time.Second, 2, true, 3)
 	step(time.Second, 2, true, 2)
 	// None answers: the one in use stays, and says so.
-	l.Answered(3, false, at)
-	l.Answered(3, false, at)
 	step(0, 2, false, 2)
-	step(0, 2, false, 2)
+	step(0, 2, false, 3)
+	step(0, 3, false, 3)
+	step(0, 3, false, 3)
 	if l.Up {
 		t.Error("it works, without an answer")
 	}
@@ -161,6 +161,30 @@ func TestTheServersWordOnAnExitNodeCountsUntilItAnswers(t *testing.T) {
 	l.Answered(2, false, now)
 	if l = l.Decide(m, w, now); l.Exit != 3 {
 		t.Errorf("one that neither answers nor is online is used: %d", l.Exit)
+	}
+}
+
+func TestWhatAnExitNodeOnceDidNotAnswerIsForgotten(t *testing.T) {
+	m, w, at := exitNetmap(), wish(2, 3), now
+	l := new(Leads).Decide(m, w, at)
+	step := func(id coord.NodeID, ok bool) {
+		at = at.Add(ExitReturn)
+		l.Answered(id, ok, at)
+		l = l.Decide(m, w, at)
+	}
+	step(2, false)
+	step(2, false) // the second one is used
+	step(3, false)
+	step(3, false) // neither works
+	step(2, true)
+	step(2, true)
+	if l.Exit != 2 || !l.Up {
+		t.Fatalf("%d is used", l.Exit)
+	}
+	step(2, false)
+	step(2, false)
+	if l.Exit != 3 { // it is online, and nobody has asked it since
+		t.Errorf("%d is used", l.Exit)
 	}
 }
 

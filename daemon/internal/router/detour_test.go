@@ -1,12 +1,14 @@
 package router
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"os"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -412,5 +414,43 @@ func TestRulesAreLeftToTheRouterThatFollows(t *testing.T) {
 	}
 	if live := r.journal.Live(); len(live) > 0 {
 		t.Errorf("the journal still holds %v", live)
+	}
+}
+
+func TestWatchTellsWhatTheDetourDependsOn(t *testing.T) {
+	lan(t)
+	tun(t)
+	r := newRouter(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	events, err := r.Watch(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := func(what string) {
+		t.Helper()
+		for !next(t, events).Own {
+			t.Log("another event after", what)
+		}
+		apply(t, r, withExit())
+		for quiet := false; !quiet; { // the echo of our own changes
+			select {
+			case <-events:
+			case <-time.After(3 * settle):
+				quiet = true
+			}
+		}
+	}
+	apply(t, r, withExit())
+	own("apply")
+	for _, args := range []string{
+		"rule del priority 5320", "-6 rule del priority 5310", "route del unreachable default table 8787", "addr add 172.30.0.1/24 dev eth7", "addr del 192.168.7.7/24 dev eth7",
+	} {
+		ip(t, args)
+		own(args)
+	}
+	leads(t, map[string]string{"203.0.113.5": "dev " + name, "172.30.0.2": "dev eth7", "192.168.7.1": "dev " + name})
+	cancel()
+	for range events {
 	}
 }
