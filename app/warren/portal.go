@@ -20,10 +20,11 @@ func (p *program) portal() *cobra.Command {
 		Use: "portal [--for DURATION | --close]", Short: textShortPortal, Long: textLongPortal,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if closed {
-				long = 0
-			} else if long <= 0 {
+			switch {
+			case closed && cmd.Flags().Changed("for"), !closed && long <= 0:
 				return usage(cmd, textPortalFor)
+			case closed:
+				long = 0
 			}
 			c := p.client()
 			defer c.Close()
@@ -41,6 +42,5 @@ func (p *program) portal() *cobra.Command {
 	}
 	cmd.Flags().DurationVar(&long, "for", portalUsual, textFlagPortalFor)
 	cmd.Flags().BoolVar(&closed, "close", false, textFlagPortalClose)
-	cmd.MarkFlagsMutuallyExclusive("for", "close")
 	return cmd
 }

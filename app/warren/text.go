@@ -142,7 +142,7 @@ has died meanwhile.
   warren exit-node portal --close`
 	textFlagPortalFor   = "for how long, 30m at the most"
 	textFlagPortalClose = "shut the way again now"
-	textPortalFor       = "name for how long, as --for 5m"
+	textPortalFor       = "name either for how long, as --for 5m, or --close"
 	textPortalOpened    = "Open for %s: sign in to the network now. Earlier: warren exit-node portal --close"
 	textPortalClosed    = "Closed: packets leave by exit node and lockdown again"
 	textPortalOpen      = "Portal: open for %s more, packets leave past exit node and lockdown"
@@ -255,6 +255,7 @@ latencies are milliseconds. The ones most used:
   .peers[].lastHandshake          of WireGuard
   .peers[].rxBytes .txBytes       since the daemon started
   .exit.name .exit.up             the exit node in use; .exit is left out where none is wanted
+  .lockdown .portal               nothing leaves but through the network; until when it does, to sign in to a network
   .self.offers[].route .approved  what this machine leads others to
   .peers[].exitOption .exit       can be used as exit node; is the one in use
   .peers[].routes[] .serves[]     subnets behind it; those that this machine reaches through it

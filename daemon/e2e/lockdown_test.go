@@ -92,6 +92,13 @@ func TestLockdownOutlivesTheDaemon(t *testing.T) {
 	nothing("daemon killed")
 	alice.Recover()
 	nothing("recovered")
+	alice.MustRun("nft", "flush", "ruleset") // as after a boot
+	if now := reached(); now == seen {
+		t.Error("control: after a boot nothing leaves")
+	}
+	alice.Lockdown()
+	seen = atWeb.Count() + atNAS.Count()
+	nothing("loaded before the daemon")
 	alice.StartDaemon()
 	nothing("started again")
 	alice.WaitPing(bob, 15*time.Second)

@@ -438,12 +438,12 @@ func (d *Daemon) QueryDNS(_ context.Context, q ipc.DNSQuery) (*ipc.DNSAnswer, er
 
 // Portal implements ipc.Backend.
 func (d *Daemon) Portal(_ context.Context, r ipc.PortalRequest) (*ipc.PortalReply, error) {
-	until := time.Time{}
-	if r.Duration > 0 {
-		until = time.Now().Add(r.Duration.Duration())
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	until := time.Time{}
+	if r.Duration > 0 {
+		until = d.status.Time.Add(r.Duration.Duration())
+	}
 	d.edit(func(s *ipc.Status) { s.Portal = until })
 	return &ipc.PortalReply{Until: until}, nil
 }

@@ -117,6 +117,12 @@ func (n *Node) Recover(flags ...string) {
 	n.MustRun(append([]string{n.m.programs.path("warrend"), "recover", "--state", n.State()}, flags...)...)
 }
 
+// Lockdown runs warrend lockdown, as at boot.
+func (n *Node) Lockdown() {
+	n.m.t.Helper()
+	n.MustRun(n.m.programs.path("warrend"), "lockdown", "--state", n.State())
+}
+
 // Args is a command of the CLI.
 func (n *Node) Args(args ...string) []string {
 	return append([]string{n.m.programs.path("warren"), "--socket", n.Socket()}, args...)

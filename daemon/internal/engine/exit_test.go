@@ -18,8 +18,10 @@ import (
 var exitRoutes = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
 
 // withExits is a machine on a network with two exit nodes, bob and carl, and dan, who is none.
-func withExits(t *testing.T) *machine {
-	m := newMachine(t)
+func withExits(t *testing.T) *machine { return withExitsAnd(t, nil) }
+
+func withExitsAnd(t *testing.T, l Lockdown) *machine {
+	m := newMachineWith(t, l)
 	m.srv.set(func(s *server) {
 		s.netmap.Peers[0].Routes, s.netmap.Peers[0].Online = exitRoutes, true
 		for i, name := range []string{"carl", "dan"} {

@@ -276,17 +276,20 @@ func (h *host) counts() (open, opened, plans int) {
 
 // machine is a state directory with one daemon after another on it.
 type machine struct {
-	t    *testing.T
-	dir  string
-	srv  *server
-	host *host
-	more map[string]*server // by URL; srv is all others
+	lockdown Lockdown
+	t        *testing.T
+	dir      string
+	srv      *server
+	host     *host
+	more     map[string]*server // by URL; srv is all others
 	*Engine
 	stop func()
 }
 
-func newMachine(t *testing.T) *machine {
-	m := &machine{t: t, dir: t.TempDir(), srv: newServer(), host: &host{}}
+func newMachine(t *testing.T) *machine { return newMachineWith(t, nil) }
+
+func newMachineWith(t *testing.T, l Lockdown) *machine {
+	m := &machine{t: t, dir: t.TempDir(), srv: newServer(), host: &host{}, lockdown: l}
 	m.start()
 	return m
 }
@@ -302,7 +305,7 @@ func (m *machine) start() {
 		m.t.Fatal(err)
 	}
 	m.Engine, err = New(Config{
-		Version: "test", Store: st, Journal: j, Interface: "warren0", Log: slog.New(slog.DiscardHandler), OpenPlane: m.host.openPlane,
+		Version: "test", Store: st, Journal: j, Interface: "warren0", Log: slog.New(slog.DiscardHandler), OpenPlane: m.host.openPlane, Lockdown: m.lockdown,
 		Dial: func(c coord.ClientConfig) (Client, error) {
 			srv := m.more[c.URL]
 			if srv == nil {

@@ -102,6 +102,9 @@ func comment() []byte { return userdata.AppendString(nil, userdata.TypeComment, 
 // settle is how long Watch gathers changes before it tells of them: programs that rewrite the filter do so in steps.
 const settle = 50 * time.Millisecond
 
+// calm is how far apart Watch's events are at the least: a program that changes the filter all the time gets no fight.
+const calm = time.Second
+
 // Watch tells when another process changed the packet filter, until ctx ends; then the channel is closed. Changes that
 // come faster than they are taken come as one.
 func (l *Lockdown) Watch(ctx context.Context) (<-chan struct{}, error) {
@@ -113,6 +116,7 @@ func (l *Lockdown) Watch(ctx context.Context) (<-chan struct{}, error) {
 	events := make(chan struct{}, 1)
 	stop := context.AfterFunc(ctx, sock.Close)
 	go func() {
+		var told time.Time
 		defer close(events)
 		defer stop()
 		defer sock.Close()
@@ -135,9 +139,13 @@ func (l *Lockdown) Watch(ctx context.Context) (<-chan struct{}, error) {
 					changed = changed || ok && !own(pid)
 				}
 			}
-			if changed && !tell(ctx, events) {
+			if !changed {
+				continue
+			}
+			if !tell(ctx, events, max(settle, calm-time.Since(told))) {
 				return
 			}
+			told = time.Now()
 		}
 	}()
 	return events, nil
@@ -151,8 +159,8 @@ func own(thread uint32) bool {
 }
 
 // tell waits until the dust has settled, and leaves word; false if ctx ended.
-func tell(ctx context.Context, events chan<- struct{}) bool {
-	timer := time.NewTimer(settle)
+func tell(ctx context.Context, events chan<- struct{}, wait time.Duration) bool {
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
