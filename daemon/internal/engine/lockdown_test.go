@@ -135,6 +135,7 @@ func TestLockdownIsMadeOnceAndMendedWhenOthersWereThere(t *testing.T) {
 		// A new daemon makes it before anything else, says that it cannot, and tries again.
 		lock.fail(errors.New("no nftables here"))
 		m.start()
+		synctest.Wait()
 		if s := m.status(); len(s.Problems) != 1 || !strings.Contains(s.Problems[0].Text, "no nftables here") || s.Problems[0].Level != ipc.ProblemUrgent {
 			t.Errorf("problems: %+v", s.Problems)
 		}
