@@ -23,7 +23,7 @@ const (
 
   warren-coord backup FILE                             back it all up, while it runs
 
-All but init, serve and those of the storage speak to the running server over a socket in its state directory.`
+All but init, serve, policy and those of the storage speak to the running server over a socket in its state directory.`
 
 	textBackupLong = `Back up the whole server into one new file: the database as it is at one moment, the identity that machines pin,
 its own certificate, the embedded relay's key. The server may run meanwhile. Who has the file has the server's secrets: keep it as well as those.`
@@ -217,3 +217,72 @@ func explain(err error) string {
 	}
 	return err.Error()
 }
+
+// What the commands for policy files say.
+const (
+	textFlagPolicyNetwork = "file that describes the network (JSON; see 'warren-coord policy compile --help')"
+	textFlagPolicyFor     = "only this machine"
+	textPolicyLong        = `Policy files say who may talk to whom, in the language of Tailscale's policy file. Here they are checked, and compiled
+for a network that a file describes. The server does not take them yet: in its network all machines reach each other.`
+	textPolicyCheckLong = `Check a policy file (HuJSON, in the language of Tailscale's policy file) and run its tests. FILE may be - for
+standard input. What is wrong is told as FILE:LINE:COLUMN: and a sentence, several things at once.
+
+The tests ask about a machine of each user, tag or address that they name. With --network they ask about those of the
+described network as well, and users have their roles there; without it all users are members.
+
+The command succeeds (exit status 0) if the file is right and all its tests pass, and fails (1) otherwise.
+With --json it prints {"rules": N, "tests": N, "problems": [{"line", "col", "text"}], "failed": [{"line", "col", "text"}]}.`
+	textPolicyCompileLong = `Print what a policy file comes to in a described network: for each machine, whom it sees and what may come in to it.
+FILE may be - for standard input. Its tests are not run: 'warren-coord policy check' does that.
+
+NETWORK.json describes the network. It may have no other fields than these:
+
+  {
+    "ipv4": "100.64.0.0/10",                 the network's addresses; this if left out
+    "ipv6": "fd00:1:2::/48",                 none if left out
+    "users": [
+      {"login": "anna@example.org",          lower case
+       "role": "admin"}                      owner, admin, auditor or member; member if left out
+    ],
+    "machines": [
+      {"name": "laptop",                     a name of its own
+       "user": "anna@example.org",           whose it is; left out for machines with tags
+       "tags": ["web"],                      or "tag:web"
+       "addrs": ["100.64.0.1", "fd00:1:2::1"],
+       "routes": ["192.168.7.0/24"]}         as approved; 0.0.0.0/0 and ::/0 are an exit node's
+    ]
+  }
+
+With --json the output has this form, machines and what they see ordered by name:
+
+  {"machines": [{
+    "name": "laptop",
+    "sees": [{"name": "router",              machines that it may reach or be reached by
+              "routes": ["192.168.7.0/24"]}], those of its routes that a rule between the two is about
+    "filter": {
+      "sets":    [{"name": "group:dev", "nets": ["100.64.0.7/32"]}],   source addresses, by name
+      "in":      [{"from": ["group:dev"], "allow": ["tcp:22", "icmp"]}],
+      "forward": [{"from": ["group:dev"], "to": ["192.168.7.0/24"], "allow": ["tcp:80-443"]}]
+    }}]}
+
+"in" is what may come in to the machine itself: from any address of the sets, to the addresses in "to" or, if there is
+none, to all of its own, for any of the services: a protocol's name or number, with a port or a range of them. "forward"
+is what may go through it to what lies behind it. What neither has is dropped.`
+	textPolicyWrong      = "%s is not right, nothing was compiled: mend what is listed and check again"
+	textPolicyFails      = "%s: %d of %d expectations of its tests fail: mend the rules or the tests"
+	textPolicyRight      = "%s is right: %d rules; %d expectations of its tests hold.\n"
+	textPolicyNoMachine  = "the described network has no machine %q"
+	textPolicySees       = "sees   "
+	textPolicyIn         = "in     "
+	textPolicyThrough    = "through"
+	textPolicyNetworkBad = "%s does not describe a network: %w ('warren-coord policy compile --help' shows the form)"
+	textPolicyTrailing   = "something follows the description"
+	textPolicyRanges     = "ipv4 and ipv6 have to be prefixes of their family without bits below the mask"
+	textPolicyTooMany    = "it has %d machines, %d are the most"
+	textPolicyTwice      = "%s %s is there twice"
+	textPolicyName       = "%s %q: a name has lower-case letters, digits and inner hyphens"
+	textPolicyNoUser     = "machine %s is of user %q, whom users does not have"
+	textPolicyOwned      = "machine %s has a user and tags: one with tags belongs to nobody, leave one of the two out"
+	textPolicyAddrs      = "machine %s has %d addresses and %d tags: 1 to %d, and %d at the most"
+	textPolicyAddr       = "machine %s has the address %s, which is not of the network"
+)
