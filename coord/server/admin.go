@@ -39,6 +39,8 @@ type UserInfo struct {
 	Role     string    `json:"role"`
 	Created  time.Time `json:"created"`
 	Machines int       `json:"machines"`
+	Second   bool      `json:"second" doc:"it takes a second step to sign in, or has passkeys"`
+	Seen     time.Time `json:"seen,omitzero" doc:"when last on the server's pages, within an hour"`
 }
 
 // UserRequest adds an account. The empty role is a member's.
@@ -139,7 +141,10 @@ func (s *Server) Users(ctx context.Context) ([]UserInfo, error) {
 	err := s.store.Read(ctx, func(tx store.Tx) error {
 		users, err := tx.Users()
 		for _, u := range users {
-			i := infoOf(u)
+			i, err := s.infoOf(tx, u)
+			if err != nil {
+				return err
+			}
 			i.Machines = machines[u.ID]
 			out = append(out, i)
 		}

@@ -9,13 +9,28 @@ import (
 	"time"
 
 	"github.com/warren-mesh/warren/coord/internal/account"
+	"github.com/warren-mesh/warren/coord/internal/passkey"
 	"github.com/warren-mesh/warren/coord/internal/store"
 )
 
 // AccountInfo is the caller's own account, and what the call was signed with.
 type AccountInfo struct {
 	UserInfo
-	Token *TokenInfo `json:"token,omitempty"`
+	Password   bool       `json:"password" doc:"there is one"`
+	Codes      int64      `json:"recoveryCodes" doc:"that are left"`
+	Passkeys   []WayIn    `json:"passkeys"`
+	Identities []WayIn    `json:"identities" doc:"at providers"`
+	Token      *TokenInfo `json:"token,omitempty"`
+}
+
+// WayIn is a passkey, or what a provider knows the account by. Who adds or removes one has just signed in with a browser.
+type WayIn struct {
+	ID      int64     `json:"id"`
+	Name    string    `json:"name"`
+	Issuer  string    `json:"issuer,omitempty" doc:"of an identity"`
+	Created time.Time `json:"created"`
+	Used    time.Time `json:"used,omitzero" doc:"when last"`
+	Copied  bool      `json:"copied,omitempty" doc:"two devices have used the passkey, it seems"`
 }
 
 // SignInInfo is a browser that is signed in to the account.
@@ -95,9 +110,11 @@ func (s *Server) accountInfo(ctx context.Context, by caller, _ *none) (i Account
 		if err != nil {
 			return err
 		}
-		i.UserInfo = infoOf(u)
-		if by.token == 0 {
-			return nil
+		if i.UserInfo, err = s.infoOf(tx, u); err == nil {
+			err = i.fillWays(tx, u)
+		}
+		if err != nil || by.token == 0 {
+			return err
 		}
 		t, err := tx.Token(by.token)
 		info := s.tokenInfo(t, u.Login)
@@ -110,6 +127,27 @@ func (s *Server) accountInfo(ctx context.Context, by caller, _ *none) (i Account
 		}
 	}
 	return i, err
+}
+
+// fillWays reads how the account is signed in to.
+func (i *AccountInfo) fillWays(tx store.Tx, u store.User) (err error) {
+	i.Password, i.Passkeys, i.Identities = u.Password != "", []WayIn{}, []WayIn{}
+	if i.Codes, err = tx.RecoveryCodes(u.ID); err != nil {
+		return err
+	}
+	keys, err := tx.Passkeys(u.ID)
+	if err != nil {
+		return err
+	}
+	for _, p := range keys {
+		k := passkey.Key{Data: p.Data}
+		i.Passkeys = append(i.Passkeys, WayIn{ID: p.ID, Name: p.Name, Created: p.Created, Used: p.Used, Copied: k.Copied()})
+	}
+	ids, err := tx.Identities(u.ID)
+	for _, d := range ids {
+		i.Identities = append(i.Identities, WayIn{ID: d.ID, Name: d.Name, Issuer: d.Issuer, Created: d.Created, Used: d.Used})
+	}
+	return err
 }
 
 func (s *Server) setOwnPassword(ctx context.Context, by caller, in *struct{ Body OwnPasswordRequest }) error {

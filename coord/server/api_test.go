@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/internal/account"
+	"github.com/warren-mesh/warren/coord/internal/store"
 )
 
 // program calls the API with a token.
@@ -270,6 +272,37 @@ func TestATokenIsItsMakers(t *testing.T) {
 	}
 }
 
+func TestTheAPITellsHowAccountsAreSignedInToAsTheConsoleDoes(t *testing.T) {
+	r := serve(t)
+	r.user("anna", "correct horse")
+	r.userAs("mia", "correct horse", account.Member)
+	_, _ = r.secondFactor("mia")
+	id := r.ids()["mia"]
+	err := r.store.Write(t.Context(), func(tx store.Tx) error {
+		_, err1 := tx.AddPasskey(store.Passkey{User: id, Credential: []byte{1}, Name: "phone", Data: "{}", Created: r.now()})
+		_, err2 := tx.AddIdentity(store.Identity{User: id, Issuer: "https://login.example.org", Subject: "7", Name: "mia@example.org", Created: r.now()})
+		return errors.Join(err1, err2)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var me AccountInfo
+	mia, anna := r.program("mia", account.ScopeRead), r.program("anna", account.ScopeRead)
+	if _, code := mia.call(http.MethodGet, "/account", nil, &me); code != "" || !me.Second || !me.Password || me.Codes != account.RecoveryCodes ||
+		len(me.Passkeys) != 1 || me.Passkeys[0].Name != "phone" || len(me.Identities) != 1 || me.Identities[0].Issuer != "https://login.example.org" {
+		t.Errorf("%s %+v", code, me)
+	}
+	var l UserList
+	if _, code := anna.call(http.MethodGet, "/users", nil, &l); code != "" || len(l.Users) != 2 || l.Users[0].Second || !l.Users[1].Second || !l.Users[0].Seen.IsZero() {
+		t.Errorf("%s %+v", code, l)
+	}
+	_, _, _ = r.web().signIn("anna", "correct horse", nil)
+	var u UserInfo
+	if _, code := anna.call(http.MethodGet, "/users/anna", nil, &u); code != "" || u.Seen.IsZero() {
+		t.Errorf("%s %+v", code, u)
+	}
+}
+
 func TestBodiesAreHeldToTheirTypes(t *testing.T) {
 	r := serve(t)
 	r.user("anna", "correct horse")
@@ -290,6 +323,10 @@ func TestBodiesAreHeldToTheirTypes(t *testing.T) {
 		if status < 400 || status >= 500 || code == "" || !strings.Contains(says, c.says) || strings.Contains(says, "secret one") {
 			t.Errorf("%s %.60s: %d %s", c.path, c.body, status, says)
 		}
+	}
+	var says string
+	if status, _ := p.call(http.MethodGet, "/nothing", nil, &says); status != http.StatusNotFound || !strings.Contains(says, "/api/openapi.json") {
+		t.Errorf("what is no operation: %d %s", status, says)
 	}
 	for _, path := range []string{"/machines?limit=0", "/machines?limit=100000", "/machines?cursor=x", "/machines?cursor=-1", "/machines?nonsense=1", "/keys/x", "/audit?since=x"} {
 		if status, _ := p.call(http.MethodGet, path, nil, nil); status < 400 || status >= 500 {

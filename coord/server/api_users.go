@@ -161,7 +161,9 @@ func (s *Server) listUsers(ctx context.Context, _ caller, in *PageQuery) (l User
 func (s *Server) userInfo(ctx context.Context, ref string) (i UserInfo, err error) {
 	err = s.store.Read(ctx, func(tx store.Tx) error {
 		u, err := byRef(ref)(tx)
-		i = infoOf(u)
+		if err == nil {
+			i, err = s.infoOf(tx, u)
+		}
 		return err
 	})
 	for m := range s.hub.view().Members() {
@@ -172,8 +174,18 @@ func (s *Server) userInfo(ctx context.Context, ref string) (i UserInfo, err erro
 	return i, err
 }
 
-func infoOf(u store.User) UserInfo {
-	return UserInfo{ID: u.ID, Login: u.Login, Role: string(u.Role), Created: u.Created}
+func (s *Server) infoOf(tx store.Tx, u store.User) (i UserInfo, err error) {
+	i = UserInfo{ID: u.ID, Login: u.Login, Role: string(u.Role), Created: u.Created}
+	st, err := s.secondStepsOf(tx, u.ID)
+	if err != nil {
+		return i, err
+	}
+	i.Second = st.any()
+	sessions, err := tx.WebSessions(u.ID)
+	if len(sessions) > 0 {
+		i.Seen = sessions[0].Seen
+	}
+	return i, err
 }
 
 func (s *Server) listInvitations(ctx context.Context, _ caller, in *PageQuery) (l InvitationList, err error) {

@@ -330,6 +330,9 @@ func (s *Server) callPage(rt route, w http.ResponseWriter, r *http.Request) erro
 // fail answers with an error: as JSON, or as a page to a browser.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, path string, err error) {
 	e := refusal(err)
+	if e == errNotFound && strings.HasPrefix(r.URL.Path, PathAPI) {
+		e = errNoOperation
+	}
 	s.count.requests.WithLabelValues(path, e.Code).Inc()
 	switch {
 	case r.Context().Err() != nil:

@@ -52,6 +52,7 @@ var (
 	errLastOwner     = refuse(http.StatusConflict, "last-owner", "This is the last owner: make another owner first")
 	errSetupOver     = refuse(http.StatusGone, "link-over", "The set-up link works once, for a day, until the network has an owner: sign in, or get another with 'warren-coord setup'")
 	errHasOwner      = refuse(http.StatusConflict, "has-owner", "The network has an owner: sign in at the server's page, or add accounts with 'warren-coord user add'")
+	errNoOperation   = refuse(http.StatusNotFound, "not-found", "There is no such operation: /api/openapi.json lists those that there are")
 	errNoMachine     = refuse(http.StatusNotFound, "not-found", "There is no such machine (any more)")
 	errNameTaken     = refuse(http.StatusConflict, "name-taken", "Another machine has this name: choose one that is free")
 	errNameBad       = refuse(http.StatusBadRequest, coord.CodeBadRequest, "A machine's name has 1 to 63 lower-case letters, digits and inner hyphens")

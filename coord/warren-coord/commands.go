@@ -55,8 +55,8 @@ func userCommand(e *env) *cobra.Command {
 		jsonFlag(e, &cobra.Command{
 			Use: "list", Short: "List the accounts", Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				return list(e, cmd, "users", "NAME\tROLE\tMACHINES\tCREATED", func(u server.UserInfo) []string {
-					return []string{u.Login, u.Role, strconv.Itoa(u.Machines), show(u.Created)}
+				return list(e, cmd, "users", "NAME\tROLE\tMACHINES\tCREATED\tSECOND STEP\tLAST SEEN", func(u server.UserInfo) []string {
+					return []string{u.Login, u.Role, strconv.Itoa(u.Machines), show(u.Created), strconv.FormatBool(u.Second), show(u.Seen)}
 				})
 			},
 		}),
