@@ -158,6 +158,11 @@ func (s *Server) createKey(ctx context.Context, by caller, o KeyOptions) (secret
 			if err != nil {
 				return err
 			}
+			if u.Role == account.Owner && u.ID != by.user { // its machines would pass for an owner's
+				if err := authorizeNow(tx, by, account.Govern, false); err != nil {
+					return err
+				}
+			}
 			k.User = u.ID
 		}
 		var err error

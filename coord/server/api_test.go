@@ -303,6 +303,20 @@ func TestTheAPITellsHowAccountsAreSignedInToAsTheConsoleDoes(t *testing.T) {
 	}
 }
 
+func TestOnlyOwnersLetMachinesOfOwnersIn(t *testing.T) {
+	r := serve(t)
+	r.user("anna", "correct horse")
+	r.user("otto", "correct horse")
+	r.userAs("bert", "correct horse", account.Admin)
+	for _, c := range []struct{ by, of, code string }{
+		{"bert", "anna", errNotAllowed.Code}, {"bert", "bert", ""}, {"anna", "anna", ""}, {"anna", "otto", ""}, {"anna", "bert", ""},
+	} {
+		if _, code := r.program(c.by, account.ScopeKeys).call(http.MethodPost, "/keys", KeyRequest{User: c.of}, nil); code != c.code {
+			t.Errorf("%s makes a key for %s: %q", c.by, c.of, code)
+		}
+	}
+}
+
 func TestBodiesAreHeldToTheirTypes(t *testing.T) {
 	r := serve(t)
 	r.user("anna", "correct horse")
