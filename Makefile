@@ -22,7 +22,7 @@ KILLS    ?= 200
 # shows it, `var date string`; the build stamps both from git: the nearest tag (or the
 # commit), "-dirty" for a tree with changes, and the commit's own date, never the clock,
 # so that one commit always gives the same bytes.
-PROGRAMS := $(sort $(dir $(wildcard $(addsuffix /*.go,app/warren daemon/warrend coord/warren-coord relay/warren-relay))))
+PROGRAMS := $(sort $(dir $(wildcard $(addsuffix /*.go,app/warren app/warren-tray daemon/warrend coord/warren-coord relay/warren-relay))))
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 DATE     := $(shell TZ=UTC git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ 2>/dev/null)
 LDFLAGS  := -s -w -buildid= -X main.version=$(VERSION) -X main.date=$(DATE)

@@ -64,8 +64,9 @@ var modules = []allowance{
 			"its first major version: that one is complete and stays maintained, the second still changes with each release",
 	},
 	{
-		module: "github.com/godbus/dbus/v5", in: []string{"daemon/internal/dns"},
-		why: "the host's resolvers (systemd-resolved, NetworkManager) are told over D-Bus; without cgo",
+		module: "github.com/godbus/dbus/v5", in: []string{"daemon/internal/dns", "app/internal/item", "app/internal/desktop", "app/internal/panel"},
+		why: "the host's resolvers (systemd-resolved, NetworkManager) are told over D-Bus, and a desktop's panel shows the tray's icon and menu; " +
+			"without cgo",
 	},
 
 	// Signing in.

@@ -13,43 +13,13 @@ import (
 	"github.com/warren-mesh/warren/ipc"
 )
 
-// throughLogin shows the login's page and waits for its end, whichever comes first: the browser that comes back to
-// this machine, or the daemon's word that somebody typed the code on another device.
-func (p *program) throughLogin(outer context.Context, c *ipc.Client, l *ipc.Login, secret login.Secret, asked string, f upFlags) error {
-	page, err := login.NewPage(l, asked)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(outer, min(login.MaxWait, max(time.Until(l.Expires), time.Second)))
-	defer cancel()
-	ends := make(chan error, 2)
-	waits := 1
-	go func() {
-		_, err := c.LoginWait(ctx, ipc.LoginWait{ID: l.ID})
-		ends <- err
-	}()
-	listener, err := login.Listen(page, secret.State)
-	if err == nil {
-		waits++
-		go func() {
-			ends <- listener.Serve(ctx, func(ctx context.Context, code string) error {
-				_, err := c.LoginFinish(ctx, ipc.LoginFinish{ID: l.ID, Code: code, Verifier: secret.Verifier})
-				return err
-			})
-		}()
-	}
-	p.showLogin(page, l, listener, f)
-	err = <-ends
-	cancel()
-	for range waits - 1 { // both end before this does
-		if late := <-ends; late == nil {
-			err = nil
-		}
-	}
-	if outer.Err() != nil && err != nil {
+// throughLogin shows the login's page and waits for its end.
+func (p *program) throughLogin(ctx context.Context, c *ipc.Client, l *ipc.Login, secret login.Secret, asked string, f upFlags) error {
+	err := login.Through(ctx, c, l, secret, asked, func(page login.Page, listener *login.Listener) { p.showLogin(page, l, listener, f) })
+	switch {
+	case err != nil && ctx.Err() != nil:
 		return &failure{exitInterrupted, textLoginStopped}
-	}
-	if errors.Is(err, context.DeadlineExceeded) {
+	case errors.Is(err, login.ErrExpired):
 		return &failure{exitServer, textLoginExpired}
 	}
 	return err

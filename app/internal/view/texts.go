@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/warren-mesh/warren/ipc"
 )
 
 // Language is one that the tray speaks.
@@ -146,6 +148,16 @@ func (l Language) Copied(what string) string {
 // CannotCopy says that it is not, and why.
 func (l Language) CannotCopy(what string) string {
 	return fill(l.texts()[textCannotCopy], []string{long(what)})
+}
+
+// Failure says what went wrong, and what to do.
+func (l Language) Failure(e *ipc.Error) string {
+	d := drawer{in: &Input{Language: l}, texts: l.texts()}
+	what := long(e.Message)
+	if e.Code == ipc.CodeDenied {
+		what = d.say(textDenied)
+	}
+	return strings.TrimSpace(strings.TrimPrefix(what, "⚠ ") + "\n" + d.failureFix(e))
 }
 
 // NoBrowser says that a login's page could not be opened.

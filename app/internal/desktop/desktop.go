@@ -1,0 +1,154 @@
+// Package desktop is what the tray asks of the person's desktop, over the session bus where it can: to open a page in
+// the browser, to say something, to take a text into the clipboard, and to be the only tray.
+package desktop
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"html"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// Name is the program's name on the bus and in the menus of applications.
+const Name = "io.github.warren_mesh.Warren"
+
+// askLimit is how long another program of the desktop may take to answer.
+const askLimit = 3 * time.Second
+
+// ErrNoBus says that there is no session bus.
+var ErrNoBus = errors.New("there is no session bus, through which a desktop shows icons (DBUS_SESSION_BUS_ADDRESS).\n" +
+	"  Start warren-tray in a desktop's session, or under dbus-run-session")
+
+// Desktop is the person's desktop.
+type Desktop struct {
+	conn    *dbus.Conn
+	environ []string
+	note    uint32 // the notification that is replaced by the next
+}
+
+// Connect joins the session bus. Close leaves it.
+func Connect(ctx context.Context, environ []string) (*Desktop, error) {
+	address := env(environ, "DBUS_SESSION_BUS_ADDRESS")
+	if dir := env(environ, "XDG_RUNTIME_DIR"); address == "" && filepath.IsAbs(dir) {
+		address = "unix:path=" + dbus.EscapeBusAddressValue(filepath.Join(dir, "bus"))
+	}
+	if address == "" {
+		return nil, ErrNoBus
+	}
+	conn, err := dbus.Connect(address, dbus.WithContext(ctx))
+	if err != nil {
+		return nil, fmt.Errorf("%w (%w)", ErrNoBus, err)
+	}
+	return &Desktop{conn: conn, environ: environ}, nil
+}
+
+// Close leaves the bus.
+func (d *Desktop) Close() error { return d.conn.Close() }
+
+// Conn is the session bus.
+func (d *Desktop) Conn() *dbus.Conn { return d.conn }
+
+// Application is a program's part of org.freedesktop.Application, by which a desktop starts it and brings it to the front.
+type application struct{ activated func() }
+
+// Activate shows the program.
+func (a application) Activate(map[string]dbus.Variant) *dbus.Error {
+	a.activated()
+	return nil
+}
+
+// Open shows files; the program has none.
+func (a application) Open([]string, map[string]dbus.Variant) *dbus.Error {
+	a.activated()
+	return nil
+}
+
+// ActivateAction runs one of the actions of a desktop file, which has none.
+func (application) ActivateAction(string, []dbus.Variant, map[string]dbus.Variant) *dbus.Error {
+	return nil
+}
+
+// Alone takes the program's name on the bus. Where another one has it, that is brought to the front, and Alone is false.
+func (d *Desktop) Alone(ctx context.Context, activated func()) (bool, error) {
+	path := dbus.ObjectPath("/" + strings.ReplaceAll(Name, ".", "/"))
+	if err := d.conn.Export(application{activated}, path, "org.freedesktop.Application"); err != nil {
+		return false, err
+	}
+	reply, err := d.conn.RequestName(Name, dbus.NameFlagDoNotQueue)
+	if err != nil {
+		return false, fmt.Errorf("the name on the session bus: %w", err)
+	}
+	if reply == dbus.RequestNameReplyPrimaryOwner {
+		return true, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	other := d.conn.Object(Name, path)
+	return false, other.CallWithContext(ctx, "org.freedesktop.Application.Activate", dbus.FlagNoAutoStart, map[string]dbus.Variant{}).Err
+}
+
+// OpenPage shows a page in the person's browser through the desktop's portal. The caller must have built the address
+// itself.
+func (d *Desktop) OpenPage(ctx context.Context, page string) error {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	portal := d.conn.Object("org.freedesktop.portal.Desktop", "/org/freedesktop/portal/desktop")
+	return portal.CallWithContext(ctx, "org.freedesktop.portal.OpenURI.OpenURI", 0, "", page, map[string]dbus.Variant{}).Err
+}
+
+// Say shows a notification in place of the last one, so that they never pile up. A desktop that shows none is no error.
+func (d *Desktop) Say(ctx context.Context, text string) {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	o := d.conn.Object("org.freedesktop.Notifications", "/org/freedesktop/Notifications")
+	// The body is markup, for some.
+	_ = o.CallWithContext(ctx, "org.freedesktop.Notifications.Notify", 0, "Warren", d.note, Name, "Warren", html.EscapeString(text),
+		[]string{}, map[string]dbus.Variant{"desktop-entry": dbus.MakeVariant(Name)}, int32(-1)).Store(&d.note)
+}
+
+// Copy puts a text into the clipboard.
+func (d *Desktop) Copy(ctx context.Context, text string) error {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	klipper := d.conn.Object("org.kde.klipper", "/klipper")
+	err := klipper.CallWithContext(ctx, "org.kde.klipper.klipper.setClipboardContents", dbus.FlagNoAutoStart, text).Err
+	if err == nil {
+		return nil
+	}
+	for _, c := range []struct{ display, program, flag, value string }{
+		{"WAYLAND_DISPLAY", "wl-copy", "--type", "text/plain"}, {"DISPLAY", "xclip", "-selection", "clipboard"}, {"DISPLAY", "xsel", "-b", "-i"},
+	} {
+		if env(d.environ, c.display) == "" {
+			continue
+		}
+		path, lost := exec.LookPath(c.program)
+		if lost != nil || !filepath.IsAbs(path) {
+			continue
+		}
+		cmd := exec.CommandContext(ctx, path, c.flag, c.value)
+		cmd.Stdin = bytes.NewReader([]byte(text)) // a command line can be read by others
+		cmd.Env = d.environ
+		// It stays behind, to hand the text out: its end is not waited for longer than for its start.
+		cmd.WaitDelay = time.Second
+		if err = cmd.Run(); err == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("no clipboard can be reached: %w", err)
+}
+
+func env(environ []string, name string) string {
+	for _, v := range environ {
+		if value, ok := strings.CutPrefix(v, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}

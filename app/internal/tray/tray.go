@@ -1,0 +1,205 @@
+package tray
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/warren-mesh/warren/app/internal/desktop"
+	"github.com/warren-mesh/warren/app/internal/item"
+	"github.com/warren-mesh/warren/app/internal/view"
+	"github.com/warren-mesh/warren/ipc"
+)
+
+const (
+	// maxClicks bounds the clicks that wait: a person is not faster.
+	maxClicks = 16
+	lateHost  = 10 * time.Second
+	// saidOnce is how long a text that was said is not said again.
+	saidOnce = 5 * time.Second
+	maxWords = 8
+)
+
+// Config is what the tray needs of its program.
+type Config struct {
+	Socket   string // warrend's
+	Version  string
+	Language view.Language
+	Environ  []string
+	Words    io.Writer     // what is said to whoever started the program
+	LateHost time.Duration // how long the desktop's panel may take to start, before people are told that there is none; 0: 10 s
+	// Window opens the window at a page; nil without one.
+	Window func(view.Page) error
+}
+
+// program is the tray while it runs.
+type program struct {
+	Config
+	client  *ipc.Client
+	desktop *desktop.Desktop
+	item    *item.Item
+	work    sync.WaitGroup
+	ctx     context.Context //nolint:containedctx // of Run, which all work ends with
+
+	facts  chan facts
+	clicks chan view.Intent
+	ends   chan end
+	steps  chan step
+	hosts  chan bool
+	words  chan string
+
+	// What the loop owns.
+	in          view.Input
+	login       int                // number of the last one
+	cancelLogin context.CancelFunc // nil without a login
+}
+
+// facts are what the daemon says.
+type facts struct {
+	status   *ipc.Status
+	missing  *ipc.Error
+	prefs    *ipc.Prefs
+	profiles []ipc.Profile
+}
+
+// ErrRuns says that another tray runs already; it was brought to the front.
+var ErrRuns = errors.New("another tray runs already")
+
+// Run shows the tray until ctx ends or a person quits it. It returns ErrRuns, or why there can be no tray.
+func Run(ctx context.Context, d *desktop.Desktop, c Config) error {
+	ctx, cancel := context.WithCancel(ctx)
+	p := &program{
+		Config: c, client: ipc.NewClient(c.Socket), desktop: d, ctx: ctx,
+		facts: make(chan facts), clicks: make(chan view.Intent, maxClicks), ends: make(chan end), steps: make(chan step), hosts: make(chan bool),
+		words: make(chan string, maxWords), in: view.Input{Language: c.Language, Version: c.Version, Windows: c.Window != nil},
+	}
+	defer func() {
+		cancel()
+		p.work.Wait()
+		p.client.Close()
+	}()
+	alone, err := d.Alone(ctx, p.front)
+	switch {
+	case err != nil:
+		return err
+	case !alone:
+		return ErrRuns
+	}
+	var opens func()
+	if c.Window != nil {
+		opens = p.front
+	}
+	if p.item, err = item.New(d.Conn(), "warren", view.Draw(&p.in), p.click, opens); err != nil {
+		return err
+	}
+	failed := make(chan error, 1)
+	p.work.Go(func() { failed <- p.item.Run(ctx, func(hosted bool) { send(ctx, p.hosts, hosted) }) })
+	p.work.Go(func() { p.follow(ctx) })
+	p.work.Go(func() { p.speak(ctx) })
+	return p.loop(ctx, failed)
+}
+
+// send gives a value to the loop, unless that has ended.
+func send[T any](ctx context.Context, to chan<- T, v T) {
+	select {
+	case to <- v:
+	case <-ctx.Done():
+	}
+}
+
+// click is called by the panel. Clicks beyond the bound are lost, as on a program that hangs.
+func (p *program) click(do view.Intent) {
+	select {
+	case p.clicks <- do:
+	default:
+	}
+}
+
+// front is a click on the icon, or the program started once more.
+func (p *program) front() {
+	if p.Window != nil {
+		p.click(view.Intent{Op: view.OpOpen, Arg: string(view.PageHome)})
+	}
+}
+
+// loop owns what is shown.
+func (p *program) loop(ctx context.Context, failed <-chan error) error {
+	late := time.NewTimer(cmp.Or(p.LateHost, lateHost))
+	defer late.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-failed:
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		case f := <-p.facts:
+			p.take(f)
+		case do := <-p.clicks:
+			if do.Op == view.OpQuit {
+				return nil
+			}
+			p.do(do)
+		case e := <-p.ends:
+			p.ended(e)
+		case s := <-p.steps:
+			p.stepped(s)
+		case hosted := <-p.hosts:
+			if hosted {
+				late.Stop()
+			} else {
+				late.Reset(cmp.Or(p.LateHost, lateHost))
+			}
+			continue
+		case <-late.C:
+			p.say(p.Language.NoHost())
+			continue
+		}
+		p.item.Show(view.Draw(&p.in))
+	}
+}
+
+// take draws what the daemon says from now on.
+func (p *program) take(f facts) {
+	if f.status == nil || p.in.Status == nil || f.status.State != p.in.Status.State || f.status.Profile != p.in.Status.Profile {
+		p.in.Failed = nil // it is about what was
+	}
+	p.in.Status, p.in.Missing = f.status, f.missing
+	if f.prefs != nil {
+		p.in.Prefs = *f.prefs
+	}
+	if f.profiles != nil {
+		p.in.Profiles = f.profiles
+	}
+}
+
+// say tells a person something. What comes faster than it can be told is lost.
+func (p *program) say(text string) {
+	select {
+	case p.words <- text:
+	default:
+	}
+}
+
+// speak tells whoever looks at the desktop, and whoever started the program. The same is not said over and over.
+func (p *program) speak(ctx context.Context) {
+	said, at := "", time.Time{}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case text := <-p.words:
+			if now := time.Now(); text != said || now.Sub(at) >= saidOnce {
+				said, at = text, now
+				_, _ = fmt.Fprintln(p.Words, "warren-tray: "+text)
+				p.desktop.Say(ctx, text)
+			}
+		}
+	}
+}

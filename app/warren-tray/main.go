@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/warren-mesh/warren/app/internal/desktop"
+	"github.com/warren-mesh/warren/app/internal/tray"
+	"github.com/warren-mesh/warren/app/internal/view"
+	"github.com/warren-mesh/warren/ipc"
+)
+
+// Stamped by the build.
+var version = "dev"
+
+const usage = `Warren-tray shows Warren in the panel of your desktop.
+
+  --socket PATH   where warrend listens; the variable WARREN_SOCKET does the same
+  --version       print the version
+`
+
+var errUsage = errors.New("see warren-tray --help")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:])
+	stop()
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+	case errors.Is(err, errUsage):
+		os.Exit(2)
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "warren-tray: "+err.Error())
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("warren-tray", flag.ContinueOnError)
+	flags.Usage = func() { fmt.Fprint(os.Stderr, usage) }
+	socket := os.Getenv("WARREN_SOCKET")
+	if socket == "" {
+		socket = ipc.DefaultSocket
+	}
+	flags.StringVar(&socket, "socket", socket, "")
+	shows := flags.Bool("version", false, "")
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return err
+	} else if err != nil || flags.NArg() > 0 {
+		return errUsage // what is wrong has been said
+	}
+	if *shows {
+		fmt.Println(version)
+		return nil
+	}
+	language := view.Speak(locale())
+	d, err := desktop.Connect(ctx, os.Environ())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = d.Close() }()
+	err = tray.Run(ctx, d, tray.Config{Socket: socket, Version: version, Language: language, Environ: os.Environ(), Words: os.Stderr})
+	if errors.Is(err, tray.ErrRuns) {
+		fmt.Fprintln(os.Stderr, "warren-tray: "+language.Started())
+		return nil
+	}
+	return err
+}
+
+// locale is the one of messages, as POSIX orders the variables.
+func locale() string {
+	for _, name := range []string{"LC_ALL", "LC_MESSAGES", "LANG"} {
+		if v := os.Getenv(name); v != "" {
+			return v
+		}
+	}
+	return ""
+}
