@@ -22,18 +22,32 @@ KILLS    ?= 200
 # shows it, `var date string`; the build stamps both from git: the nearest tag (or the
 # commit), "-dirty" for a tree with changes, and the commit's own date, never the clock,
 # so that one commit always gives the same bytes.
-PROGRAMS := $(sort $(dir $(wildcard $(addsuffix /*.go,app/warren app/warren-tray daemon/warrend coord/warren-coord relay/warren-relay))))
+PROGRAMS := $(sort $(dir $(wildcard $(addsuffix /*.go,app/warren daemon/warrend coord/warren-coord relay/warren-relay))))
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 DATE     := $(shell TZ=UTC git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ 2>/dev/null)
 LDFLAGS  := -s -w -buildid= -X main.version=$(VERSION) -X main.date=$(DATE)
-BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+COMPILE  := $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+BUILD    := CGO_ENABLED=0 $(COMPILE)
+# The tray's window needs C and the headers of X11 and OpenGL; no other program does. Compiling these with the race detector
+# takes minutes and finds nothing of ours: what the program does is tested in the packages that it is made of, and the
+# program itself, built as it is, by daemon/e2e.
+TRAY     := app/warren-tray
 
 # nft, ip and tcpdump are not in an ordinary user's PATH.
 export PATH := $(PATH):/usr/sbin:/sbin
 
 ##@ Build
 .PHONY: build
-build: ## Build every program into bin/ (static, reproducible)
+build: programs ## Build every program into bin/ (static but for the tray, reproducible)
+	@if packaging/deps has tray; then \
+		echo "Building warren-tray: minutes the first time, then seconds."; \
+		CGO_ENABLED=1 $(COMPILE) -o bin/ ./$(TRAY); \
+	else \
+		echo "warren-tray was left out: it needs a C compiler and X11's headers. Get them with 'packaging/deps tray', then 'make build' again."; \
+	fi
+
+.PHONY: programs
+programs: ## Build all but the tray, which takes longer
 	@mkdir -p bin
 	$(if $(PROGRAMS),$(BUILD) -o bin/ $(addprefix ./,$(PROGRAMS)),@echo "no programs yet")
 
@@ -46,7 +60,7 @@ clean: ## Remove what make built (the Go caches stay)
 test: deps ## Install what is missing, then vet, lint and all tests with the race detector
 	$(GO) vet ./...
 	$(MAKE) lint
-	$(GO) test $(RACE) -p 2 -timeout 20m ./...
+	$(GO) test $(RACE) -p 2 -timeout 20m $$($(GO) list ./... | grep -v '/$(TRAY)$$')
 
 .PHONY: lint
 lint: ## gofumpt and staticcheck, in the versions that packaging/tools pins
@@ -70,7 +84,7 @@ fuzz: ## Run every fuzz target of the tree for FUZZTIME (30s) each
 	done
 
 .PHONY: bench
-bench: build ## Run every benchmark (those of daemon/e2e need root)
+bench: programs ## Run every benchmark (those of daemon/e2e need root)
 	@packaging/deps bench
 	@grep -rlE --include='*_test.go' '^func Benchmark' . | xargs -r -n1 dirname | sort -u | \
 	xargs -r $(GO) test -run='^$$' -bench='$(BENCH)' -benchmem -p 1 -timeout 60m
@@ -99,7 +113,7 @@ kills: deps ## Kill the coordination server KILLS (200) times under load, and lo
 demo: ## Two machines behind two NATs find each other (BROWSER=1: you log in yourself)
 	@packaging/deps demo
 	@echo "Building the programs: minutes the first time, then seconds."
-	@$(MAKE) build
+	@$(MAKE) programs
 	@$(BUILD) -o bin/demo ./daemon/e2e/demo
 	@if [ "$$(id -u)" -eq 0 ]; then BROWSER='$(BROWSER)' bin/demo; \
 	else sudo env BROWSER='$(BROWSER)' "PATH=$$PATH" bin/demo; fi

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/warren-mesh/warren/app/internal/desktop"
@@ -21,6 +22,7 @@ var version = "dev"
 const usage = `Warren-tray shows Warren in the panel of your desktop.
 
   --socket PATH   where warrend listens; the variable WARREN_SOCKET does the same
+  --window PAGE   show the window instead: home, machines, settings, problems or about
   --version       print the version
 `
 
@@ -48,6 +50,7 @@ func run(ctx context.Context, args []string) error {
 		socket = ipc.DefaultSocket
 	}
 	flags.StringVar(&socket, "socket", socket, "")
+	page := flags.String("window", "", "")
 	shows := flags.Bool("version", false, "")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return err
@@ -58,18 +61,32 @@ func run(ctx context.Context, args []string) error {
 		fmt.Println(version)
 		return nil
 	}
-	language := view.Speak(locale())
-	d, err := desktop.Connect(ctx, os.Environ())
+	c := tray.Config{Socket: socket, Version: version, Language: view.Speak(locale()), Environ: os.Environ(), Words: os.Stderr}
+	err := errUsage
+	switch {
+	case *page == "":
+		err = runTray(ctx, c)
+	case slices.Contains(view.Pages, view.Page(*page)):
+		err = runWindow(ctx, c, view.Page(*page))
+	}
+	if errors.Is(err, tray.ErrRuns) {
+		fmt.Fprintln(os.Stderr, "warren-tray: "+c.Language.Started())
+		return nil
+	}
+	return err
+}
+
+// runTray shows the icon until a person quits it.
+func runTray(ctx context.Context, c tray.Config) error {
+	d, err := desktop.Connect(ctx, c.Environ)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = d.Close() }()
-	err = tray.Run(ctx, d, tray.Config{Socket: socket, Version: version, Language: language, Environ: os.Environ(), Words: os.Stderr})
-	if errors.Is(err, tray.ErrRuns) {
-		fmt.Fprintln(os.Stderr, "warren-tray: "+language.Started())
-		return nil
+	if hasDisplay() {
+		c.Window = openWindow(c.Socket)
 	}
-	return err
+	return tray.Run(ctx, d, c)
 }
 
 // locale is the one of messages, as POSIX orders the variables.

@@ -55,33 +55,36 @@ func (d *Desktop) Close() error { return d.conn.Close() }
 // Conn is the session bus.
 func (d *Desktop) Conn() *dbus.Conn { return d.conn }
 
-// Application is a program's part of org.freedesktop.Application, by which a desktop starts it and brings it to the front.
-type application struct{ activated func() }
+// application is a program's part of org.freedesktop.Application, by which a desktop starts it and brings it to the front.
+type application struct{ activated func(page string) }
 
 // Activate shows the program.
 func (a application) Activate(map[string]dbus.Variant) *dbus.Error {
-	a.activated()
+	a.activated("")
 	return nil
 }
 
 // Open shows files; the program has none.
 func (a application) Open([]string, map[string]dbus.Variant) *dbus.Error {
-	a.activated()
+	a.activated("")
 	return nil
 }
 
-// ActivateAction runs one of the actions of a desktop file, which has none.
-func (application) ActivateAction(string, []dbus.Variant, map[string]dbus.Variant) *dbus.Error {
+// ActivateAction shows a page.
+func (a application) ActivateAction(page string, _ []dbus.Variant, _ map[string]dbus.Variant) *dbus.Error {
+	a.activated(page)
 	return nil
 }
 
-// Alone takes the program's name on the bus. Where another one has it, that is brought to the front, and Alone is false.
-func (d *Desktop) Alone(ctx context.Context, activated func()) (bool, error) {
-	path := dbus.ObjectPath("/" + strings.ReplaceAll(Name, ".", "/"))
-	if err := d.conn.Export(application{activated}, path, "org.freedesktop.Application"); err != nil {
+// Alone takes a name of the program on the bus. Where another one has it, that is asked to show a page, and Alone is
+// false. activated is called when others ask this one.
+func (d *Desktop) Alone(ctx context.Context, name, page string, activated func(page string)) (bool, error) {
+	const of = "org.freedesktop.Application"
+	path := dbus.ObjectPath("/" + strings.ReplaceAll(name, ".", "/"))
+	if err := d.conn.Export(application{activated}, path, of); err != nil {
 		return false, err
 	}
-	reply, err := d.conn.RequestName(Name, dbus.NameFlagDoNotQueue)
+	reply, err := d.conn.RequestName(name, dbus.NameFlagDoNotQueue)
 	if err != nil {
 		return false, fmt.Errorf("the name on the session bus: %w", err)
 	}
@@ -90,8 +93,7 @@ func (d *Desktop) Alone(ctx context.Context, activated func()) (bool, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
-	other := d.conn.Object(Name, path)
-	return false, other.CallWithContext(ctx, "org.freedesktop.Application.Activate", dbus.FlagNoAutoStart, map[string]dbus.Variant{}).Err
+	return false, d.conn.Object(name, path).CallWithContext(ctx, of+".ActivateAction", dbus.FlagNoAutoStart, page, []dbus.Variant{}, map[string]dbus.Variant{}).Err
 }
 
 // OpenPage shows a page in the person's browser through the desktop's portal. The caller must have built the address

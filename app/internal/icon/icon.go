@@ -4,8 +4,10 @@
 package icon
 
 import (
+	"bytes"
 	"image"
 	"image/color"
+	"image/png"
 	"math"
 
 	"github.com/warren-mesh/warren/app/internal/view"
@@ -60,6 +62,15 @@ func Draw(i view.Icon, size int) *image.NRGBA {
 		}
 	}
 	return img
+}
+
+// PNG gives an icon as a file.
+func PNG(i view.Icon, size int) []byte {
+	var b bytes.Buffer
+	if err := png.Encode(&b, Draw(i, size)); err != nil {
+		panic(err) // it cannot fail in memory
+	}
+	return b.Bytes()
 }
 
 // over lays a colour over another, as far as it covers.

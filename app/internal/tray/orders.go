@@ -3,6 +3,7 @@ package tray
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/warren-mesh/warren/app/internal/login"
@@ -19,6 +20,7 @@ type end struct {
 	prefs  *ipc.Prefs // as they are now, where they were changed
 	login  *ipc.Login // a person has to log in
 	secret login.Secret
+	asked  string // the server that the person named
 }
 
 // do does what a person asks for. An order while another is under way is for nobody: the menu shows that it waits.
@@ -50,9 +52,11 @@ func (p *program) do(do view.Intent) {
 func (p *program) order(do view.Intent) func(context.Context) end {
 	switch do.Op {
 	case view.OpConnect:
-		return p.up(false)
+		return p.up("", false)
+	case view.OpJoin:
+		return p.up(strings.TrimSpace(do.Arg), false)
 	case view.OpLogin:
-		return p.up(p.in.Status != nil && p.in.Status.State != ipc.StateNeedsLogin)
+		return p.up("", p.in.Status != nil && p.in.Status.State != ipc.StateNeedsLogin)
 	case view.OpDisconnect:
 		return func(ctx context.Context) end { return end{err: p.client.Down(ctx)} }
 	case view.OpLogout:
@@ -76,14 +80,15 @@ func (p *program) order(do view.Intent) func(context.Context) end {
 }
 
 // up connects, and asks for a login where one is needed, or wanted.
-func (p *program) up(again bool) func(context.Context) end {
+// server is the one that a person named, or "".
+func (p *program) up(server string, again bool) func(context.Context) end {
 	return func(ctx context.Context) end {
 		secret := login.NewSecret()
-		reply, err := p.client.Up(ctx, ipc.UpRequest{Challenge: secret.Challenge, Reauth: again})
+		reply, err := p.client.Up(ctx, ipc.UpRequest{Server: server, Challenge: secret.Challenge, Reauth: again})
 		if err != nil {
 			return end{err: err}
 		}
-		return end{login: reply.Login, secret: secret}
+		return end{login: reply.Login, secret: secret, asked: server}
 	}
 }
 
@@ -94,7 +99,7 @@ func (p *program) ended(e end) {
 		p.in.Prefs = *e.prefs
 	}
 	if e.login != nil {
-		p.logIn(e.login, e.secret)
+		p.logIn(e.login, e.secret, e.asked)
 	}
 	p.fail(e.err)
 }
@@ -117,7 +122,7 @@ type step struct {
 }
 
 // logIn opens the login's page and waits, for a person's time, until it has ended. One that is under way gives way.
-func (p *program) logIn(l *ipc.Login, secret login.Secret) {
+func (p *program) logIn(l *ipc.Login, secret login.Secret, asked string) {
 	if p.cancelLogin != nil {
 		p.cancelLogin()
 	}
@@ -127,7 +132,7 @@ func (p *program) logIn(l *ipc.Login, secret login.Secret) {
 	number := p.login
 	p.work.Go(func() {
 		defer cancel()
-		err := login.Through(ctx, p.client, l, secret, "", func(page login.Page, listener *login.Listener) {
+		err := login.Through(ctx, p.client, l, secret, asked, func(page login.Page, listener *login.Listener) {
 			s := step{number: number, shown: &view.Login{Page: page.Elsewhere(), Code: l.Code, Expires: l.Expires}}
 			if p.browse(ctx, listener) != nil {
 				s.err = &ipc.Error{Code: ipc.CodeLogin, Message: p.Language.NoBrowser(page.Elsewhere())}
@@ -158,7 +163,7 @@ func (p *program) browse(ctx context.Context, l *login.Listener) error {
 	if l == nil {
 		return login.ErrNoBrowser
 	}
-	if p.desktop.OpenPage(ctx, l.URL()) == nil {
+	if p.desktop != nil && p.desktop.OpenPage(ctx, l.URL()) == nil {
 		return nil
 	}
 	return l.Open(p.Environ)
@@ -166,6 +171,9 @@ func (p *program) browse(ctx context.Context, l *login.Listener) error {
 
 // copy takes a text into the clipboard, which may need another program.
 func (p *program) copy(text string) {
+	if p.desktop == nil {
+		return // the window copies by itself
+	}
 	p.work.Go(func() {
 		if err := p.desktop.Copy(p.ctx, text); err != nil {
 			p.say(p.Language.CannotCopy(text))

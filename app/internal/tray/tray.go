@@ -40,8 +40,8 @@ type Config struct {
 type program struct {
 	Config
 	client  *ipc.Client
-	desktop *desktop.Desktop
-	item    *item.Item
+	desktop *desktop.Desktop  // nil without a session bus
+	draw    func(*view.Input) // shows what is so now
 	work    sync.WaitGroup
 	ctx     context.Context //nolint:containedctx // of Run, which all work ends with
 
@@ -69,20 +69,26 @@ type facts struct {
 // ErrRuns says that another tray runs already; it was brought to the front.
 var ErrRuns = errors.New("another tray runs already")
 
-// Run shows the tray until ctx ends or a person quits it. It returns ErrRuns, or why there can be no tray.
-func Run(ctx context.Context, d *desktop.Desktop, c Config) error {
+// start makes the program; end it with stop.
+func start(ctx context.Context, d *desktop.Desktop, c Config) (p *program, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	p := &program{
+	p = &program{
 		Config: c, client: ipc.NewClient(c.Socket), desktop: d, ctx: ctx,
 		facts: make(chan facts), clicks: make(chan view.Intent, maxClicks), ends: make(chan end), steps: make(chan step), hosts: make(chan bool),
 		words: make(chan string, maxWords), in: view.Input{Language: c.Language, Version: c.Version, Windows: c.Window != nil},
 	}
-	defer func() {
+	return p, func() {
 		cancel()
 		p.work.Wait()
 		p.client.Close()
-	}()
-	alone, err := d.Alone(ctx, p.front)
+	}
+}
+
+// Run shows the tray until ctx ends or a person quits it. It returns ErrRuns, or why there can be no tray.
+func Run(ctx context.Context, d *desktop.Desktop, c Config) error {
+	p, stop := start(ctx, d, c)
+	defer stop()
+	alone, err := d.Alone(p.ctx, desktop.Name, "", func(string) { p.front() })
 	switch {
 	case err != nil:
 		return err
@@ -93,14 +99,55 @@ func Run(ctx context.Context, d *desktop.Desktop, c Config) error {
 	if c.Window != nil {
 		opens = p.front
 	}
-	if p.item, err = item.New(d.Conn(), "warren", view.Draw(&p.in), p.click, opens); err != nil {
+	shown, err := item.New(d.Conn(), "warren", view.Draw(&p.in), p.click, opens)
+	if err != nil {
 		return err
 	}
+	p.draw = func(in *view.Input) { shown.Show(view.Draw(in)) }
 	failed := make(chan error, 1)
-	p.work.Go(func() { failed <- p.item.Run(ctx, func(hosted bool) { send(ctx, p.hosts, hosted) }) })
-	p.work.Go(func() { p.follow(ctx) })
-	p.work.Go(func() { p.speak(ctx) })
-	return p.loop(ctx, failed)
+	p.work.Go(func() { failed <- shown.Run(p.ctx, func(hosted bool) { send(p.ctx, p.hosts, hosted) }) })
+	p.work.Go(func() { p.follow(p.ctx) })
+	p.work.Go(func() { p.speak(p.ctx) })
+	return p.loop(p.ctx, failed)
+}
+
+// Face is what shows things in place of the icon: the window.
+type Face struct {
+	Draw   func(view.Input)   // shows what is so now
+	Open   func(view.Page)    // comes to the front
+	Clicks <-chan view.Intent // what a person asks for
+}
+
+// RunWindow does for the window what Run does for the icon, until ctx ends. d is nil without a session bus.
+func RunWindow(ctx context.Context, d *desktop.Desktop, c Config, page view.Page, f Face) error {
+	p, stop := start(ctx, d, c)
+	defer stop()
+	p.in.Windows = true
+	if d != nil {
+		alone, err := d.Alone(p.ctx, desktop.Name+".Window", string(page), func(page string) { f.Open(view.Page(page)) })
+		switch {
+		case err != nil:
+			return err
+		case !alone:
+			return ErrRuns
+		}
+	}
+	p.draw = func(in *view.Input) { f.Draw(*in) }
+	p.draw(&p.in)
+	f.Open(page)
+	p.work.Go(func() { p.follow(p.ctx) })
+	p.work.Go(func() { p.speak(p.ctx) })
+	p.work.Go(func() {
+		for {
+			select {
+			case <-p.ctx.Done():
+				return
+			case do := <-f.Clicks:
+				p.click(do)
+			}
+		}
+	})
+	return p.loop(p.ctx, nil)
 }
 
 // send gives a value to the loop, unless that has ended.
@@ -130,6 +177,9 @@ func (p *program) front() {
 func (p *program) loop(ctx context.Context, failed <-chan error) error {
 	late := time.NewTimer(cmp.Or(p.LateHost, lateHost))
 	defer late.Stop()
+	if failed == nil { // the window needs no panel
+		late.Stop()
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -159,9 +209,10 @@ func (p *program) loop(ctx context.Context, failed <-chan error) error {
 			continue
 		case <-late.C:
 			p.say(p.Language.NoHost())
+			p.open(view.PageHome)
 			continue
 		}
-		p.item.Show(view.Draw(&p.in))
+		p.draw(&p.in)
 	}
 }
 
@@ -198,7 +249,9 @@ func (p *program) speak(ctx context.Context) {
 			if now := time.Now(); text != said || now.Sub(at) >= saidOnce {
 				said, at = text, now
 				_, _ = fmt.Fprintln(p.Words, "warren-tray: "+text)
-				p.desktop.Say(ctx, text)
+				if p.desktop != nil {
+					p.desktop.Say(ctx, text)
+				}
 			}
 		}
 	}

@@ -39,6 +39,7 @@ const (
 	OpDisconnect  Op = "disconnect"
 	OpLogin       Op = "login"        // at the server in use, also if the login holds: that extends the key
 	OpCancelLogin Op = "cancel-login" //
+	OpJoin        Op = "join"         // Arg: a server's address, or an invite link
 	OpLogout      Op = "logout"
 	OpSwitch      Op = "switch"     // Arg: the profile's ID
 	OpCopy        Op = "copy"       // Arg: the text
@@ -66,6 +67,10 @@ type Page string
 const (
 	PageHome     Page = "home"
 	PageMachines Page = "machines"
+	PageSettings Page = "settings"
 	PageProblems Page = "problems"
 	PageAbout    Page = "about"
 )
+
+// Pages are all of them.
+var Pages = []Page{PageHome, PageMachines, PageSettings, PageProblems, PageAbout}

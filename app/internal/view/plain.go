@@ -11,6 +11,7 @@ import (
 const (
 	maxShort = 40  // a name
 	maxLong  = 120 // a sentence
+	maxText  = 300 // some sentences, in the window
 	maxMarks = 2   // accents on one letter; no language needs more
 )
 
@@ -26,11 +27,22 @@ func short(s string) string { return plain(s, maxShort) }
 // long makes a sentence fit for a menu.
 func long(s string) string { return plain(strings.ReplaceAll(s, "\n", " "), maxLong) }
 
-// plain makes text of others harmless, and cuts it. Letters that are written from right to left are kept from turning
-// around what stands beside them.
+// plain makes text of others fit for a menu. Letters that are written from right to left are kept from turning around what
+// stands beside them.
 func plain(s string, limit int) string {
+	text := bare(s, limit)
+	if strings.ContainsFunc(text, func(r rune) bool {
+		return unicode.In(r, unicode.Hebrew, unicode.Arabic, unicode.Syriac, unicode.Thaana, unicode.Nko)
+	}) {
+		return isolate + text + endIsolate
+	}
+	return text
+}
+
+// bare makes text of others harmless, and cuts it: for a place that has nothing beside it.
+func bare(s string, limit int) string {
 	var b strings.Builder
-	n, marks, turns := 0, 0, false
+	n, marks := 0, 0
 	for _, r := range say.Line(s) {
 		if unicode.Is(unicode.Mn, r) || unicode.Is(unicode.Me, r) {
 			if marks++; marks > maxMarks {
@@ -46,14 +58,9 @@ func plain(s string, limit int) string {
 			b.WriteString("…")
 			break
 		}
-		turns = turns || unicode.In(r, unicode.Hebrew, unicode.Arabic, unicode.Syriac, unicode.Thaana, unicode.Nko)
 		b.WriteRune(r)
 	}
-	text := strings.TrimSpace(b.String())
-	if turns {
-		return isolate + text + endIsolate
-	}
-	return text
+	return strings.TrimSpace(b.String())
 }
 
 // host is a server's address without what is the same for all.

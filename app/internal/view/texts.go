@@ -110,6 +110,43 @@ const (
 	textNoHost       //
 	textStarted      // another one runs already
 
+	// The window's.
+	textTabMachines
+	textTabProblems
+	textTabAbout
+	textAllWell
+	textCopyAddress
+	textCopyPage
+	textFirstTitle
+	textFirstText
+	textFirstHint
+	textFirstButton
+	textWaitingText
+	textWaitingElsewhere
+	textSearch
+	textPick
+	textMachinesOff
+	textAcceptDNSExplains
+	textOfflineSince // {0}: how long
+	textFactHow
+	textFactEndpoint
+	textFactWhy
+	textFactAddress
+	textFactName
+	textFactUser
+	textFactOS
+	textFactTraffic
+	textTraffic // {0}, {1}: amounts
+	textFactHandshake
+	textAgo // {0}: how long
+	textFactServer
+	textFactNetwork
+	textFactExpires
+	textFactRelay
+	textVersionHere
+	textVersionDaemon
+	textAccountsTitle
+
 	texts // how many there are
 )
 

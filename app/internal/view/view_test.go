@@ -131,19 +131,80 @@ func TestMenusOfAllStates(t *testing.T) {
 			i.Language, i.Version = language, "1.2.3"
 			fmt.Fprintf(&b, "== %s\n%s\n", s.name, printMenu(Draw(&i)))
 		}
-		file := filepath.Join("testdata", "menus-"+string(language)+".txt")
-		if *update {
-			if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
-				t.Fatal(err)
-			}
+		golden(t, "menus-"+string(language)+".txt", b.String())
+	}
+}
+
+// printWindow writes a window as a person would read it.
+func printWindow(w Window, in *Input) string {
+	var b strings.Builder
+	line := func(format string, args ...any) {
+		if text := strings.TrimRight(fmt.Sprintf(format, args...), " "); text != "" {
+			b.WriteString(text + "\n")
 		}
-		want, err := os.ReadFile(file)
-		if err != nil {
+	}
+	button := func(v Button) string {
+		if v.Label == "" {
+			return ""
+		}
+		return fmt.Sprintf("[%s]%s → %s %s", v.Label, map[bool]string{true: " (off)"}[v.Disabled], v.Do.Op, v.Do.Arg)
+	}
+	line("[%s] %s | %s | %s | %s", w.Icon, w.State, w.Below, button(w.Copy), button(w.Power))
+	line("%s", strings.ReplaceAll(w.Failed, "\n", " / "))
+	if w.First != nil {
+		line("first: %+v", *w.First)
+	}
+	if w.Waiting != nil {
+		line("waiting: %+v", *w.Waiting)
+	}
+	for _, r := range w.Machines.Rows {
+		line("machine: %s | %s | %s | %t", r.Name, r.Addr, r.How, r.Here)
+		for _, f := range in.Language.Detail(r, in.Status) {
+			line("    %s: %s", f.Label, f.Value)
+		}
+	}
+	for _, s := range w.Settings {
+		line("setting: %s (%s) %t → %s %s", s.Label, s.Explains, s.On, s.Do.Op, s.Do.Arg)
+	}
+	for _, a := range w.Accounts {
+		line("account: %s %t → %s %s", a.Label, a.Checked, a.Do.Op, a.Do.Arg)
+	}
+	for _, p := range w.Problems {
+		line("problem: %s: %s / %s", p.Level, p.Text, p.Fix)
+	}
+	for _, f := range w.About {
+		line("about: %s: %s", f.Label, f.Value)
+	}
+	return b.String()
+}
+
+func TestWindowsOfAllStates(t *testing.T) {
+	for _, language := range Languages {
+		var b strings.Builder
+		for _, s := range states {
+			i := s.in
+			i.Language, i.Version, i.Windows = language, "1.2.3", true
+			fmt.Fprintf(&b, "== %s\n%s\n", s.name, printWindow(DrawWindow(&i), &i))
+		}
+		golden(t, "windows-"+string(language)+".txt", b.String())
+	}
+}
+
+// golden compares with what was written down.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(string(want), b.String()); diff != "" {
-			t.Errorf("%s (write it anew with -update):\n%s", file, diff)
-		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (write it anew with -update):\n%s", file, diff)
 	}
 }
 

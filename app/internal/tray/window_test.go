@@ -1,0 +1,112 @@
+package tray
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/warren-mesh/warren/app/internal/desktop"
+	"github.com/warren-mesh/warren/app/internal/view"
+	"github.com/warren-mesh/warren/ipc"
+)
+
+// pane is a window without pictures.
+type pane struct {
+	d      *desk
+	draws  chan view.Input
+	opened chan view.Page
+	clicks chan view.Intent
+	ended  chan error
+}
+
+// window opens one, on the bus or without.
+func (d *desk) window(onBus bool, page view.Page) *pane {
+	d.t.Helper()
+	ctx, cancel := context.WithCancel(d.ctx)
+	var bus *desktop.Desktop
+	if onBus {
+		b, err := desktop.Connect(ctx, d.environ)
+		d.must(err)
+		bus = b
+	}
+	p := &pane{d: d, draws: make(chan view.Input, 1000), opened: make(chan view.Page, 10), clicks: make(chan view.Intent, 10), ended: make(chan error, 1)}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		p.ended <- RunWindow(ctx, bus, Config{Socket: d.socket, Environ: d.environ, Words: &d.words}, page, Face{
+			Draw: func(in view.Input) { p.draws <- in }, Open: func(page view.Page) { p.opened <- page }, Clicks: p.clicks,
+		})
+		if bus != nil {
+			_ = bus.Close()
+		}
+	}()
+	d.t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	return p
+}
+
+// shows waits until what is drawn is so.
+func (p *pane) shows(ok func(view.Window) bool) {
+	p.d.t.Helper()
+	var last view.Window
+	for {
+		select {
+		case in := <-p.draws:
+			if last = view.DrawWindow(&in); ok(last) {
+				return
+			}
+		case <-p.d.ctx.Done():
+			p.d.t.Fatalf("it shows %+v; said was %s", last, p.d.words.String())
+		}
+	}
+}
+
+func TestAPersonJoinsInTheWindow(t *testing.T) {
+	d := newDesk(t)
+	d.daemon.Edit(func(s *ipc.Status) { *s = ipc.Status{State: ipc.StateNoServer} })
+	d.serve(ipc.LevelOperate)
+	w := d.window(false, view.PageHome)
+	w.shows(func(v view.Window) bool { return v.First != nil })
+	w.clicks <- view.Intent{Op: view.OpJoin, Arg: " https://warren.example.org/join#server:00 \n"}
+	w.shows(func(v view.Window) bool { return v.First == nil && v.Power.Do.Op == view.OpDisconnect })
+	if got := d.daemon.LastUp(); got.Server != "https://warren.example.org/join#server:00" || got.Challenge == "" || got.Reauth {
+		t.Errorf("the daemon was asked for %+v", got)
+	}
+}
+
+// A login of another server than the one that a person named is not opened.
+func TestALoginAtAnotherServerIsRefused(t *testing.T) {
+	d := newDesk(t)
+	d.program("xdg-open", `echo "$1" >"$HOME/opened"`)
+	d.daemon.Edit(func(s *ipc.Status) { s.State = ipc.StateNeedsLogin })
+	d.serve(ipc.LevelOperate)
+	w := d.window(false, view.PageHome)
+	w.clicks <- view.Intent{Op: view.OpJoin, Arg: "https://other.example"}
+	w.shows(func(v view.Window) bool { return v.Failed != "" && v.Waiting == nil })
+	w.clicks <- view.Intent{Op: view.OpJoin, Arg: "https://warren.example.org"}
+	w.shows(func(v view.Window) bool { return v.Waiting != nil && v.Waiting.Code == "4821-93" })
+	if got := d.file("opened"); got[:27] != "https://warren.example.org/" {
+		t.Errorf("opened was %s", got)
+	}
+}
+
+func TestThereIsOneWindow(t *testing.T) {
+	d := newDesk(t)
+	d.serve(ipc.LevelOperate)
+	first := d.window(true, view.PageHome)
+	if p := <-first.opened; p != view.PageHome {
+		t.Errorf("it opens at %s", p)
+	}
+	second := d.window(true, view.PageProblems)
+	if err := <-second.ended; !errors.Is(err, ErrRuns) {
+		t.Errorf("the second window ends with %v", err)
+	}
+	if p := <-first.opened; p != view.PageProblems {
+		t.Errorf("the first goes to %s", p)
+	}
+	first.shows(func(v view.Window) bool { return len(v.Machines.Rows) == 3 })
+	d.stop()
+	first.shows(func(v view.Window) bool { return v.Icon == view.IconAttention && len(v.Problems) == 1 })
+}

@@ -1,0 +1,145 @@
+package ui
+
+import (
+	"image/color"
+
+	"fyne.io/fyne/v2"
+	"fyne.io/fyne/v2/canvas"
+	"fyne.io/fyne/v2/container"
+	"fyne.io/fyne/v2/layout"
+	"fyne.io/fyne/v2/theme"
+	"fyne.io/fyne/v2/widget"
+
+	"github.com/warren-mesh/warren/app/internal/view"
+)
+
+// machines is the page of the other machines: a list to search in, and all about the one that is chosen.
+type machines struct {
+	object fyne.CanvasObject
+	do     func(view.Intent)
+
+	all    view.Machines
+	in     *view.Input
+	shown  []view.Row // those that fit the search
+	chosen int64      // a machine's number; 0: none
+
+	search *widget.Entry
+	list   *widget.List
+	none   *widget.Label
+	pick   *widget.Label
+	name   *widget.Label
+	facts  *fyne.Container
+	drawn  []view.Fact
+	detail *fyne.Container
+}
+
+func newMachines(do func(view.Intent)) *machines {
+	m := &machines{do: do}
+	m.search = widget.NewEntry()
+	m.search.OnChanged = func(string) { m.find() }
+	m.list = widget.NewList(func() int { return len(m.shown) }, newRow, m.row)
+	m.list.OnSelected = func(i widget.ListItemID) {
+		if i < len(m.shown) {
+			m.chosen = m.shown[i].ID
+			m.drawDetail()
+		}
+	}
+	m.none, m.pick = centred(), centred()
+	m.name = widget.NewLabel("")
+	m.name.TextStyle.Bold, m.name.SizeName, m.name.Truncation = true, theme.SizeNameSubHeadingText, fyne.TextTruncateEllipsis
+	m.facts = container.New(layout.NewFormLayout())
+	m.detail = container.NewBorder(m.name, nil, nil, nil, container.NewVScroll(m.facts))
+	left := container.NewBorder(container.NewPadded(m.search), nil, nil, nil, container.NewStack(m.list, container.NewCenter(m.none)))
+	split := container.NewHSplit(left, container.NewPadded(container.NewStack(m.detail, container.NewVBox(layout.NewSpacer(), m.pick, layout.NewSpacer()))))
+	split.SetOffset(0.46)
+	m.object = split
+	return m
+}
+
+func centred() *widget.Label {
+	l := widget.NewLabel("")
+	l.Alignment, l.Importance, l.Wrapping = fyne.TextAlignCenter, widget.LowImportance, fyne.TextWrapOff
+	return l
+}
+
+// newRow is a line of the list: a dot, the name, and below it the address and the path.
+func newRow() fyne.CanvasObject {
+	dot := canvas.NewCircle(color.Transparent)
+	place := container.NewCenter(container.NewGridWrap(fyne.NewSquareSize(10), dot))
+	name, how := widget.NewLabel(""), widget.NewLabel("")
+	name.TextStyle.Bold, name.Truncation = true, fyne.TextTruncateEllipsis
+	how.SizeName, how.Importance, how.Truncation = theme.SizeNameCaptionText, widget.LowImportance, fyne.TextTruncateEllipsis
+	text := container.New(layout.NewCustomPaddedVBoxLayout(-12), name, how)
+	return container.NewBorder(nil, nil, container.New(layout.NewCustomPaddedLayout(0, 0, 10, 0), place), nil, text)
+}
+
+// row fills a line.
+func (m *machines) row(i widget.ListItemID, o fyne.CanvasObject) {
+	if i >= len(m.shown) {
+		return
+	}
+	r := &m.shown[i]
+	parts := o.(*fyne.Container).Objects
+	text := parts[0].(*fyne.Container).Objects
+	place := parts[1].(*fyne.Container).Objects[0].(*fyne.Container)
+	dot := place.Objects[0].(*fyne.Container).Objects[0].(*canvas.Circle)
+	set(text[0].(*widget.Label), r.Name)
+	how := r.How
+	if r.Addr != "" {
+		how = r.Addr + "  ·  " + how
+	}
+	set(text[1].(*widget.Label), how)
+	c := theme.Color(theme.ColorNameDisabled)
+	if r.Here {
+		c = theme.Color(theme.ColorNamePrimary)
+	}
+	// A ring where it is not there: nobody has to tell colours apart.
+	dot.StrokeWidth, dot.StrokeColor, dot.FillColor = 2, c, color.Transparent
+	if r.Here {
+		dot.FillColor = c
+	}
+	dot.Refresh()
+}
+
+func (m *machines) draw(v *view.Window, in *view.Input) {
+	m.all, m.in = v.Machines, in
+	if m.search.PlaceHolder != m.all.Search {
+		m.search.SetPlaceHolder(m.all.Search)
+	}
+	set(m.none, m.all.None)
+	set(m.pick, m.all.Pick)
+	m.find()
+}
+
+// find shows what fits the search. Who was chosen stays chosen, wherever it moves.
+func (m *machines) find() {
+	m.shown = m.all.Find(m.search.Text)
+	m.list.Refresh()
+	show(m.none, len(m.all.Rows) == 0)
+	at := -1
+	for i := range m.shown {
+		if m.shown[i].ID == m.chosen {
+			at = i
+		}
+	}
+	if at < 0 {
+		m.chosen = 0
+		m.list.UnselectAll()
+	} else {
+		m.list.Select(at)
+	}
+	m.drawDetail()
+}
+
+func (m *machines) drawDetail() {
+	show(m.detail, m.chosen != 0)
+	show(m.pick, m.chosen == 0 && len(m.all.Rows) > 0)
+	for _, r := range m.shown {
+		if r.ID == m.chosen {
+			set(m.name, r.Name)
+			facts := m.in.Language.Detail(r, m.in.Status)
+			drawFacts(m.facts, m.drawn, facts, m.do)
+			m.drawn = facts
+		}
+	}
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+
+	"fyne.io/fyne/v2"
+	"fyne.io/fyne/v2/app"
+
+	"github.com/warren-mesh/warren/app/internal/desktop"
+	"github.com/warren-mesh/warren/app/internal/icon"
+	"github.com/warren-mesh/warren/app/internal/tray"
+	"github.com/warren-mesh/warren/app/internal/ui"
+	"github.com/warren-mesh/warren/app/internal/view"
+)
+
+// maxClicks bounds the clicks that wait.
+const maxClicks = 16
+
+// errNoDisplay says that there is nothing to show a window on.
+var errNoDisplay = errors.New("there is no display to show a window on (DISPLAY).\n" +
+	"  Start it in a desktop's session; Wayland's desktops have one too (XWayland)")
+
+// hasDisplay tells whether a window can be shown. Fyne's driver ends the program if it cannot.
+func hasDisplay() bool { return os.Getenv("DISPLAY") != "" }
+
+// runWindow shows the window until a person closes it. It is a process of its own: the icon, which stays for weeks,
+// needs neither the memory nor the libraries of a window, and outlives the display's.
+func runWindow(ctx context.Context, c tray.Config, page view.Page) error {
+	if !hasDisplay() {
+		return errNoDisplay
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	d, err := desktop.Connect(ctx, c.Environ)
+	if err == nil {
+		defer func() { _ = d.Close() }()
+	}
+	a := app.NewWithID(desktop.Name)
+	a.SetIcon(fyne.NewStaticResource("warren.png", icon.PNG(view.IconConnected, 256)))
+	a.Settings().SetTheme(ui.NewTheme())
+	clicks := make(chan view.Intent, maxClicks)
+	w := ui.New(a, func(i view.Intent) {
+		select {
+		case clicks <- i:
+		default:
+		}
+	})
+	w.SetMaster()
+	drawn := false
+	ended := make(chan error, 1)
+	go func() {
+		ended <- tray.RunWindow(ctx, d, c, page, tray.Face{
+			Draw: func(in view.Input) { fyne.Do(func() { w.Draw(&in); drawn = true }) },
+			Open: func(p view.Page) {
+				fyne.Do(func() {
+					if drawn {
+						w.Open(p)
+					}
+					w.Show()
+					w.RequestFocus()
+				})
+			},
+			Clicks: clicks,
+		})
+		fyne.Do(a.Quit)
+	}()
+	a.Run()
+	cancel()
+	return <-ended
+}
+
+// openWindow starts the window's process. One that is open already comes to the front instead.
+func openWindow(socket string) func(view.Page) error {
+	return func(page view.Page) error {
+		self, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		cmd := exec.Command(self, "--socket", socket, "--window", string(page))
+		cmd.Stderr = os.Stderr
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+		go func() { _ = cmd.Wait() }() // no zombie stays
+		return nil
+	}
+}
