@@ -245,7 +245,7 @@ func TestFiveThousandMachinesAreDrawnAndScrolledAtOnce(t *testing.T) {
 		}
 		slices.Sort(took)
 		t.Logf("%s takes %s at best, %s in the median", what, took[0], took[4])
-		if took[0] > 100*time.Millisecond { // the best: other programs on a busy machine are not measured
+		if took[0] > slower*100*time.Millisecond { // the best: other programs on a busy machine are not measured
 			t.Errorf("%s takes %s", what, took[0])
 		}
 	}

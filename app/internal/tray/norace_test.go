@@ -1,0 +1,6 @@
+//go:build !race
+
+package tray
+
+// slower: see race_test.go.
+const slower = 1

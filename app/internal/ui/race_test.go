@@ -1,0 +1,6 @@
+//go:build race
+
+package ui
+
+// slower is how much the race detector may slow things down that have to be quick.
+const slower = 10
