@@ -306,12 +306,14 @@ func TestVerdictsSayWhichRuleOrWhichIsNearest(t *testing.T) {
 }
 
 func TestTheFilesOwnTests(t *testing.T) {
-	office, err := os.ReadFile("testdata/office.hujson")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if ps := Compile(mustParse(t, string(office)), Network{}).RunTests(); len(ps) > 0 {
-		t.Errorf("the office's tests fail: %v", ps)
+	for _, name := range []string{"office", "sites"} {
+		text, err := os.ReadFile("testdata/" + name + ".hujson")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ps := Compile(mustParse(t, string(text)), Network{}).RunTests(); len(ps) > 0 {
+			t.Errorf("the tests of %s fail: %v", name, ps)
+		}
 	}
 	const rules = `{"groups": {"group:dev": ["bert", "carl@example.org"], "group:none": []}, "tagOwners": {"tag:web": [], "tag:db": []},
 	"grants": [

@@ -11,8 +11,9 @@ import (
 // parser makes a File of a text.
 type parser struct {
 	*reader
-	file *File
-	sets map[string]*ipset
+	file  *File
+	sets  map[string]*ipset
+	total int // prefixes that all ipsets together had to be worked out of
 }
 
 // Parse reads a policy file. The error is Problems: all that is wrong with it, up to MaxProblems.

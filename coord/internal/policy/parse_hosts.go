@@ -59,11 +59,15 @@ func (p *parser) resolve(s *ipset) []netip.Prefix {
 			break
 		}
 	}
+	s.state = 2
+	if p.total += len(added) + len(removed); p.total > maxTotal {
+		p.say(s.key.pos, textIPSetsLarge, maxTotal)
+		return nil
+	}
 	if s.nets = subtract(added, removed); len(s.nets) > maxAddrs || len(added)+len(removed) > 4*maxAddrs {
 		p.say(s.key.pos, textIPSetLarge, s.key.text, maxAddrs)
 		s.nets = nil
 	}
-	s.state = 2
 	return s.nets
 }
 

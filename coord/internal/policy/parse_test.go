@@ -141,6 +141,7 @@ func TestFilesBeyondTheBoundsAreRefused(t *testing.T) {
 		"10001 entries":               `{"grants": [` + strings.Repeat("1,", maxEntries+1) + `]}`,
 		"comes to more than":          `{"ipsets": {"ipset:a": ["0.0.0.0/0",` + manyAddrs(5000) + `]}}`,
 		"protocols and ports":         `{"grants": [{"src": ["*"], "dst": ["*"], "ip": [` + manyPorts(300) + `]}]}`,
+		"ipsets are made of more":     manySets(5000, 8000),
 		"different sources":           manyRules(100, 100),
 		"destinations: join":          manyRules(9000, 2),
 		"nothing like":                `{"grants": [{"src": ["` + strings.Repeat("a", 300) + `@"], "dst": ["*"], "ip": ["*"]}]}`,
@@ -165,6 +166,20 @@ func manyAddrs(n int) string {
 		fmt.Fprintf(&b, `"remove 10.%d.%d.1",`, i/250, i%250)
 	}
 	return b.String()
+}
+
+// manySets has ipsets that each contain one large one.
+func manySets(sets, nets int) string {
+	var b strings.Builder
+	b.WriteString(`{"ipsets": {"ipset:big": [`)
+	for i := range nets {
+		fmt.Fprintf(&b, `"10.%d.%d.1",`, i/250, i%250)
+	}
+	b.WriteString(`],`)
+	for i := range sets {
+		fmt.Fprintf(&b, `"ipset:%d": ["ipset:big"],`, i)
+	}
+	return b.String() + `}}`
 }
 
 // manyRules have as many sources, or destinations, as the two numbers say together.

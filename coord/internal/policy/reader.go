@@ -16,6 +16,7 @@ const (
 	maxNesting = 8       // braces and brackets within each other: the language needs five
 	maxEntries = 10_000  // of one list or object
 	maxAddrs   = 10_000  // prefixes that one ipset comes to
+	maxTotal   = 200_000 // prefixes that all ipsets are worked out of: they may contain each other
 	maxShown   = 60      // bytes of the file that a problem repeats
 )
 

@@ -29,6 +29,7 @@ const (
 	textIPSetEntry  = "%q is no address, prefix, host, ipset or autogroup:internet, with \"add \" or \"remove \" before it if you like"
 	textIPSetLoop   = "%q contains itself"
 	textIPSetLarge  = "%q comes to more than %d prefixes"
+	textIPSetsLarge = "up to here the ipsets are made of more than %d prefixes: make less of them"
 	textTagName     = "a tag's name begins with tag: and goes on with lower-case letters, digits and inner hyphens; this is %q"
 	textTagOwner    = "%q cannot own a tag: users, groups, tags and the autogroups member, owner, admin and auditor can"
 
