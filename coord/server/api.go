@@ -238,8 +238,8 @@ func (s *Server) apiRoutes(kind access) (all []route) {
 func apiFailure(by caller, err error) error {
 	var e *coord.Error
 	switch {
-	case errors.As(err, &e), errors.Is(err, store.ErrFull), errors.Is(err, store.ErrAway), errors.Is(err, store.ErrNoNumber),
-		errors.Is(err, coord.ErrInvalid):
+	case errors.As(err, &e), errors.Is(err, store.ErrFull), errors.Is(err, store.ErrMoved), errors.Is(err, store.ErrAway), errors.Is(err, store.ErrUnsure),
+		errors.Is(err, store.ErrNoNumber), errors.Is(err, coord.ErrInvalid):
 		return refusal(err)
 	case errors.Is(err, store.ErrNotFound):
 		return refuse(http.StatusNotFound, "not-found", upTo(err, store.ErrNotFound))

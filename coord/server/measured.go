@@ -43,7 +43,9 @@ func storeFailure(err error) string {
 	switch {
 	case errors.Is(err, store.ErrFull):
 		return "full"
-	case errors.Is(err, store.ErrAway):
+	case errors.Is(err, store.ErrMoved):
+		return "moved"
+	case errors.Is(err, store.ErrAway), errors.Is(err, store.ErrUnsure):
 		return "away"
 	case errors.Is(err, store.ErrDamaged):
 		return "damaged"

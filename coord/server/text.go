@@ -39,6 +39,8 @@ var (
 	errBusy          = refuse(http.StatusServiceUnavailable, coord.CodeBusy, "The server is busy: try again in a minute")
 	errStorage       = refuse(http.StatusInsufficientStorage, coord.CodeStorage, "The server cannot write to its disk (is it full?): nothing was changed; reading goes on")
 	errAway          = refuse(http.StatusServiceUnavailable, coord.CodeBusy, "The server's database does not answer, so nothing was changed: try again in a minute")
+	errUnsure        = refuse(http.StatusServiceUnavailable, coord.CodeBusy, "The server's database went away in the middle: look whether the change was made before you make it again")
+	errMoved         = refuse(http.StatusInsufficientStorage, coord.CodeStorage, "The database's file was removed or replaced while the server ran, so nothing was changed: put it back, or stop the server and restore a backup")
 	errInternal      = refuse(http.StatusInternalServerError, coord.CodeInternal, "Something went wrong in the server; its log says what")
 	errHello         = refuse(http.StatusUnauthorized, coord.CodeNoSession, "The greeting is not known or too old: begin with another")
 	errSignature     = refuse(http.StatusUnauthorized, coord.CodeBadRequest, "The signature is not by this machine's key for this server")
@@ -86,6 +88,10 @@ func refusal(err error) *coord.Error {
 		return e
 	case errors.Is(err, store.ErrFull):
 		return errStorage
+	case errors.Is(err, store.ErrMoved):
+		return errMoved
+	case errors.Is(err, store.ErrUnsure):
+		return errUnsure
 	case errors.Is(err, store.ErrAway):
 		return errAway
 	case errors.Is(err, store.ErrNoNumber):

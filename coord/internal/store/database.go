@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -27,6 +28,8 @@ type Database struct {
 	numbered bool          // PostgreSQL: placeholders are $1, $2, …
 	patience time.Duration // for one transaction; 0: without end, as the disk is here
 	run      string        // of the host, where the database is a file
+	path     string        // of that file; empty: it is none
+	file     os.FileInfo   // which one that was when it was opened
 	now      func() time.Time
 	news     chan struct{}  // nil: nobody else writes
 	ears     sync.WaitGroup // of who hears them
@@ -85,6 +88,22 @@ func (d *Database) drained() {
 			return
 		}
 	}
+}
+
+// there reports whether the file is still where it was opened. SQLite itself would go on writing into one that nobody
+// finds any more.
+func (d *Database) there() error {
+	if d.file == nil {
+		return nil
+	}
+	now, err := os.Stat(d.path)
+	switch {
+	case err == nil && !os.SameFile(d.file, now):
+		err = errors.New("it is another file")
+	case err == nil:
+		return nil
+	}
+	return fmt.Errorf("%w: %w", ErrMoved, err)
 }
 
 // Read implements Store.

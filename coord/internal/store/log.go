@@ -95,7 +95,7 @@ type transaction struct {
 // or the host's.
 func (d *Database) begin(ctx context.Context, relaxed bool) (*transaction, error) {
 	if !d.numbered {
-		if err := d.sync(ctx, relaxed); err != nil {
+		if err := errors.Join(d.there(), d.sync(ctx, relaxed)); err != nil {
 			return nil, err
 		}
 	}

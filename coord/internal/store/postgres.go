@@ -182,7 +182,7 @@ func (d *Database) outcome(id string, err error) error {
 		case <-pause.C:
 		case <-ctx.Done():
 			pause.Stop()
-			return fmt.Errorf("%w, and it is not known whether the last change was made: %w", ErrAway, err)
+			return fmt.Errorf("%w, and it is not known whether that was made: %w", ErrUnsure, err)
 		}
 	}
 }

@@ -41,6 +41,10 @@ func openSQLite(ctx context.Context, path string, fresh bool, all migrationSet) 
 		_ = d.write.Close()
 		return nil, err
 	}
+	d.path = path
+	if d.file, err = os.Stat(path); err != nil {
+		return nil, errors.Join(err, d.read.Close(), d.write.Close())
+	}
 	d.reads, d.writes = newStatements(d.read), newStatements(d.write)
 	go d.writer()
 	return d, nil

@@ -30,10 +30,12 @@ var (
 	ErrNotFound = errors.New("not found")
 	ErrTaken    = errors.New("already taken")
 	ErrFull     = errors.New("the disk is full or cannot be written")
+	ErrMoved    = errors.New("the database's file was removed, or replaced, while it was in use: put it back, or stop the server and restore a backup")
 	ErrDamaged  = errors.New("the database is damaged: restore it from a backup")
 	ErrNewer    = errors.New("the database was written by a newer version of warren-coord: update this one, or restore the backup from before")
 	ErrNoNumber = errors.New("no address is left in the network")
 	ErrAway     = errors.New("the PostgreSQL database cannot be used now")
+	ErrUnsure   = errors.New("the PostgreSQL database went away in the middle of a change")
 	ErrEmpty    = errors.New("there is no network in it")
 	ErrNotEmpty = errors.New("something is there already, and nothing was changed: name an empty place, or move away what is there")
 	ErrNoBackup = errors.New("this is no whole backup of warren-coord: take another file")
@@ -47,8 +49,8 @@ var (
 type Store interface {
 	// Read runs fn on one consistent state of the database.
 	Read(ctx context.Context, fn func(Tx) error) error
-	// Write runs fn in a transaction. It is on disk if Write returns nil, and did nothing otherwise (but for one
-	// case that its error tells: PostgreSQL went away in the commit, and did not come back in time to say). fn may
+	// Write runs fn in a transaction. It is on disk if Write returns nil, and did nothing otherwise (but for
+	// ErrUnsure: PostgreSQL went away in the commit, and did not come back in time to say). fn may
 	// run more than once; it must not go on after an error of the Tx other than ErrNotFound.
 	Write(ctx context.Context, fn func(Tx) error) error
 	// WriteSoft is Write for what may be lost with the power: it does not wait for the disk. The end of this process

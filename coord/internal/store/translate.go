@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"strings"
+	"syscall"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"modernc.org/sqlite"
@@ -20,9 +22,10 @@ func translate(err error) error {
 	var pg *pgconn.PgError
 	var connect *pgconn.ConnectError
 	var network net.Error
+	var file *fs.PathError // it holds a number of the system's, which looks like an error of the network
 	switch {
-	case err == nil:
-		return nil
+	case err == nil, errors.Is(err, ErrUnsure):
+		return err
 	case errors.Is(err, sql.ErrNoRows):
 		return ErrNotFound
 	case errors.As(err, &lite):
@@ -32,6 +35,12 @@ func translate(err error) error {
 		return fmt.Errorf("%w: %s", ErrAway, strings.Join(strings.Fields(err.Error()), " "))
 	case errors.As(err, &pg):
 		return named(postgresName(pg.Code), err)
+	case errors.As(err, &file):
+		for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO} {
+			if errors.Is(err, full) {
+				return named(ErrFull, err)
+			}
+		}
 	case errors.Is(err, driver.ErrBadConn), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &network):
 		return named(ErrAway, err)
 	}
