@@ -8,14 +8,27 @@ import (
 	"strconv"
 
 	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/internal/account"
 )
 
 // The pages of a machine's login:
 //
 //	GET  /login/ID?port=P&state=S   same device: the machine's client listens on 127.0.0.1:P
+//	GET  /login                     another device, whose address nobody wants to type: asks for the code alone
+//	POST /login                     the page of the login with that code
 //	GET  /login/ID                  another device: asks for the code that the machine shows
 //	POST /login/ID                  Connect or Cancel
 //	GET  /login/ID/done             the end, as often as one looks
+
+// pathCode is the page that asks for a code alone.
+const pathCode = "/login"
+
+// Wrong codes that are free before each has to wait: an account's own, and all from an address. Each is looked for
+// among all logins, so these are fewer than they would be against one.
+const (
+	freeLoginCodes        = 5
+	freeLoginCodesAddress = 20
+)
 
 // loginRef is the login that a page is for. The nil one is none.
 type loginRef struct {
@@ -118,12 +131,49 @@ func (s *Server) loginPage(w http.ResponseWriter, r *http.Request, v *visit) err
 	return s.showConnect(w, http.StatusOK, v, ref, l, "")
 }
 
+// codePage asks for the code that a machine shows.
+func (s *Server) codePage(w http.ResponseWriter, r *http.Request, v *visit) error {
+	if v.user.ID == 0 {
+		return redirect(w, r, "/signin?to="+toCode)
+	}
+	return s.showCodePage(w, http.StatusOK, v, "", "")
+}
+
+func (s *Server) showCodePage(w http.ResponseWriter, status int, v *visit, typed, problem string) error {
+	return s.show(w, status, "code", v, page{Title: textConnect, Token: s.formToken(v, pathCode), Typed: typed, Problem: problem})
+}
+
+// findByCode shows the page of the login with the code that a person typed, which is then in its field.
+func (s *Server) findByCode(w http.ResponseWriter, r *http.Request, v *visit) error {
+	code := cleanCode(r.PostForm.Get("code"))
+	bounds := []account.Bound{
+		{Key: fmt.Sprint("login code of ", v.user.ID), Free: freeLoginCodes},
+		{Key: "login code at " + account.AddressKey(s.clientAddr(r)), Free: freeLoginCodesAddress},
+	}
+	if wait := s.guesses.Try(s.now(), bounds...); wait > 0 {
+		return s.showCodePage(w, http.StatusTooManyRequests, v, "", sayWait(wait)+".")
+	}
+	l, err := s.logins.byCode(r.Context(), s.now(), code)
+	if err != nil {
+		return err
+	}
+	if l == nil {
+		return s.showCodePage(w, http.StatusNotFound, v, code, textNoSuchCode)
+	}
+	s.guesses.TakeBack(bounds...) // and no more: who has a machine of their own must not guess at others' for ever
+	return s.showConnectWith(w, http.StatusOK, v, &loginRef{ID: l.id}, l, showCode(l.code), "")
+}
+
 func (s *Server) showConnect(w http.ResponseWriter, status int, v *visit, ref *loginRef, l *login, problem string) error {
+	return s.showConnectWith(w, status, v, ref, l, "", problem)
+}
+
+func (s *Server) showConnectWith(w http.ResponseWriter, status int, v *visit, ref *loginRef, l *login, code, problem string) error {
 	if ref.Port != 0 { // browsers hold a form's redirects to form-action too
 		w.Header().Set("Content-Security-Policy", csp(ref.loopback()))
 	}
 	return s.show(w, status, "connect", v, page{
-		Title: "Connect a machine", Token: s.formToken(v, coord.PathLogin+ref.ID), Login: ref, Device: s.device(l), Problem: problem,
+		Title: textConnect, Token: s.formToken(v, coord.PathLogin+ref.ID), Login: ref, Device: s.device(l), Typed: code, Problem: problem,
 	})
 }
 

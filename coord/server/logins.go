@@ -216,6 +216,35 @@ func (t *logins) find(ctx context.Context, now time.Time, id string) (*login, lo
 	}
 }
 
+// byCode finds the login that waits with the code; nil: none does. The store has no codes: all that wait are gone through,
+// of which there are maxLogins at the most.
+func (t *logins) byCode(ctx context.Context, now time.Time, code string) (found *login, err error) {
+	if len(code) != codeLength {
+		return nil, nil //nolint:nilnil // none has it
+	}
+	var all []store.Login
+	err = t.store.Read(ctx, func(tx store.Tx) (err error) {
+		all, err = tx.OpenLogins(now)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range all {
+		known, err := t.of(l)
+		switch {
+		case err != nil:
+			return nil, err
+		case !loginState(l.State).underWay() || subtle.ConstantTimeCompare([]byte(known.code), []byte(code)) != 1:
+		case found != nil: // two show the same: nobody can tell which is meant
+			return nil, nil //nolint:nilnil // by this code alone
+		default:
+			found = known
+		}
+	}
+	return found, nil
+}
+
 // change edits a login that is under way, of the newest state that the store has.
 func (t *logins) change(ctx context.Context, l *login, edit func(*store.Login)) error {
 	return t.store.WriteSoft(ctx, func(tx store.Tx) error { return changeLogin(tx, l, edit) })

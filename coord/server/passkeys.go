@@ -86,13 +86,10 @@ func (s *Server) passkeySignIn(w http.ResponseWriter, r *http.Request, v *visit)
 	}
 	s.guesses.TakeBack(from...)
 	s.count.logins.WithLabelValues("ok").Inc()
-	to := ref.path()
-	switch half := s.half(r, v); {
-	case half != nil: // it took the second step's place
+	to := destination(ref, f.Get("to"))
+	if half := s.half(r, v); half != nil { // it took the second step's place
 		to = half.What.To
 		setCookie(w, cookieStep, "", -time.Second)
-	case ref == nil && f.Get("to") == toProfile:
-		to = "/profile"
 	}
 	return s.letIn(w, r, v, user, "passkey", to)
 }

@@ -87,9 +87,11 @@ func (s *Server) routes() []route {
 		{method: post, path: pathSetup + "{id}", access: visitor, limited: true, browser: "makes the first owner: who has the link", page: s.setUp},
 		{method: get, path: pathInvite + "{id}", access: visitor, page: s.invitedPage},
 		{method: post, path: pathInvite + "{id}", access: visitor, limited: true, browser: "makes the account of who has the link", page: s.acceptPage},
+		{method: get, path: pathCode, access: visitor, page: s.codePage},
 		{method: get, path: coord.PathLogin + "{id}", access: visitor, page: s.loginPage},
 		{method: get, path: coord.PathLogin + "{id}/done", access: visitor, page: s.loginDonePage},
 
+		{method: post, path: pathCode, access: signedIn, limited: true, right: account.Self, own: true, browser: "leads to the page of a login, and changes nothing", page: s.findByCode},
 		{method: post, path: coord.PathLogin + "{id}", access: signedIn, right: account.Self, own: true, browser: "is a person's word on the machine in front of them", page: s.connect},
 		{method: post, path: "/signout", access: signedIn, right: account.Self, own: true, browser: "ends the browser's own sign-in", page: s.signOut},
 		{method: get, path: "/add", access: signedIn, right: account.See, own: true, page: s.addPage},

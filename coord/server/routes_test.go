@@ -91,7 +91,7 @@ func TestEveryRouteRefusesStrangers(t *testing.T) {
 	r := serve(t)
 	public := map[string]bool{
 		"POST /v1/hello": true, "POST /v1/session": true, "GET /healthz": true, "GET /api/openapi.json": true, "GET /api/openapi.yaml": true, "GET /readyz": true, "GET /static/{name}": true, "GET /join": true,
-		"GET /signin": true, "POST /signin": true, "GET /signin/with/{id}": true, "GET /signin/callback": true, "POST /signin/passkey": true, "GET /signin/second": true, "POST /signin/second": true, "GET /signup": true, "POST /signup": true, "GET /login/{id}": true, "GET /setup/{id}": true, "POST /setup/{id}": true, "GET /invite/{id}": true,
+		"GET /signin": true, "POST /signin": true, "GET /signin/with/{id}": true, "GET /signin/callback": true, "POST /signin/passkey": true, "GET /signin/second": true, "POST /signin/second": true, "GET /signup": true, "POST /signup": true, "GET /login": true, "GET /login/{id}": true, "GET /setup/{id}": true, "POST /setup/{id}": true, "GET /invite/{id}": true,
 		"POST /invite/{id}": true, "GET /login/{id}/done": true,
 	}
 	for _, rt := range r.routes() {

@@ -61,10 +61,7 @@ func (s *Server) withPage(w http.ResponseWriter, r *http.Request, v *visit) erro
 	if err != nil {
 		return err
 	}
-	j := journey{Provider: pathNumber(r), To: ref.path(), Invite: bounded(q.Get("invite"), 2*len(rand.Text()))}
-	if ref == nil && q.Get("to") == toProfile {
-		j.To = "/profile"
-	}
+	j := journey{Provider: pathNumber(r), To: destination(ref, q.Get("to")), Invite: bounded(q.Get("invite"), 2*len(rand.Text()))}
 	return s.depart(w, r, v, j)
 }
 

@@ -146,6 +146,8 @@ const (
 	textNetRelay        = "Relay %s"
 	textNetRelays       = "%s other relays"
 	textNetPicture      = "%s in %s. Machines stand in boxes by person or tag; lines lead to the relays at which they are at home. The table below says the same."
+	textConnect         = "Connect a machine"
+	textNoSuchCode      = "No machine shows this code, or not any more: look again, or start again on the machine with “warren login”."
 	textDNS             = "DNS"
 	textSettings        = "Settings"
 	textAudit           = "Audit"

@@ -129,20 +129,33 @@ func (s *Server) signInPage(w http.ResponseWriter, r *http.Request, v *visit) er
 
 // signInView is what the page offers beside name and password.
 type signInView struct {
-	SignUp    string // the path of the page that makes accounts; empty: they are by invitation
-	With      []withLink
-	Passkey   ceremony
-	ToProfile bool
+	SignUp  string // the path of the page that makes accounts; empty: they are by invitation
+	With    []withLink
+	Passkey ceremony
+	To      string // one of destinations
 }
 
-// toProfile is what a sign-in may lead to, beside a machine's login.
-const toProfile = "profile"
+// What a sign-in may lead to, beside a machine's login and the front page.
+const (
+	toProfile = "profile"
+	toCode    = "code"
+)
+
+var destinations = map[string]string{toProfile: "/profile", toCode: pathCode}
+
+// destination is where a sign-in leads: to the login that it is for, or where somebody wanted to go.
+func destination(ref *loginRef, to string) string {
+	if path := destinations[to]; ref == nil && path != "" {
+		return path
+	}
+	return ref.path()
+}
 
 func (s *Server) showSignIn(w http.ResponseWriter, r *http.Request, status int, v *visit, l *loginRef, typed, problem string) error {
-	d := signInView{ToProfile: l == nil && r.FormValue("to") == toProfile}
-	more := l.values()
-	if d.ToProfile {
-		more.Set("to", toProfile)
+	d, more := signInView{}, l.values()
+	if to := r.FormValue("to"); l == nil && destinations[to] != "" {
+		d.To = to
+		more.Set("to", to)
 	}
 	err := s.store.Read(r.Context(), func(tx store.Tx) error {
 		c, err := settingsOf(tx)
@@ -183,11 +196,7 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request, v *visit) error 
 	case user.ID == 0:
 		return s.showSignIn(w, r, http.StatusForbidden, v, ref, bounded(login, account.MaxLogin), textWrongPassword)
 	}
-	to := ref.path()
-	if ref == nil && f.Get("to") == toProfile {
-		to = "/profile"
-	}
-	return s.proved(w, r, v, user, "password", to)
+	return s.proved(w, r, v, user, "password", destination(ref, f.Get("to")))
 }
 
 // checkPassword permits guesses as account.Throttle does. The user has ID 0 where name or password is wrong, which nobody

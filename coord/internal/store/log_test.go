@@ -275,7 +275,15 @@ func testLogins(t *testing.T, s Store) {
 		if all != 1 || from != 0 {
 			t.Errorf("there are %d, %d from there", all, from)
 		}
-		return errors.Join(err, err2)
+		open, err3 := tx.OpenLogins(start)
+		if d := cmp.Diff([]Login{l}, open); d != "" {
+			t.Error(d)
+		}
+		over, err4 := tx.OpenLogins(l.Expires)
+		if len(over) > 0 {
+			t.Errorf("open, after they have expired: %+v", over)
+		}
+		return errors.Join(err, err2, err3, err4)
 	})
 	do(t, s, func(tx Tx) error { return tx.PurgeLogins(start.Add(time.Hour)) })
 	do(t, s, func(tx Tx) error { _, err := tx.Login(l.Hash); return err })

@@ -37,6 +37,7 @@ type Logins interface {
 	SetLogin(l Login) error // what comes after Expires
 	RemoveLogin(hash [32]byte) error
 	PurgeLogins(expiredBefore time.Time) error
+	OpenLogins(now time.Time) ([]Login, error) // that have not expired
 	// CountLogins says how many there are, and how many from the address.
 	CountLogins(address string) (all, from int, err error)
 }
@@ -60,6 +61,10 @@ func (t *tx) Login(hash [32]byte) (Login, error) {
 
 func (t *tx) LoginOf(m key.MachinePublic) (Login, error) {
 	return one(t, scanLogin, "SELECT "+loginColumns+" FROM logins WHERE machine = ?", m[:])
+}
+
+func (t *tx) OpenLogins(now time.Time) ([]Login, error) {
+	return many(t, scanLogin, "SELECT "+loginColumns+" FROM logins WHERE expires > ? ORDER BY started, hash", ms(now))
 }
 
 // loginCode stores none as NULL.
