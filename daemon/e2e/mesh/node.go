@@ -261,6 +261,12 @@ func (n *Node) WaitPath(other *Node, kind ipc.PathKind, d time.Duration) (path i
 
 // Routes is everything that ip tells of a machine's addresses, routes and rules: to compare before and after.
 func Routes(m *lab.Machine) string {
+	for range 50 { // addresses are given a moment to become what they stay (duplicate detection, RFC 4862)
+		if out, err := m.Run("ip", "-6", "addr", "show", "tentative"); err == nil && out == "" {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
 	var all strings.Builder
 	for _, what := range []string{"addr", "route show table all", "-6 route show table all", "rule", "-6 rule", "link"} {
 		out, err := m.Run(append([]string{"ip"}, strings.Fields(what)...)...)
