@@ -136,7 +136,7 @@ func TestARefusedKeyLeavesAllAsItWas(t *testing.T) {
 		}
 		m.wantState(ipc.StateNoServer)
 		m.stop()
-		if text, _ := os.ReadFile(filepath.Join(m.dir, "state.json")); strings.Contains(string(text), "bad") {
+		if text, _ := os.ReadFile(filepath.Join(m.dir, "state.json")); strings.Contains(string(text), `"bad"`) {
 			t.Errorf("the refused key is on disk: %s", text)
 		}
 		m.start()
