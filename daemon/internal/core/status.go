@@ -181,9 +181,12 @@ func (f *Facts) graver(ending ipc.Problem, soon bool) []ipc.Problem {
 	ps := append([]ipc.Problem{}, f.Failures...)
 	switch {
 	case f.Expired:
+		text := "This machine's key has expired: the others do not hear it any more."
+		if len(f.Wants.Exits) > 0 && !f.Wants.Lockdown {
+			text += " What was to go through the exit node goes around it now."
+		}
 		ps = append(ps, ipc.Problem{
-			Code: "key-expired", Level: ipc.ProblemUrgent, Fix: "warren login: it has the same name and addresses then",
-			Text: "This machine's key has expired: the others do not hear it any more.",
+			Code: "key-expired", Level: ipc.ProblemUrgent, Text: text, Fix: "warren login: it has the same name and addresses then",
 		})
 	case soon:
 		ps = append(ps, ending)
