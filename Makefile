@@ -53,6 +53,10 @@ programs: ## Build all but the tray, which takes longer
 	@mkdir -p bin
 	$(if $(PROGRAMS),$(BUILD) -o bin/ $(addprefix ./,$(PROGRAMS)),@echo "no programs yet")
 
+.PHONY: packages
+packages: ## Build .deb and .rpm packages of all programs into bin/packages (amd64 and arm64, reproducible)
+	@packaging/build '$(VERSION)' bin/packages
+
 .PHONY: clean
 clean: ## Remove what make built (the Go caches stay)
 	rm -rf bin
@@ -110,6 +114,13 @@ soak: deps ## Run the end-to-end tests SOAK (10) times over, stopping at the fir
 kills: deps ## Kill the coordination server KILLS (200) times under load, and look for what it had acknowledged
 	WARREN_KILLS=$(KILLS) $(GO) test -count=1 -v -timeout 2h -run '^TestNothingAcknowledgedIsLostByAKill$$' ./coord/warren-coord
 
+.PHONY: test-packages
+test-packages: packages ## Build the packages a second time, which must give the same bytes, and have lintian look at them
+	@packaging/deps packages
+	@rm -rf bin/packages-again && packaging/build '$(VERSION)' bin/packages-again >/dev/null
+	@for file in bin/packages-again/*; do cmp "$$file" "bin/packages/$${file##*/}"; done
+	lintian --allow-root --fail-on error,warning bin/packages-again/*.deb
+
 ##@ See it
 .PHONY: demo
 demo: ## Two machines behind two NATs find each other (BROWSER=1: you log in yourself)
@@ -129,4 +140,4 @@ deps: ## Install the system packages that the tests need, if any is missing
 help: ## Show this
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+		/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

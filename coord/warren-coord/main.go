@@ -44,7 +44,7 @@ func root() *cobra.Command {
 	cmd.PersistentFlags().StringVar(&e.dir, "state", defaultState(), textFlagState)
 	_ = cmd.MarkPersistentFlagDirname("state")
 	cmd.AddCommand(initCommand(e), serveCommand(e), userCommand(e), keyCommand(e), machineCommand(e), relayCommand(e),
-		inviteCommand(e), invitationCommand(e), dnsCommand(e), settingsCommand(e), tokenCommand(e), auditCommand(e), webhookCommand(e), providerCommand(e), setupCommand(e), statusCommand(e), policyCommand(e), backupCommand(e), restoreCommand(e), migrateStorageCommand(e))
+		inviteCommand(e), invitationCommand(e), dnsCommand(e), settingsCommand(e), tokenCommand(e), auditCommand(e), webhookCommand(e), providerCommand(e), setupCommand(e), statusCommand(e), policyCommand(e), backupCommand(e), restoreCommand(e), migrateStorageCommand(e), manual())
 	for _, c := range append(cmd.Commands(), cmd) {
 		if c.HasSubCommands() {
 			c.Args, c.RunE = cobra.ArbitraryArgs, lost

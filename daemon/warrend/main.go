@@ -70,7 +70,7 @@ func command() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return recoverHost(cmd.Context(), f, unlock) },
 	}
 	recovery.Flags().BoolVar(&unlock, "unlock", false, "end the lockdown, too")
-	root.AddCommand(recovery, &cobra.Command{
+	root.AddCommand(manual(), recovery, &cobra.Command{
 		Use:   "lockdown",
 		Short: "Hold what leaves this host, if a person wants lockdown, before the network is there",
 		Long: "Lockdown loads what \"warren set --lockdown\" asked for: nothing leaves this host but through its network. It needs no\n" +

@@ -40,7 +40,7 @@ func command() *cobra.Command {
 		Use: "key", Short: textKey, Long: textKeyLong, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return show(cmd.OutOrStdout(), f) },
 	}
-	root.AddCommand(serving, showing)
+	root.AddCommand(serving, showing, manual())
 	common := root.PersistentFlags()
 	common.StringVar(&f.state, "state", "/var/lib/warren-relay", textState)
 	common.StringVar(&f.udp, "udp", ":3478", textUDP)
