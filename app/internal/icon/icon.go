@@ -36,6 +36,12 @@ var drawings = map[view.Icon][]layer{
 	view.IconConnected: {
 		{badge, green}, {arch(0.31, 0.075), faint}, {arch(0.14, 0.075), white}, {disc(0.5, 0.76, 0.06), white},
 	},
+	view.IconExit: {
+		{badge, green},
+		{line(0.5, 0.28, 0.5, 0.78, 0.1), white},
+		{line(0.5, 0.26, 0.27, 0.49, 0.1), white},
+		{line(0.5, 0.26, 0.73, 0.49, 0.1), white},
+	},
 	view.IconDisconnected: {
 		{badge, grey}, {arch(0.31, 0.075), faint}, {line(0.24, 0.8, 0.78, 0.24, 0.1), grey}, {line(0.24, 0.8, 0.78, 0.24, 0.05), white},
 	},

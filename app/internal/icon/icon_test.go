@@ -15,7 +15,7 @@ import (
 // panels are the colours of panels in common use, light and dark.
 var panels = []color.NRGBA{{0xff, 0xff, 0xff, 0xff}, {0xef, 0xf0, 0xf1, 0xff}, {0x31, 0x36, 0x3b, 0xff}, {0, 0, 0, 0xff}}
 
-var all = []view.Icon{view.IconDisconnected, view.IconConnecting, view.IconConnected, view.IconAttention}
+var all = []view.Icon{view.IconDisconnected, view.IconConnecting, view.IconConnected, view.IconExit, view.IconAttention}
 
 // luminance is WCAG's relative luminance.
 func luminance(c color.Color) float64 {

@@ -66,6 +66,18 @@ func (p *program) order(do view.Intent) func(context.Context) end {
 			_, err := p.client.Switch(ctx, ipc.SwitchRequest{Profile: do.Arg})
 			return end{err: err}
 		}
+	case view.OpExit:
+		nodes := []string{}
+		if do.Arg != "" {
+			nodes = append(nodes, do.Arg)
+		}
+		return func(ctx context.Context) end {
+			prefs, err := p.client.EditPrefs(ctx, ipc.PrefsEdit{ExitNodes: &nodes})
+			if err != nil {
+				return end{err: err}
+			}
+			return end{prefs: &prefs}
+		}
 	case view.OpAcceptDNS:
 		return func(ctx context.Context) end {
 			accept := do.Arg == view.On

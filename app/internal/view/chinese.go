@@ -53,6 +53,7 @@ var chinese = [texts]string{
 
 	textPreferences: "偏好设置",
 	textAcceptDNS:   "按名称查找设备",
+	textAutostart:   "登录桌面时自动启动",
 	textOpen:        "打开 Warren",
 	textAbout:       "关于 Warren {0}",
 	textQuit:        "退出",

@@ -53,6 +53,7 @@ var english = [texts]string{
 
 	textPreferences: "Preferences",
 	textAcceptDNS:   "Find machines by name",
+	textAutostart:   "Start with the desktop",
 	textOpen:        "Open Warren",
 	textAbout:       "About Warren {0}",
 	textQuit:        "Quit",

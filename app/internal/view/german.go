@@ -53,6 +53,7 @@ var german = [texts]string{
 
 	textPreferences: "Einstellungen",
 	textAcceptDNS:   "Rechner über ihren Namen finden",
+	textAutostart:   "Mit dem Desktop starten",
 	textOpen:        "Warren öffnen",
 	textAbout:       "Über Warren {0}",
 	textQuit:        "Beenden",

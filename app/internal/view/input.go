@@ -20,6 +20,8 @@ type Input struct {
 	Login   *Login     // a login that waits for a person
 	Failed  *ipc.Error // how the last order ended, if not well
 	Windows bool       // a window can be opened
+
+	Autostart string // On or Off: whether the tray starts with the desktop; "" where that cannot be told
 }
 
 // Login is a login under way.
@@ -44,6 +46,8 @@ const (
 	OpSwitch      Op = "switch"     // Arg: the profile's ID
 	OpCopy        Op = "copy"       // Arg: the text
 	OpAcceptDNS   Op = "accept-dns" // Arg: On or Off
+	OpExit        Op = "exit-node"  // Arg: the machine to use as exit node; "": none
+	OpAutostart   Op = "autostart"  // Arg: On or Off
 	OpOpen        Op = "open"       // Arg: the page
 	OpQuit        Op = "quit"
 )

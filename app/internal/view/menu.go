@@ -22,6 +22,7 @@ const (
 	IconDisconnected Icon = "disconnected"
 	IconConnecting   Icon = "connecting"
 	IconConnected    Icon = "connected"
+	IconExit         Icon = "exit"      // connected, and the internet is reached through an exit node
 	IconAttention    Icon = "attention" // somebody has to do something
 )
 
@@ -143,6 +144,8 @@ func (d *drawer) icon() Icon {
 	switch {
 	case d.s.State == ipc.StateNeedsLogin, d.in.Failed != nil, slices.ContainsFunc(d.s.Problems, serious):
 		return IconAttention
+	case d.s.State == ipc.StateRunning && d.s.Exit != nil && d.s.Exit.Up:
+		return IconExit
 	case d.s.State == ipc.StateRunning:
 		return IconConnected
 	case d.s.State == ipc.StateStarting, d.s.State == ipc.StatePending:
@@ -307,6 +310,10 @@ func (d *drawer) preferences() Item {
 		{
 			Key: "accept-dns", Label: d.say(textAcceptDNS), Toggle: ToggleCheck, Checked: accepts, Disabled: d.in.Busy,
 			Do: Intent{OpAcceptDNS, turn},
+		},
+		{
+			Key: "autostart", Label: d.say(textAutostart), Toggle: ToggleCheck, Checked: d.in.Autostart == On, Hidden: d.in.Autostart == "",
+			Do: Intent{OpAutostart, other(d.in.Autostart == On)},
 		},
 	}}
 }

@@ -99,6 +99,7 @@ const (
 
 	textPreferences
 	textAcceptDNS
+	textAutostart
 	textOpen
 	textAbout // {0}: the version
 	textQuit
