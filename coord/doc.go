@@ -45,6 +45,13 @@
 // A whole netmap comes in two lines, the first of which is alike for many machines: it has all nodes, and says not which
 // is Self. The second one has that, the machine's ticket, and what has changed since the first was made.
 //
+// # Rules
+//
+// Where the network has access rules, a machine hears only of those that it may reach or be reached by, of their routes
+// only of those that a rule is about, and what may come in to it is its Netmap.Filter. A peer that a rule does not let it
+// see any more is removed as one that is gone. A filter comes whole, or with the addresses that join and leave its sets
+// (NetsOf). A machine from before there were filters does not read them: its peers are held back, its ports are not.
+//
 // # Packed lines
 //
 // A reader that asks for packed=zstd gets long bodies compressed (Zstandard, RFC 8878): the line then ends with "#" and

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 )
 
 // Bounds on a machine's filter, held where it is made and where it is read.
@@ -36,7 +35,7 @@ type Filter struct {
 // FilterSet is a named set of source addresses. Its name means something within its filter only.
 type FilterSet struct {
 	Name string         `json:"name"`
-	Nets []netip.Prefix `json:"nets"`
+	Nets []netip.Prefix `json:"nets"` // in order (netip.Prefix.Compare), each once; they may overlap
 }
 
 // FilterRule lets in what comes from any of the sets, to any of the destinations, for any of the services.
@@ -71,7 +70,7 @@ func (f *Filter) Admits(own []netip.Addr, p Packet) bool {
 
 // Set finds a set's addresses by its name; none if there is no such set.
 func (f *Filter) Set(name string) []netip.Prefix {
-	i, ok := slices.BinarySearchFunc(f.Sets, name, func(s FilterSet, name string) int { return strings.Compare(s.Name, name) })
+	i, ok := f.find(name)
 	if !ok {
 		return nil
 	}
@@ -102,7 +101,7 @@ func (f *Filter) Validate(n *Network) error {
 		if prefixes += len(s.Nets); prefixes > MaxFilterPrefixes {
 			return fmt.Errorf("%w filter: its sets have more than %d prefixes", ErrInvalid, MaxFilterPrefixes)
 		}
-		if err := validNets(s.Nets); err != nil {
+		if err := validSet(s.Nets); err != nil {
 			return fmt.Errorf("%w filter: set %q: %w", ErrInvalid, s.Name, err)
 		}
 	}
@@ -147,6 +146,16 @@ func (r *FilterRule) validate(known map[string]bool) error {
 		}
 	}
 	return validNets(r.To)
+}
+
+// validSet holds a set's prefixes to their order, too.
+func validSet(ps []netip.Prefix) error {
+	for i := 1; i < len(ps); i++ {
+		if ps[i-1].Compare(ps[i]) >= 0 {
+			return fmt.Errorf("%s is not in order, or there twice", ps[i])
+		}
+	}
+	return validNets(ps)
 }
 
 func validNets(ps []netip.Prefix) error {

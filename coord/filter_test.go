@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -90,18 +91,19 @@ func TestAFilterAdmitsWhatItsRulesSay(t *testing.T) {
 
 func TestFiltersThatCannotBeAreRefused(t *testing.T) {
 	for name, spoil := range map[string]func(*Filter){
-		"there is no set":        func(f *Filter) { f.In[0].From = []string{"group:ops"} },
-		"not in order":           func(f *Filter) { slices.Reverse(f.Sets) },
-		"there twice":            func(f *Filter) { f.Sets[1].Name = "*" },
-		"0 sources":              func(f *Filter) { f.In[0].From = nil },
-		"0 services":             func(f *Filter) { f.Forward[0].Allow = nil },
-		"forwards to anywhere":   func(f *Filter) { f.Forward[0].To = nil },
-		"which is of the net":    func(f *Filter) { f.Forward[0].To = nets("0.0.0.0/0") },
-		"below its mask":         func(f *Filter) { f.Sets[0].Nets[0] = netip.MustParsePrefix("100.64.0.1/10") },
-		"ports that cannot be":   func(f *Filter) { f.In[0].Allow = []Service{{Proto: ProtoICMP, First: 1, Last: 2}} },
-		"has 0 bytes":            func(f *Filter) { f.Sets[0].Name = "" },
-		"8193 sets":              func(f *Filter) { f.Sets = make([]FilterSet, MaxFilterSets+1) },
-		"more than 1048576 pref": func(f *Filter) { f.Sets[0].Nets = make([]netip.Prefix, MaxFilterPrefixes+1) },
+		"there is no set":              func(f *Filter) { f.In[0].From = []string{"group:ops"} },
+		"not in order":                 func(f *Filter) { slices.Reverse(f.Sets) },
+		"there twice":                  func(f *Filter) { f.Sets[1].Name = "*" },
+		"0 sources":                    func(f *Filter) { f.In[0].From = nil },
+		"0 services":                   func(f *Filter) { f.Forward[0].Allow = nil },
+		"forwards to anywhere":         func(f *Filter) { f.Forward[0].To = nil },
+		"which is of the net":          func(f *Filter) { f.Forward[0].To = nets("0.0.0.0/0") },
+		"below its mask":               func(f *Filter) { f.Sets[0].Nets[0] = netip.MustParsePrefix("100.64.0.1/10") },
+		"ports that cannot be":         func(f *Filter) { f.In[0].Allow = []Service{{Proto: ProtoICMP, First: 1, Last: 2}} },
+		"not in order, or there twice": func(f *Filter) { f.Sets[1].Nets = nets("fd00::7/128", "fd00::7/128") },
+		"has 0 bytes":                  func(f *Filter) { f.Sets[0].Name = "" },
+		"8193 sets":                    func(f *Filter) { f.Sets = make([]FilterSet, MaxFilterSets+1) },
+		"more than 1048576 pref":       func(f *Filter) { f.Sets[0].Nets = make([]netip.Prefix, MaxFilterPrefixes+1) },
 	} {
 		f := exampleFilter()
 		spoil(&f)
@@ -128,5 +130,38 @@ func TestServicesComeBackFromText(t *testing.T) {
 		if err := new(Service).UnmarshalText([]byte(bad)); err == nil {
 			t.Errorf("%q was read", bad)
 		}
+	}
+}
+
+func TestOneWhoJoinsAGroupIsALine(t *testing.T) {
+	old, next := exampleFilter(), exampleFilter()
+	next.Sets[1].Nets = nets("100.64.0.7/32", "100.64.0.8/32", "fd00::8/128")
+	cs := DiffFilters(&old, &next)
+	b, _ := json.Marshal(cs)
+	if want := `[{"nets":{"set":"group:dev","remove":["fd00::7/128"],"add":["100.64.0.8/32","fd00::8/128"]}}]`; string(b) != want {
+		t.Errorf("got  %s\nwant %s", b, want)
+	}
+	m := Apply(&Netmap{Filter: &old}, cs)
+	if want := exampleFilter(); !reflect.DeepEqual(*m.Filter, next) || !reflect.DeepEqual(old, want) {
+		t.Errorf("got %+v, and of the old %+v", m.Filter, old)
+	}
+	if m := Apply(&Netmap{}, cs); m.Filter != nil {
+		t.Errorf("a set made a filter: %+v", m.Filter)
+	}
+	next.In = next.In[:1]
+	if cs := DiffFilters(&old, &next); len(cs) != 1 || cs[0].Filter != &next {
+		t.Errorf("a rule less became %+v", cs)
+	}
+}
+
+// Machines from before there were filters read what comes now, and the other way around.
+func TestANetmapWithoutAFilterSaysNothingOfIt(t *testing.T) {
+	b, _ := json.Marshal(Netmap{})
+	if strings.Contains(string(b), "filter") {
+		t.Errorf("there is a filter in %s", b)
+	}
+	var m Netmap
+	if err := json.Unmarshal([]byte(`{"filter":{}}`), &m); err != nil || m.Filter == nil || m.Filter.Admits(nil, Packet{}) {
+		t.Errorf("a filter without rules was read as %+v, %v", m.Filter, err)
 	}
 }

@@ -16,6 +16,10 @@ type Netmap struct {
 	Relays  []Relay `json:"relays,omitempty"`
 	Ticket  []byte  `json:"ticket,omitempty"` // to show to relays; they alone read it
 	DNS     DNS     `json:"dns,omitzero"`
+
+	// Filter is what may come in to Self. Nil: the server knows no rules, and all that peers send may come in. No change
+	// makes it nil again; only a whole netmap can lack it.
+	Filter *Filter `json:"filter,omitempty"`
 }
 
 // Change is one step from a netmap to the next. Exactly one field is set.
@@ -27,6 +31,8 @@ type Change struct {
 	Relays  *[]Relay `json:"relays,omitempty"`
 	Ticket  []byte   `json:"ticket,omitempty"`
 	DNS     *DNS     `json:"dns,omitempty"`
+	Filter  *Filter  `json:"filter,omitempty"` // the whole of it
+	Nets    *NetsOf  `json:"nets,omitempty"`   // one of its sets
 }
 
 // Update is the body of one line of the stream: a whole netmap, or the changes since the line before. A whole netmap
@@ -56,6 +62,11 @@ func (m *Netmap) Validate() error {
 	}
 	if err := m.DNS.Validate(); err != nil {
 		return err
+	}
+	if m.Filter != nil {
+		if err := m.Filter.Validate(&m.Network); err != nil {
+			return err
+		}
 	}
 	claimed := make(map[any]NodeID, 4*len(m.Peers)+4)
 	check := func(n *Node) error {
@@ -106,6 +117,14 @@ func (m *Netmap) validateChanged(cs []Change) error {
 			return m.Validate()
 		case c.DNS != nil:
 			if err := m.DNS.Validate(); err != nil {
+				return err
+			}
+		case c.Filter != nil:
+			if err := m.Filter.Validate(&m.Network); err != nil {
+				return err
+			}
+		case c.Nets != nil:
+			if err := m.Filter.validateNets(c.Nets); err != nil {
 				return err
 			}
 		case c.Self != nil, c.Upsert != nil && c.Upsert.ID == m.Self.ID:
@@ -163,7 +182,7 @@ func (nd *Node) claimsOf(other *Node) error {
 }
 
 // Diff gives the changes that lead from old to new; Seq is no change of its own.
-// Apply(old, Diff(old, new)) equals new but for Seq.
+// Apply(old, Diff(old, new)) equals new but for Seq, and for a filter that new lacks.
 func Diff(old, new *Netmap) []Change {
 	var cs []Change
 	if old.Network != new.Network {
@@ -185,6 +204,7 @@ func Diff(old, new *Netmap) []Change {
 		d := new.DNS
 		cs = append(cs, Change{DNS: &d})
 	}
+	cs = append(cs, DiffFilters(old.Filter, new.Filter)...)
 	// Removals come first: a name or an address may pass from one peer to another.
 	for i := range old.Peers {
 		if new.Peer(old.Peers[i].ID) == nil {
@@ -231,6 +251,10 @@ func Apply(m *Netmap, cs []Change) *Netmap {
 			out.Ticket = c.Ticket
 		case c.DNS != nil:
 			out.DNS = *c.DNS
+		case c.Filter != nil:
+			out.Filter = c.Filter
+		case c.Nets != nil:
+			out.Filter = out.Filter.with(c.Nets)
 		}
 	}
 	return &out

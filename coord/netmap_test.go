@@ -47,6 +47,25 @@ func drawNetmap(t *rapid.T) *Netmap {
 	return m
 }
 
+// drawFilter draws a filter of few shapes and many members.
+func drawFilter(t *rapid.T) *Filter {
+	f := &Filter{}
+	for _, name := range []string{"group:dev", "tag:web"} {
+		if !rapid.Bool().Draw(t, "set") {
+			continue
+		}
+		s := FilterSet{Name: name}
+		for i := range 6 {
+			if rapid.Bool().Draw(t, "member") {
+				s.Nets = append(s.Nets, netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64, 1, byte(i)}), 32))
+			}
+		}
+		f.Sets = append(f.Sets, s)
+		f.In = append(f.In, FilterRule{From: []string{name}, Allow: []Service{{Proto: ProtoTCP, First: 22, Last: 22}}})
+	}
+	return f
+}
+
 func same(t *rapid.T, got, want *Netmap) {
 	t.Helper()
 	g, _ := json.Marshal(got)
@@ -59,6 +78,9 @@ func same(t *rapid.T, got, want *Netmap) {
 func TestChangesLeadFromOneNetmapToTheOther(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		old, next := drawNetmap(t), drawNetmap(t)
+		if next.Filter = drawFilter(t); rapid.Bool().Draw(t, "old has rules") {
+			old.Filter = drawFilter(t)
+		}
 		before := fmt.Sprintf("%+v", old)
 		cs := Diff(old, next)
 		got := Apply(old, cs)
@@ -191,7 +213,16 @@ func TestAChangedNetmapIsHeldToTheSameBoundsAsAWholeOne(t *testing.T) {
 		}
 		var cs []Change
 		for range rapid.IntRange(0, fewChanged+3).Draw(t, "changes") {
-			switch rapid.IntRange(0, 9).Draw(t, "kind") {
+			switch rapid.IntRange(0, 12).Draw(t, "kind") {
+			case 11:
+				f := drawFilter(t)
+				if rapid.IntRange(0, 3).Draw(t, "spoilt") == 0 {
+					f.In = append(f.In, FilterRule{From: []string{"nobody"}, Allow: []Service{{Proto: ProtoTCP}}})
+				}
+				cs = append(cs, Change{Filter: f})
+			case 12:
+				a := netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64, 1, rapid.Byte().Draw(t, "joins")}), rapid.SampledFrom([]int{32, 32, 32, 8}).Draw(t, "bits"))
+				cs = append(cs, Change{Nets: &NetsOf{Set: "tag:web", Add: []netip.Prefix{a}}})
 			case 0:
 				cs = append(cs, Change{Self: node()})
 			case 1:
@@ -203,6 +234,10 @@ func TestAChangedNetmapIsHeldToTheSameBoundsAsAWholeOne(t *testing.T) {
 			default:
 				cs = append(cs, Change{Upsert: node()})
 			}
+		}
+		m.Filter = &Filter{Sets: []FilterSet{{Name: "tag:web"}}}
+		if rapid.IntRange(0, 3).Draw(t, "set") == 0 {
+			m.Filter = &Filter{}
 		}
 		next := Apply(m, cs)
 		whole, changed := next.Validate(), next.validateChanged(cs)

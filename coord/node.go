@@ -58,7 +58,7 @@ type Node struct {
 	Tags  []string       `json:"tags,omitempty"`
 
 	// Routes are what lies behind the machine, as approved: subnets of its site, and 0.0.0.0/0 and ::/0 if it is an
-	// exit node. Several machines may lead to one subnet.
+	// exit node. Several machines may lead to one subnet. Of a peer they are those that Self may use, or be reached from.
 	Routes []netip.Prefix `json:"routes,omitempty"`
 
 	OS      string    `json:"os,omitempty"`
