@@ -22,9 +22,10 @@ const maxGroups = 65536
 
 // Caller is who is at the other end of a connection, as the kernel said when it was made.
 type Caller struct {
-	PID   int32 // 0 if it cannot be seen from here; for logs only, since numbers are used again
-	UID   uint32
-	Level Level
+	PID     int32 // 0 if it cannot be seen from here; it says nothing alone, since numbers are used again
+	UID     uint32
+	Level   Level
+	Process *Process // nil if it cannot be held
 }
 
 type callerKey struct{}
@@ -55,16 +56,19 @@ func peerOf(conn net.Conn) (Caller, error) {
 		return Caller{}, err
 	}
 	var (
-		cred   *unix.Ucred
-		groups []uint32
-		opErr  error
+		cred    *unix.Ucred
+		groups  []uint32
+		process *Process
+		opErr   error
 	)
 	err = raw.Control(func(fd uintptr) {
 		if cred, opErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); opErr == nil {
 			groups, opErr = peerGroups(int(fd))
+			process = processOf(int(fd), cred.Pid)
 		}
 	})
 	if err = errors.Join(err, opErr); err != nil {
+		process.close()
 		return Caller{}, fmt.Errorf("ipc: who connected: %w", err)
 	}
 	gid, known := operators()
@@ -72,6 +76,8 @@ func peerOf(conn net.Conn) (Caller, error) {
 		PID:   cred.Pid,
 		UID:   cred.Uid,
 		Level: levelOf(cred.Uid, append(groups, cred.Gid), gid, known),
+
+		Process: process,
 	}, nil
 }
 

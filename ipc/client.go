@@ -21,6 +21,7 @@ const maxErrorBody = 64 << 10
 type Client struct {
 	socket string
 	http   *http.Client
+	ask    bool
 }
 
 // NewClient returns a client of the daemon at the socket; "" is DefaultSocket. It connects when it is used.
@@ -167,6 +168,7 @@ func (c *Client) send(ctx context.Context, method, path string, q any) (*http.Re
 	if q != nil {
 		req.Header.Set("Content-Type", contentJSON)
 	}
+	c.mark(req)
 	res, err := c.http.Do(req)
 	if err != nil {
 		return nil, c.explain(ctx, err)

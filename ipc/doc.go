@@ -21,7 +21,12 @@
 // UpRequest, is admin. Bodies are
 // application/json, "{}" where nothing is to be said; a field that the daemon does not know is refused, not ignored.
 //
-// Who asks is told by the kernel (SO_PEERCRED and SO_PEERGROUPS), never by the request. Requests with an Origin or
+// Who asks is told by the kernel (SO_PEERCRED and SO_PEERGROUPS), never by the request: root is admin, members of the group
+// "warren" operate, every local user reads. Whom that does not let pass, an Authority (polkit) may: the person who sits at
+// this machine, or who knows an administrator's password. It may show a dialog for that only to a request with the header
+// Warren-Ask (Client.Asking).
+//
+// Requests with an Origin or
 // a Referer, or another Host than "warrend", come from a web page and are refused. One user may have 16 connections.
 //
 // An error answers with its HTTP status and {"error":{"code":"…","message":"…","fix":"…"}}: Error.

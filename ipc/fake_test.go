@@ -144,6 +144,11 @@ type running struct {
 
 func start(t *testing.T, as func(net.Conn) (Caller, error), log *slog.Logger) *running {
 	t.Helper()
+	return startWith(t, as, nil, log)
+}
+
+func startWith(t *testing.T, as func(net.Conn) (Caller, error), a Authority, log *slog.Logger) *running {
+	t.Helper()
 	socket := filepath.Join(t.TempDir(), "s")
 	l, err := Listen(socket)
 	if err != nil {
@@ -153,7 +158,7 @@ func start(t *testing.T, as func(net.Conn) (Caller, error), log *slog.Logger) *r
 	f := newFake()
 	ended := make(chan error, 1)
 	go func() {
-		ended <- serve(ctx, &doorkeeper{Listener: l, peer: as, log: log, open: map[uint32]int{}}, f, log)
+		ended <- serve(ctx, &doorkeeper{Listener: l, peer: as, log: log, open: map[uint32]int{}}, f, a, log)
 	}()
 	stop := sync.OnceValue(func() error {
 		cancel()

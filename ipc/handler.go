@@ -21,19 +21,21 @@ const (
 
 // handler answers requests by the table.
 type handler struct {
-	backend Backend
-	log     *slog.Logger
-	table   []operation
+	backend   Backend
+	authority Authority // nil without one
+	log       *slog.Logger
+	table     []operation
 }
 
-// Handler answers the operations of the table with the backend, each to the callers whose level allows it. It
-// needs the caller in the request's context (WithCaller): Serve puts it there.
-func Handler(b Backend, log *slog.Logger) http.Handler {
-	return &handler{backend: b, log: log, table: operations}
+// Handler answers the operations of the table with the backend, each to the callers whose level allows it, or whom the
+// authority (nil: there is none) lets pass. It needs the caller in the request's context (WithCaller): Serve puts it there.
+func Handler(b Backend, a Authority, log *slog.Logger) http.Handler {
+	return &handler{backend: b, authority: a, log: log, table: operations}
 }
 
 // ServeHTTP implements http.Handler. In this order: is it a page's request, is there such an operation, may the
-// caller do it; only then is the body read.
+// caller do it; only then is the body read. Whom only the authority could let pass has the body read first: the connection
+// shows no sooner that the caller went away, and a dialog of nobody should close.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	caller := callerOf(r.Context())
 	log := h.log.With("uid", caller.UID, "pid", caller.PID, "op", r.Method+" "+r.URL.Path)
@@ -58,8 +60,9 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, caller Caller) e
 	if err != nil {
 		return err
 	}
-	if err := op.permit(caller, op.level, op.command); err != nil {
-		return err
+	denied := op.permit(caller, op.level, op.command)
+	if denied != nil && !h.mayAsk(caller, op) {
+		return denied
 	}
 	rc := http.NewResponseController(w)
 	body, err := readBody(rc, w, r)
@@ -67,6 +70,11 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, caller Caller) e
 		return err
 	}
 	c := &call{handler: h, w: w, rc: rc, r: r, op: op, caller: caller, body: body}
+	if denied != nil {
+		if err := c.permit(op.level, op.command); err != nil {
+			return err
+		}
+	}
 	return op.serve(c)
 }
 

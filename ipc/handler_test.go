@@ -51,8 +51,12 @@ func request(line, body string) *http.Request {
 
 // as serves r to a caller of that level.
 func as(h http.Handler, level Level, r *http.Request) *http.Response {
+	return record(h, r.WithContext(WithCaller(r.Context(), Caller{UID: 1000, Level: level})))
+}
+
+func record(h http.Handler, r *http.Request) *http.Response {
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, r.WithContext(WithCaller(r.Context(), Caller{UID: 1000, Level: level})))
+	h.ServeHTTP(w, r)
 	return w.Result()
 }
 
@@ -71,7 +75,7 @@ func TestEveryOperationAtEveryLevel(t *testing.T) {
 		seen[c.request] = true
 		for _, level := range []Level{0, LevelRead, LevelOperate, LevelAdmin} {
 			f := newFake()
-			res := as(Handler(f, quiet), level, request(c.request, c.body))
+			res := as(Handler(f, nil, quiet), level, request(c.request, c.body))
 			if level >= c.level {
 				if calls := f.reached(); res.StatusCode != http.StatusOK || len(calls) != 1 || calls[0] != c.call {
 					t.Errorf("%s %s at level %d: %s, reached %v; want it done", c.request, c.body, level, res.Status, calls)
@@ -105,7 +109,7 @@ func TestADeniedEditNamesTheCommandThatWouldWork(t *testing.T) {
 		{"PATCH /v1/prefs", `{"port":1,"profile":"$(reboot)"}`, "Run: sudo warren set --profile-name NAME --port 1"},
 		{"POST /v1/up", `{"authKey":"hush","edit":{"port":1}}`, "Run: sudo warren up --port 1"},
 	} {
-		e := refusal(t, as(Handler(newFake(), quiet), LevelOperate, request(c.request, c.body)))
+		e := refusal(t, as(Handler(newFake(), nil, quiet), LevelOperate, request(c.request, c.body)))
 		if e.Fix != c.want {
 			t.Errorf("%s %s: fix %q, want %q", c.request, c.body, e.Fix, c.want)
 		}
@@ -125,7 +129,7 @@ func TestWhatStatesNoLevelIsRefusedToRoot(t *testing.T) {
 
 func TestARequestWithoutACallerIsRefused(t *testing.T) {
 	w := httptest.NewRecorder()
-	Handler(newFake(), quiet).ServeHTTP(w, request("GET /v1/status", ""))
+	Handler(newFake(), nil, quiet).ServeHTTP(w, request("GET /v1/status", ""))
 	if w.Code != http.StatusForbidden {
 		t.Errorf("got %d", w.Code)
 	}
@@ -136,7 +140,7 @@ func TestWhatIsNotInTheTableIsRefused(t *testing.T) {
 		"GET /", "GET /v1", "GET /v2/status", "GET /v1/status/", "GET //v1/status", "GET /v1/../v1/status", "GET /V1/status",
 		"POST /v1/status", "GET /v1/up", "PUT /v1/prefs", "HEAD /v1/status", "OPTIONS /v1/up", "GET /debug/pprof/",
 	} {
-		if e := refusal(t, as(Handler(newFake(), quiet), LevelAdmin, request(line, "{}"))); e.Code != CodeUnsupported {
+		if e := refusal(t, as(Handler(newFake(), nil, quiet), LevelAdmin, request(line, "{}"))); e.Code != CodeUnsupported {
 			t.Errorf("%s: got %v", line, e)
 		}
 	}
@@ -151,7 +155,7 @@ func TestHost(t *testing.T) {
 		r := request("GET /v1/status", "")
 		r.Host = host
 		f := newFake()
-		if e := refusal(t, as(Handler(f, quiet), LevelAdmin, r)); e.Code != CodeDenied || len(f.reached()) > 0 {
+		if e := refusal(t, as(Handler(f, nil, quiet), LevelAdmin, r)); e.Code != CodeDenied || len(f.reached()) > 0 {
 			t.Errorf("host %q: got %v, reached %v", host, e, f.reached())
 		}
 	}
@@ -163,7 +167,7 @@ func TestPagesAreRefused(t *testing.T) {
 			r := request("POST /v1/down", "{}")
 			r.Header.Set(name, value)
 			f := newFake()
-			if e := refusal(t, as(Handler(f, quiet), LevelAdmin, r)); e.Code != CodeDenied || len(f.reached()) > 0 {
+			if e := refusal(t, as(Handler(f, nil, quiet), LevelAdmin, r)); e.Code != CodeDenied || len(f.reached()) > 0 {
 				t.Errorf("%s: %q: got %v", name, value, e)
 			}
 		}
@@ -187,7 +191,7 @@ func TestBodies(t *testing.T) {
 		r := request("PATCH /v1/prefs", c.body)
 		r.Header.Set("Content-Type", c.kind)
 		f := newFake()
-		if e := refusal(t, as(Handler(f, quiet), LevelAdmin, r)); e.Code != CodeBadRequest || len(f.reached()) > 0 {
+		if e := refusal(t, as(Handler(f, nil, quiet), LevelAdmin, r)); e.Code != CodeBadRequest || len(f.reached()) > 0 {
 			t.Errorf("%s: got %v, reached %v", c.name, e, f.reached())
 		}
 	}
@@ -206,7 +210,7 @@ func TestErrors(t *testing.T) {
 	} {
 		f := newFake()
 		f.fail = c.err
-		res := as(Handler(f, quiet), LevelAdmin, request("POST /v1/up", "{}"))
+		res := as(Handler(f, nil, quiet), LevelAdmin, request("POST /v1/up", "{}"))
 		text, _ := io.ReadAll(res.Body)
 		var reply errorReply
 		if err := json.Unmarshal(text, &reply); err != nil || res.StatusCode != c.status || reply.Error.Code != c.code {
@@ -225,7 +229,7 @@ func TestSecretsAreNotLogged(t *testing.T) {
 		`{"authKey":"hush"}`, `{"authKey":"hush","edit":{"port":1}}`, `{"authKey":"hush","hush":1}`, `{"authKey":hush}`, `{"authKey":"hush"`,
 	} {
 		for _, level := range []Level{LevelRead, LevelOperate, LevelAdmin} {
-			res := as(Handler(newFake(), log), level, request("POST /v1/up", body))
+			res := as(Handler(newFake(), nil, log), level, request("POST /v1/up", body))
 			text, _ := io.ReadAll(res.Body)
 			if bytes.Contains(text, []byte("hush")) {
 				t.Errorf("%s: answered %s", body, text)
@@ -260,7 +264,7 @@ func FuzzBody(f *testing.F) {
 		r.URL.Path = path
 		r.Header.Set("Content-Type", contentJSON)
 		b := newFake()
-		res := as(Handler(b, quiet), LevelOperate, r)
+		res := as(Handler(b, nil, quiet), LevelOperate, r)
 		text, _ := io.ReadAll(res.Body)
 		if !json.Valid(text) {
 			t.Errorf("%s %q: answered %q", line, body, text)

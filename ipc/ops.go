@@ -23,8 +23,8 @@ type Level int
 const (
 	_            Level = iota
 	LevelRead          // any local user
-	LevelOperate       // members of Group, and root
-	LevelAdmin         // root
+	LevelOperate       // members of Group, root, and whom the Authority lets
+	LevelAdmin         // root, and whom the Authority lets
 )
 
 // Prefs are what the people of this machine want, kept over restarts.

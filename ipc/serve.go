@@ -70,14 +70,14 @@ func makeDir(dir string) error {
 
 // Serve answers on the listener, which it closes, until ctx ends. Then requests under way have their contexts
 // canceled and are waited for. It returns nil when ctx ended it.
-func Serve(ctx context.Context, l net.Listener, b Backend, log *slog.Logger) error {
-	return serve(ctx, &doorkeeper{Listener: l, peer: peerOf, log: log, open: map[uint32]int{}}, b, log)
+func Serve(ctx context.Context, l net.Listener, b Backend, a Authority, log *slog.Logger) error {
+	return serve(ctx, &doorkeeper{Listener: l, peer: peerOf, log: log, open: map[uint32]int{}}, b, a, log)
 }
 
-func serve(ctx context.Context, l *doorkeeper, b Backend, log *slog.Logger) error {
+func serve(ctx context.Context, l *doorkeeper, b Backend, a Authority, log *slog.Logger) error {
 	base, cancel := context.WithCancel(ctx)
 	defer cancel()
-	running := &awaited{Handler: Handler(b, log)}
+	running := &awaited{Handler: Handler(b, a, log)}
 	s := &http.Server{
 		Handler:     running,
 		BaseContext: func(net.Listener) context.Context { return base },
@@ -166,6 +166,7 @@ type knownConn struct {
 // Close implements net.Conn.
 func (c *knownConn) Close() error {
 	c.leave()
+	c.caller.Process.close()
 	return c.Conn.Close()
 }
 
@@ -184,6 +185,7 @@ func (d *doorkeeper) Accept() (net.Conn, error) {
 		}
 		if !d.enter(caller.UID) {
 			d.log.Warn("too many connections of one user", "uid", caller.UID, "limit", maxConnsPerUser)
+			caller.Process.close()
 			d.refuse(conn)
 			continue
 		}

@@ -62,7 +62,7 @@ func calls[Q, A any](f func(Backend, context.Context, Q) (A, error), needs func(
 		}
 		if needs != nil {
 			level, command := needs(q)
-			if err := c.op.permit(c.caller, max(level, c.op.level), command); err != nil {
+			if err := c.permit(max(level, c.op.level), command); err != nil {
 				return err
 			}
 		}

@@ -2,6 +2,7 @@
 // are the tests of both.
 //
 //	deps      installs what make needs
+//	polkit/   whom polkit lets use and administer warrend, beside root and the group warren
 //	systemd/  units, the group of those who may use warren without sudo, and what the servers are started with
 //	tools/    the tools, in versions of their own
 package packaging

@@ -62,7 +62,14 @@ func (p *program) env(name string) string {
 	return ""
 }
 
-func (p *program) client() *ipc.Client { return ipc.NewClient(p.socket) }
+// client has a person asked for a password only where there is one, at a terminal: no script should wait for a dialog.
+func (p *program) client() *ipc.Client {
+	c := ipc.NewClient(p.socket)
+	if p.terminal {
+		return c.Asking()
+	}
+	return c
+}
 
 // print writes a line of ours to the output. Text of others goes through package say first.
 func (p *program) print(format string, args ...any) {

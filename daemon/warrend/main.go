@@ -189,7 +189,7 @@ func run(ctx context.Context, f flags) error {
 	go watchdog(ctx, e)
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
 	log.Info("warrend runs", "version", version, "socket", f.socket)
-	serveErr := ipc.Serve(ctx, listener, localapi.Backend{Engine: e}, log)
+	serveErr := ipc.Serve(ctx, listener, localapi.Backend{Engine: e}, new(localapi.Polkit), log)
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
 	cancel(serveErr)
 	return errors.Join(serveErr, <-ended)

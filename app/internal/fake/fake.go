@@ -116,7 +116,7 @@ func (d *Daemon) Listen(socket string, level ipc.Level) (stop func(), err error)
 	}
 	base, cancel := context.WithCancel(context.Background())
 	s := &http.Server{
-		Handler:     ipc.Handler(d, slog.New(slog.DiscardHandler)),
+		Handler:     ipc.Handler(d, nil, slog.New(slog.DiscardHandler)),
 		BaseContext: func(net.Listener) context.Context { return base },
 		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
 			return ipc.WithCaller(ctx, ipc.Caller{UID: 1000, Level: level})

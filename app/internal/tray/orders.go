@@ -11,8 +11,9 @@ import (
 	"github.com/warren-mesh/warren/ipc"
 )
 
-// orderLimit is how long the daemon may take to follow an order. It may have to ask the coordination server.
-const orderLimit = time.Minute
+// orderLimit is how long the daemon may take to follow an order. It may have to ask the coordination server, and before that
+// a person for a password.
+const orderLimit = 3 * time.Minute
 
 // end is how an order ended.
 type end struct {

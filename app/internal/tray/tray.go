@@ -73,7 +73,7 @@ var ErrRuns = errors.New("another tray runs already")
 func start(ctx context.Context, d *desktop.Desktop, c Config) (p *program, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	p = &program{
-		Config: c, client: ipc.NewClient(c.Socket), desktop: d, ctx: ctx,
+		Config: c, client: ipc.NewClient(c.Socket).Asking(), desktop: d, ctx: ctx,
 		facts: make(chan facts), clicks: make(chan view.Intent, maxClicks), ends: make(chan end), steps: make(chan step), hosts: make(chan bool),
 		words: make(chan string, maxWords), in: view.Input{Language: c.Language, Version: c.Version, Windows: c.Window != nil},
 	}
