@@ -91,7 +91,7 @@ fuzz: ## Run every fuzz target of the tree for FUZZTIME (30s) each
 
 .PHONY: bench
 bench: programs ## Run every benchmark (those of daemon/e2e need root)
-	@packaging/deps bench
+	@packaging/deps bench-relay
 	@grep -rlE --include='*_test.go' '^func Benchmark' . | xargs -r -n1 dirname | sort -u | \
 	xargs -r $(GO) test -run='^$$' -bench='$(BENCH)' -benchmem -p 1 -timeout 60m
 
@@ -99,6 +99,11 @@ bench: programs ## Run every benchmark (those of daemon/e2e need root)
 bench-exit: ## Measure an exit node against plain routing, and the resolver (needs root)
 	@packaging/deps bench
 	@$(GO) test -run='^$$' -bench='^Benchmark(Exit|Names)' -timeout 20m ./daemon/e2e
+
+.PHONY: bench-relay
+bench-relay: ## Measure the relay, over UDP and WebSocket, against the direct path and coturn (needs root)
+	@packaging/deps bench-relay
+	@$(GO) test -run='^$$' -bench='^BenchmarkRelay' -timeout 40m ./daemon/e2e
 
 .PHONY: bench-coord
 bench-coord: ## Measure a coordination server with NODES (10000) simulated machines
