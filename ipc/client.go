@@ -120,7 +120,16 @@ func (c *Client) QueryDNS(ctx context.Context, q DNSQuery) (*DNSAnswer, error) {
 // Watch calls f with a snapshot now and after every change, until ctx ends, f fails, or the daemon stops
 // (CodeNotRunning). It returns f's error as it is.
 func (c *Client) Watch(ctx context.Context, f func(*Status) error) error {
-	res, err := c.send(ctx, http.MethodGet, pathWatch, nil)
+	return c.watch(ctx, pathWatch, f)
+}
+
+// WatchLive does as Watch, and calls f each second too, for what is measured all the time: traffic and latencies.
+func (c *Client) WatchLive(ctx context.Context, f func(*Status) error) error {
+	return c.watch(ctx, pathWatchLive, f)
+}
+
+func (c *Client) watch(ctx context.Context, path string, f func(*Status) error) error {
+	res, err := c.send(ctx, http.MethodGet, path, nil)
 	if err != nil {
 		return err
 	}

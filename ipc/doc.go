@@ -5,6 +5,7 @@
 //
 //	GET   /v1/status          read     Status
 //	GET   /v1/watch           read     one Status now and one after every change, a line each
+//	GET   /v1/watch/live      read     the same, and one each second: what is measured all the time is no change
 //	GET   /v1/prefs           read     Prefs
 //	GET   /v1/profiles        read     Profiles
 //	POST  /v1/ping            read     PingRequest    -> PingReply

@@ -62,6 +62,10 @@ func (f *fake) Status(context.Context) (*Status, error) {
 	return &s, nil
 }
 
+func (f *fake) WatchLive(ctx context.Context, send func(*Status) error) error {
+	return f.Watch(ctx, send)
+}
+
 func (f *fake) Watch(ctx context.Context, send func(*Status) error) error {
 	if err := f.note("watch"); err != nil {
 		return err

@@ -167,11 +167,15 @@ func (c *call) reply(v any) error {
 	return nil
 }
 
-// watch sends a line for each status.
-func watch(c *call) error {
+// watches makes an operation that sends a line for each status.
+func watches(f func(Backend, context.Context, func(*Status) error) error) func(*call) error {
+	return func(c *call) error { return c.stream(f) }
+}
+
+func (c *call) stream(f func(Backend, context.Context, func(*Status) error) error) error {
 	c.w.Header().Set("Content-Type", "application/x-ndjson")
 	started := false
-	err := c.backend.Watch(c.r.Context(), func(s *Status) error {
+	err := f(c.backend, c.r.Context(), func(s *Status) error {
 		line, err := json.Marshal(s)
 		if err != nil {
 			return err

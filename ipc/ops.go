@@ -173,6 +173,8 @@ type Backend interface {
 	// Watch calls f with a snapshot now and after every change, until ctx ends or f fails. Changes that come
 	// faster than f returns are told once.
 	Watch(ctx context.Context, f func(*Status) error) error
+	// WatchLive does as Watch, and calls f each second too, for amounts of traffic and latencies: they are no changes.
+	WatchLive(ctx context.Context, f func(*Status) error) error
 	Prefs(ctx context.Context) (Prefs, error)
 	EditPrefs(ctx context.Context, e PrefsEdit) (Prefs, error)
 	Up(ctx context.Context, r UpRequest) (*UpReply, error)

@@ -135,6 +135,10 @@ func TestLevels(t *testing.T) {
 func TestWatchTellsEachChangeAndTheDaemonsEnd(t *testing.T) {
 	s := start(t, root, quiet)
 	c := client(t, s.socket)
+	watched := 0
+	if err := c.WatchLive(t.Context(), func(*Status) error { watched++; return io.EOF }); !errors.Is(err, io.EOF) || watched != 1 {
+		t.Errorf("live: %v, %d", err, watched)
+	}
 	var seen []State
 	err := c.Watch(t.Context(), func(st *Status) error {
 		seen = append(seen, st.State)

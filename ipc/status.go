@@ -126,9 +126,12 @@ type Peer struct {
 	Addrs         []netip.Addr   `json:"addrs"` // IPv4 first
 	User          string         `json:"user,omitempty"`
 	OS            string         `json:"os,omitempty"`
-	Online        bool           `json:"online"` // as the coordination server last said
+	Version       string         `json:"version,omitempty"` // of its daemon
+	Expires       time.Time      `json:"expires,omitzero"`  // of its key; zero: never
+	Online        bool           `json:"online"`            // as the coordination server last said
 	LastSeen      time.Time      `json:"lastSeen,omitzero"`
 	Path          Path           `json:"path"`
+	History       []PathChange   `json:"history,omitempty"` // how Path came to be, oldest first; a few, since the daemon started
 	LastHandshake time.Time      `json:"lastHandshake,omitzero"`
 	RxBytes       uint64         `json:"rxBytes"` // of tunnelled packets, since the daemon started
 	TxBytes       uint64         `json:"txBytes"`
@@ -158,6 +161,14 @@ type Path struct {
 	Reason   string         `json:"reason,omitempty"`   // why this one, in words
 	Since    time.Time      `json:"since,omitzero"`     // it was chosen
 	Switches uint64         `json:"switches,omitempty"` // how often it changed
+}
+
+// PathChange is a Path that was taken at some time, until the next one.
+type PathChange struct {
+	At     time.Time `json:"at"`
+	Kind   PathKind  `json:"kind"`
+	Via    string    `json:"via,omitempty"`    // the address where direct, the relay's name where relayed
+	Reason string    `json:"reason,omitempty"` // why, in words
 }
 
 // Milliseconds is a duration as JSON shows it.

@@ -11,6 +11,7 @@ import (
 const (
 	pathStatus      = "/v1/status"
 	pathWatch       = "/v1/watch"
+	pathWatchLive   = "/v1/watch/live"
 	pathPrefs       = "/v1/prefs"
 	pathPing        = "/v1/ping"
 	pathUp          = "/v1/up"
@@ -37,7 +38,8 @@ type operation struct {
 // operations are all that can be asked. What is not here is refused.
 var operations = []operation{
 	{http.MethodGet, pathStatus, LevelRead, "warren status", asks(Backend.Status)},
-	{http.MethodGet, pathWatch, LevelRead, "warren status --watch", watch},
+	{http.MethodGet, pathWatch, LevelRead, "warren status --watch", watches(Backend.Watch)},
+	{http.MethodGet, pathWatchLive, LevelRead, "warren status --watch", watches(Backend.WatchLive)},
 	{http.MethodGet, pathPrefs, LevelRead, "warren status", asks(Backend.Prefs)},
 	{http.MethodGet, pathProfiles, LevelRead, "warren switch --list", asks(Backend.Profiles)},
 	{http.MethodPost, pathPing, LevelRead, "warren ping", calls(Backend.Ping, nil)},

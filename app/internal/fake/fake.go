@@ -248,6 +248,11 @@ func (d *Daemon) Watch(ctx context.Context, f func(*ipc.Status) error) error {
 	}
 }
 
+// WatchLive implements ipc.Backend.
+func (d *Daemon) WatchLive(ctx context.Context, f func(*ipc.Status) error) error {
+	return d.Watch(ctx, f)
+}
+
 // Prefs implements ipc.Backend.
 func (d *Daemon) Prefs(context.Context) (ipc.Prefs, error) {
 	d.mu.Lock()

@@ -37,6 +37,7 @@ type Facts struct {
 	Port      uint16
 	Endpoints []coord.Endpoint
 	Paths     map[key.NodePublic]ipc.Path
+	Histories map[key.NodePublic][]ipc.PathChange
 	Traffic   map[key.NodePublic]Traffic
 	Relays    []ipc.Relay
 	Drops     ipc.Drops
@@ -116,8 +117,8 @@ func (f *Facts) peer(n *coord.Node) ipc.Peer {
 	}
 	p := ipc.Peer{
 		ID: int64(n.ID), Name: n.Name, DNSName: n.Name + "." + f.Netmap.Network.Suffix, Key: n.Key, Addrs: n.Addrs,
-		User: n.User.Login, OS: n.OS, Online: n.Online, LastSeen: n.LastSeen,
-		Path: path, LastHandshake: traffic.LastHandshake, RxBytes: traffic.Rx, TxBytes: traffic.Tx,
+		User: n.User.Login, OS: n.OS, Version: n.Version, Expires: n.Expires, Online: n.Online, LastSeen: n.LastSeen,
+		Path: path, History: f.Histories[n.Key], LastHandshake: traffic.LastHandshake, RxBytes: traffic.Rx, TxBytes: traffic.Tx,
 	}
 	f.peerRoutes(&p, n)
 	return p

@@ -305,6 +305,19 @@ func TestAWatcherOfAQuietMachineIsLeftAlone(t *testing.T) {
 	})
 }
 
+func TestWhoWatchesLiveIsToldEachSecond(t *testing.T) {
+	onMachine(t, func(m *machine) {
+		m.up(ipc.UpRequest{Server: serverURL, AuthKey: "good"})
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second+liveGap/2)
+		defer cancel()
+		seen := 0
+		_ = m.WatchLive(ctx, func(*ipc.Status) error { seen++; return nil })
+		if seen < 11 || seen > 12 {
+			t.Errorf("%d snapshots in ten seconds", seen)
+		}
+	})
+}
+
 func TestTheHostsDNSIsThatOfThePeopleOfTheMachine(t *testing.T) {
 	m := newMachine(t)
 	defer func() { m.stop() }()

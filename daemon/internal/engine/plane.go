@@ -204,8 +204,13 @@ func (w *wire) Observe(f *core.Facts) {
 	s := w.sock.Snapshot()
 	f.Interface, f.Port, f.Endpoints = w.tunnel.Name(), s.Port, s.Endpoints
 	f.Paths = make(map[key.NodePublic]ipc.Path, len(s.Peers))
+	f.Histories = make(map[key.NodePublic][]ipc.PathChange)
 	for i := range s.Peers {
-		f.Paths[s.Peers[i].Key] = path(&s.Peers[i])
+		p := &s.Peers[i]
+		f.Paths[p.Key] = path(p)
+		for _, c := range p.History {
+			f.Histories[p.Key] = append(f.Histories[p.Key], change(c))
+		}
 	}
 	stats, err := w.tunnel.Stats()
 	if err != nil {
@@ -246,6 +251,17 @@ func path(s *sock.PathStatus) ipc.Path {
 		p.Kind = ipc.PathNone
 	}
 	return p
+}
+
+func change(c sock.PathChange) ipc.PathChange {
+	to := ipc.PathChange{At: c.At, Kind: ipc.PathKind(c.Kind), Reason: c.Reason}
+	switch c.Kind {
+	case sock.PathDirect:
+		to.Via = c.Addr.String()
+	case sock.PathRelay:
+		to.Via = c.RelayName
+	}
+	return to
 }
 
 func drops(d sock.Drops) ipc.Drops {

@@ -11,6 +11,9 @@ import (
 // watchGap is the least time between two snapshots for one watcher: changes that come faster are told once.
 const watchGap = 50 * time.Millisecond
 
+// liveGap is how often who watches live is told what no change tells: traffic and latencies.
+const liveGap = time.Second
+
 // watchers are those who want to know that something has changed. The zero value has none.
 type watchers struct {
 	mu  sync.Mutex
@@ -48,6 +51,17 @@ func (w *watchers) wake() {
 
 // Watch calls f with a snapshot now and after every change, until ctx ends or f fails.
 func (e *Engine) Watch(ctx context.Context, f func(*ipc.Status) error) error {
+	return e.watchWith(ctx, nil, f)
+}
+
+// WatchLive does as Watch, and calls f each second too.
+func (e *Engine) WatchLive(ctx context.Context, f func(*ipc.Status) error) error {
+	tick := time.NewTicker(liveGap)
+	defer tick.Stop()
+	return e.watchWith(ctx, tick.C, f)
+}
+
+func (e *Engine) watchWith(ctx context.Context, tick <-chan time.Time, f func(*ipc.Status) error) error {
 	changed := e.watch.add()
 	defer e.watch.remove(changed)
 	for {
@@ -57,6 +71,7 @@ func (e *Engine) Watch(ctx context.Context, f func(*ipc.Status) error) error {
 		case <-e.done:
 			return errStopping
 		case <-changed:
+		case <-tick:
 		}
 		s, err := e.Status(ctx)
 		if err != nil {

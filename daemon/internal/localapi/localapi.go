@@ -23,6 +23,7 @@ const (
 type Engine interface {
 	Status(ctx context.Context) (*ipc.Status, error)
 	Watch(ctx context.Context, f func(*ipc.Status) error) error
+	WatchLive(ctx context.Context, f func(*ipc.Status) error) error
 	Prefs(ctx context.Context) (ipc.Prefs, error)
 	EditPrefs(ctx context.Context, e ipc.PrefsEdit) (ipc.Prefs, error)
 	Up(ctx context.Context, r ipc.UpRequest) (*ipc.UpReply, error)

@@ -82,7 +82,20 @@ type PathStatus struct {
 	Since        time.Time     // when Kind or Addr last changed
 	Reason       string        // why it did, in words
 	Switches     uint64        // how often Kind or Addr changed
+	History      []PathChange  // oldest first, the present one last; never changed
 	LastReceived time.Time     // a WireGuard packet, to about a second; zero: never
+}
+
+// maxHistory is how many changes of a peer's path are kept: what a person can take in at a glance.
+const maxHistory = 16
+
+// PathChange is a path that was taken at some time.
+type PathChange struct {
+	At        time.Time
+	Kind      PathKind
+	Addr      netip.AddrPort
+	RelayName string
+	Reason    string
 }
 
 // RelayStatus is what there is to know of one relay.

@@ -33,6 +33,7 @@ type peer struct {
 
 	relayLatency time.Duration  // of the last answer through the relay
 	shown        peerpath.Stats // as last published
+	history      []PathChange   // oldest first; what is in it is never changed
 }
 
 // admitted is an address from which the peer has sent us a sealed message. via has the source address at which it came,

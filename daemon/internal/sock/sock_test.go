@@ -48,6 +48,10 @@ func TestTwoMachinesBecomeDirect(t *testing.T) {
 	t.Logf("first packet after %v", a.reaches(b))
 	t.Logf("direct after %v", a.wait("a direct path", func() bool { p := a.path(b); return p.Kind == PathDirect && !p.Doubt }))
 	b.wait("a direct path", func() bool { return b.path(a).Kind == PathDirect })
+	h := a.path(b).History
+	if n := len(h); n < 2 || n > maxHistory || h[0].Kind != PathRelay || h[0].RelayName == "" || h[n-1].Kind != PathDirect || !h[n-1].Addr.IsValid() || h[n-1].At.IsZero() {
+		t.Errorf("how it came to be: %+v", h)
+	}
 	for range 20 {
 		a.reaches(b)
 		b.reaches(a)

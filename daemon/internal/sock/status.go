@@ -1,6 +1,7 @@
 package sock
 
 import (
+	"slices"
 	"time"
 
 	"github.com/warren-mesh/warren/coord"
@@ -49,6 +50,14 @@ func (l *loop) publishPeer(p *peer) {
 	case use != nil && use.relay:
 		st.Kind, st.Latency = PathRelay, p.relayLatency
 	}
+	if n := len(p.history); n == 0 && st.Kind != PathNone || n > 0 && (p.history[n-1].Kind != st.Kind || p.history[n-1].Addr != st.Addr) {
+		now := PathChange{At: stats.Since, Kind: st.Kind, Addr: st.Addr, Reason: st.Reason}
+		if st.Kind == PathRelay {
+			now.RelayName = st.RelayName
+		}
+		p.history = append(slices.Clone(p.history[max(0, n+1-maxHistory):]), now)
+	}
+	st.History = p.history
 	p.shown = stats
 	p.ep.status.Store(st)
 	l.moved = true
