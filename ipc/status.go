@@ -205,6 +205,7 @@ const ProblemCoord = "coord-unreachable"
 const (
 	ProblemExitDown    = "exit-node-down"    // the one in use does not answer
 	ProblemExitGone    = "exit-node-gone"    // none of those wanted is one
+	ProblemExitHeld    = "exit-node-held"    // this machine is not on the network, and what was to go through one goes nowhere
 	ProblemExitNoIPv6  = "exit-node-no-ipv6" // or no IPv4: what it does not lead to is blocked
 	ProblemExitDNS     = "exit-node-dns"     // the host's programs do not ask for names through it
 	ProblemUnapproved  = "route-unapproved"  // an offer waits for an admin

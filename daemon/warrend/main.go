@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -59,16 +60,18 @@ func command() *cobra.Command {
 	root.Flags().StringVar(&f.socket, "socket", ipc.DefaultSocket, "Unix `socket` for warren and warren-tray")
 	root.Flags().StringVar(&f.tun, "tun", "warren0", "`name` of the network interface")
 	root.Flags().BoolVar(&f.hostDNS, "host-dns", true, "tell the host's programs to ask for names here; false where the host's network is not this one")
-	var unlock bool
+	var unlock, service bool
 	recovery := &cobra.Command{
 		Use:   "recover",
 		Short: "Put back what a daemon that was killed left changed on this host",
 		Long: "Recover undoes every change to this host that a killed daemon's journal still lists: interface, addresses, routes,\n" +
 			"packet filter, forwarding, DNS. It needs no network, and twice is as once. Systemd runs it before each start and after\n" +
-			"each stop. A lockdown that a person wants stays: with --unlock it ends, too, and is not wanted any more.",
+			"each stop, with --service: while a daemon that failed is started again, nothing goes around an exit node.\n" +
+			"A lockdown that a person wants stays: with --unlock it ends, too, and is not wanted any more.",
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return recoverHost(cmd.Context(), f, unlock) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return recoverHost(cmd.Context(), f, unlock, service) },
 	}
+	recovery.Flags().BoolVar(&service, "service", false, "leave what keeps packets from going around an exit node to the daemon that systemd starts next")
 	recovery.Flags().BoolVar(&unlock, "unlock", false, "end the lockdown, too")
 	root.AddCommand(manual(), recovery, &cobra.Command{
 		Use:   "lockdown",
@@ -96,19 +99,24 @@ func (f flags) log() *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 }
 
-// open opens the state and undoes what an earlier daemon left changed.
-func open(ctx context.Context, f flags, log *slog.Logger) (*store.Store, *journal.Journal, error) {
+// open opens the state and undoes what an earlier daemon left changed. If another one follows, what keeps packets from going
+// around an exit node stays for it.
+func open(ctx context.Context, f flags, log *slog.Logger, follows bool) (*store.Store, *journal.Journal, journal.Report, error) {
 	st, err := store.Open(f.state, log)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, journal.Report{}, err
 	}
 	j, err := journal.Open(st.Path("journal"), log)
 	if err != nil {
-		return nil, nil, errors.Join(err, st.Close())
+		return nil, nil, journal.Report{}, errors.Join(err, st.Close())
 	}
-	report, err := j.Recover(ctx, journal.Join(router.Undo(), dns.Undo(), firewall.Undo()))
-	if report.Undone+report.Left > 0 {
-		log.Info("put the host back after a daemon that did not end well", "undone", report.Undone, "left", report.Left)
+	routes := router.Undo()
+	if follows {
+		routes = router.UndoPassing()
+	}
+	report, err := j.Recover(ctx, journal.Join(routes, dns.Undo(), firewall.Undo()))
+	if report.Undone+report.Left+report.Passed > 0 {
+		log.Info("put the host back after a daemon that did not end well", "undone", report.Undone, "left", report.Left, "kept for the next", report.Passed)
 	}
 	if err != nil {
 		log.Error("the host could not be put back wholly", "err", err)
@@ -120,10 +128,13 @@ func open(ctx context.Context, f flags, log *slog.Logger) (*store.Store, *journa
 	if locked {
 		log.Warn("lockdown: nothing leaves this host but through its network", "way out", "warren set --lockdown=false, or warrend recover --unlock")
 	}
-	return st, j, nil
+	return st, j, report, nil
 }
 
-func recoverHost(ctx context.Context, f flags, unlock bool) error {
+// failed are the results of a service that systemd starts again (systemd.exec(5), SERVICE_RESULT): nobody stopped it.
+var failed = []string{"exit-code", "signal", "core-dump", "watchdog", "oom-kill"}
+
+func recoverHost(ctx context.Context, f flags, unlock, service bool) error {
 	if _, err := os.Stat(f.state); errors.Is(err, os.ErrNotExist) {
 		return nil // no daemon ever ran here
 	}
@@ -132,14 +143,15 @@ func recoverHost(ctx context.Context, f flags, unlock bool) error {
 			return err
 		}
 	}
-	st, j, err := open(ctx, f, f.log())
+	result, stopped := os.LookupEnv("SERVICE_RESULT")
+	st, j, report, err := open(ctx, f, f.log(), service && !unlock && (!stopped || slices.Contains(failed, result)))
 	if err != nil {
 		return err
 	}
 	if unlock {
 		err = forgetLockdown(st)
 	}
-	left := len(j.Live())
+	left := len(j.Live()) - report.Passed
 	if err := errors.Join(err, j.Close(), st.Close()); err != nil {
 		return err
 	}
@@ -161,7 +173,7 @@ func forgetLockdown(st *store.Store) error {
 
 func run(ctx context.Context, f flags) error {
 	log := f.log()
-	st, j, err := open(ctx, f, log)
+	st, j, _, err := open(ctx, f, log, true)
 	if err != nil {
 		return err
 	}

@@ -142,12 +142,6 @@ func TestAKeysEndIsSaidTheLouderTheNearerItIs(t *testing.T) {
 	if ps := f.Status(now).Problems; len(ps) != 1 || ps[0].Code != "key-expired" || ps[0].Level != ipc.ProblemUrgent {
 		t.Errorf("after its end: %+v", ps)
 	}
-	for _, lockdown := range []bool{false, true} {
-		f.Wants = Wants{Exits: []ExitWish{{Node: 7, Name: "den"}}, Lockdown: lockdown}
-		if text := f.Status(now).Problems[0].Text; strings.Contains(text, "exit node goes around it") == lockdown {
-			t.Errorf("with an exit node, lockdown %v: %s", lockdown, text)
-		}
-	}
 }
 
 func TestWhyAMachineIsNoMemberAnyMoreIsSaid(t *testing.T) {

@@ -106,6 +106,12 @@ func NewPlan(m *coord.Netmap, w *Wants, l *Leads) *Plan {
 	return p
 }
 
+// Hold is the plan of a machine that a person wants behind an exit node, and that is not on its network now: it has expired, was
+// removed, waits for approval, or has no netmap yet. Nothing goes around the exit node until somebody says so.
+func Hold(w *Wants) *Plan {
+	return &Plan{Exit: &Exit{AllowLAN: w.AllowLAN}, DNS: DNS{ViaExit: true}, Lockdown: w.Lockdown}
+}
+
 // through lists the routes that a machine was chosen for.
 func (l *Leads) through(n *coord.Node) (ps []netip.Prefix) {
 	for _, p := range n.Routes {

@@ -16,7 +16,7 @@ func (f *Facts) exit() *ipc.Exit {
 		return nil
 	}
 	e := &ipc.Exit{Wanted: f.wanted(), AllowLAN: f.Wants.AllowLAN}
-	if f.Leads == nil {
+	if f.Leads == nil || f.Netmap == nil {
 		return e
 	}
 	if n := f.Netmap.Peer(f.Leads.Exit); n != nil {
@@ -29,11 +29,13 @@ func (f *Facts) exit() *ipc.Exit {
 // wanted names the exit nodes that people want, as they are called now.
 func (f *Facts) wanted() (names []string) {
 	for _, w := range f.Wants.Exits {
-		if n := f.Netmap.Peer(w.Node); n != nil {
-			names = append(names, n.Name)
-		} else {
-			names = append(names, w.Name)
+		name := w.Name
+		if f.Netmap != nil {
+			if n := f.Netmap.Peer(w.Node); n != nil {
+				name = n.Name
+			}
 		}
+		names = append(names, name)
 	}
 	return names
 }
@@ -59,6 +61,23 @@ func (f *Facts) peerRoutes(p *ipc.Peer, n *coord.Node) {
 		}
 	}
 	p.Exit = f.Leads != nil && len(f.Wants.Exits) > 0 && f.Leads.Exit == n.ID
+}
+
+// held says that what was to go through an exit node goes nowhere, because this machine is not on its network.
+func (f *Facts) held() []ipc.Problem {
+	state := f.State()
+	waits := state == ipc.StateNeedsLogin || state == ipc.StatePending || state == ipc.StateStarting && f.Netmap == nil
+	if !waits || !f.Prefs.Up || len(f.Wants.Exits) == 0 || !f.Paused.IsZero() {
+		return nil
+	}
+	p := ipc.Problem{
+		Code: ipc.ProblemExitHeld, Level: ipc.ProblemUrgent, Fix: "Go around the exit node: warren exit-node off",
+		Text: fmt.Sprintf("Nothing goes to the internet, because it would go around the exit node %s: this machine is not on its network.", strings.Join(f.wanted(), ", ")),
+	}
+	if state == ipc.StateNeedsLogin {
+		p.Fix = "Log in: warren login. This machine's own browser reaches the page after: warren exit-node portal. Or go around the exit node: warren exit-node off"
+	}
+	return []ipc.Problem{p}
 }
 
 // exitProblems are those of an exit node that does not do its work: nothing goes around it, so they are loud.

@@ -309,3 +309,40 @@ func TestEachRouteHasOneMachineThatLeadsThere(t *testing.T) {
 		}
 	})
 }
+
+func TestWhoIsNotOnTheNetworkIsHeldBehindItsExitNodeAndToldSo(t *testing.T) {
+	for what, change := range map[string]func(*Facts){
+		"expired":  func(f *Facts) { f.Expired = true },
+		"removed":  func(f *Facts) { f.Registered, f.Netmap, f.Dismissed = false, nil, Removed },
+		"waits":    func(f *Facts) { f.Pending, f.Netmap = true, nil },
+		"no word":  func(f *Facts) { f.Netmap = nil },
+		"is on it": func(*Facts) {},
+		"is down":  func(f *Facts) { f.Prefs.Up, f.Netmap = false, nil },
+		"signs in": func(f *Facts) { f.Expired, f.Paused = true, now },
+		"wants no": func(f *Facts) { f.Expired, f.Wants = true, Wants{} },
+	} {
+		f := running()
+		f.Leads, f.Wants = &Leads{}, *wish(2)
+		change(f)
+		s := f.Status(now)
+		i := slices.IndexFunc(s.Problems, func(p ipc.Problem) bool { return p.Code == ipc.ProblemExitHeld })
+		want := slices.Contains([]string{"expired", "removed", "waits", "no word"}, what)
+		if (i >= 0) != want {
+			t.Errorf("%s: said %v: %+v", what, i >= 0, s.Problems)
+		}
+		if i < 0 {
+			continue
+		}
+		p := s.Problems[i]
+		login := s.State == ipc.StateNeedsLogin
+		if p.Level != ipc.ProblemUrgent || !strings.Contains(p.Fix, "warren exit-node off") || strings.Contains(p.Fix, "warren exit-node portal") != login {
+			t.Errorf("%s: %+v", what, p)
+		}
+		if s.Exit == nil || s.Exit.Up || len(s.Exit.Wanted) != 1 {
+			t.Errorf("%s: %+v", what, s.Exit)
+		}
+	}
+	if p := Hold(&Wants{AllowLAN: true, Exits: wish(2).Exits}); p.Exit == nil || p.Exit.IPv4 || p.Exit.IPv6 || !p.Exit.AllowLAN || len(p.Peers)+len(p.Addrs) > 0 {
+		t.Errorf("held by %+v", p)
+	}
+}

@@ -93,11 +93,12 @@ func (f *Facts) Status(now time.Time) *ipc.Status {
 	}
 	slices.SortFunc(s.Relays, func(a, b ipc.Relay) int { return cmp.Compare(a.Name, b.Name) })
 	s.Lockdown, s.Accepts, s.Portal = f.Wants.Lockdown, f.Wants.Accept, f.Paused
+	s.Exit = f.exit()
 	m := f.Netmap
 	if m == nil {
 		return s
 	}
-	s.Exit, s.Self.Offers = f.exit(), f.offers()
+	s.Self.Offers = f.offers()
 	s.Seq = m.Seq
 	s.Network = ipc.Network{Name: m.Network.Name, Suffix: m.Network.Suffix, IPv4: m.Network.IPv4, IPv6: m.Network.IPv6}
 	s.Self.Name, s.Self.DNSName = m.Self.Name, m.Self.Name+"."+m.Network.Suffix
@@ -182,12 +183,9 @@ func (f *Facts) graver(ending ipc.Problem, soon bool) []ipc.Problem {
 	ps := append([]ipc.Problem{}, f.Failures...)
 	switch {
 	case f.Expired:
-		text := "This machine's key has expired: the others do not hear it any more."
-		if len(f.Wants.Exits) > 0 && !f.Wants.Lockdown {
-			text += " What was to go through the exit node goes around it now."
-		}
 		ps = append(ps, ipc.Problem{
-			Code: "key-expired", Level: ipc.ProblemUrgent, Text: text, Fix: "warren login: it has the same name and addresses then",
+			Code: "key-expired", Level: ipc.ProblemUrgent, Text: "This machine's key has expired: the others do not hear it any more.",
+			Fix: "warren login: it has the same name and addresses then",
 		})
 	case soon:
 		ps = append(ps, ending)
@@ -196,6 +194,7 @@ func (f *Facts) graver(ending ipc.Problem, soon bool) []ipc.Problem {
 	case f.Dismissed == Removed:
 		ps = append(ps, ipc.Problem{Code: "removed", Text: "This machine was removed from its network, or its time there was over.", Fix: "warren up (it may need a new pre-auth key)"})
 	}
+	ps = append(ps, f.held()...)
 	if f.State() != ipc.StateRunning && f.State() != ipc.StateStarting {
 		return ps
 	}

@@ -230,7 +230,7 @@ func (e *Engine) change(ctx context.Context, f func(*store.State) error) error {
 			}
 			e.use(e.state.Login(), nil)
 		case reopened:
-			e.leavePlane()
+			e.closePlane()
 		}
 	})
 	return hostError(errors.Join(err, failed))

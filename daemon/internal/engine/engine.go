@@ -87,7 +87,7 @@ type Engine struct {
 	asks     asking
 	names    lookups // of servers, for ourselves
 	made     made
-	left     bool        // a plane left the rules of an exit node to the next one
+	left     bool        // a plane, or a daemon before, left the rules of an exit node to the next one
 	tryAgain *time.Timer // when settle should look again
 	unsaved  bool        // the netmap on disk is older than net.netmap
 	saveTime *time.Timer
@@ -102,7 +102,7 @@ type Engine struct {
 
 // made is what the applied plan was made of.
 type made struct {
-	netmap *coord.Netmap
+	netmap *coord.Netmap // nil: this machine is not on its network, and held behind its exit node
 	leads  *core.Leads
 	noDNS  bool
 }
@@ -151,7 +151,7 @@ func New(cfg Config) (*Engine, error) {
 		}
 	}
 	e := &Engine{
-		cfg: cfg, log: cfg.Log, state: state,
+		cfg: cfg, log: cfg.Log, state: state, left: true,
 		inbox: make(chan func(), 64), looks: make(chan func()), done: make(chan struct{}), logging: make(chan struct{}, 1),
 		tryAgain: time.NewTimer(0), saveTime: time.NewTimer(time.Hour),
 		wants: wants(state), leads: &core.Leads{}, asks: asking{timer: time.NewTimer(time.Hour)}, hold: hold{timer: time.NewTimer(time.Hour)},
@@ -253,21 +253,20 @@ func (e *Engine) Alive(ctx context.Context) bool { return e.do(ctx, func() {}) =
 func (e *Engine) settle() {
 	e.lock()
 	login := e.state.Login()
-	member := login != nil && login.Node != 0 && !e.net.expired && e.state.Up
-	if e.net.session == nil && member {
+	if e.net.session == nil && e.member() {
 		e.startSession()
 	}
 	if e.net.session != nil && (login == nil || login.Node == 0 || !e.state.Up) {
 		e.stopSession()
 	}
 	switch {
-	case !member || e.net.netmap == nil:
+	case !e.connects() && !e.holds():
 		e.closePlane()
 	case e.plane == nil && e.planeErr == nil:
 		e.openPlane()
 	}
 	e.lead()
-	if e.left && e.plane == nil && (!member || len(e.wants.Exits) == 0) {
+	if e.left && e.plane == nil && !e.holds() {
 		e.sweep()
 	}
 	if e.plane != nil && e.planeErr == nil {
@@ -277,13 +276,29 @@ func (e *Engine) settle() {
 	e.watch.wake()
 }
 
+// member reports whether this machine is one of the network, and is to be on it.
+func (e *Engine) member() bool {
+	login := e.state.Login()
+	return login != nil && login.Node != 0 && !e.net.expired && e.state.Up
+}
+
+// connects reports whether it can be on it.
+func (e *Engine) connects() bool { return e.member() && e.net.netmap != nil }
+
+// holds reports whether a person wants it behind an exit node: then nothing goes around that, whatever becomes of the
+// membership. A person ends it, by going down, logging out or doing without the exit node.
+func (e *Engine) holds() bool {
+	login := e.state.Login()
+	return login != nil && e.state.Up && len(login.Routing.Exits) > 0
+}
+
 // lead decides who leads where.
 func (e *Engine) lead() {
 	if w := wants(e.state); !w.Equal(e.wants) {
 		e.wants, e.applied = w, nil
 	}
 	m := e.net.netmap
-	if m == nil {
+	if !e.connects() {
 		e.leads = &core.Leads{}
 		e.planAsks(false)
 		return
@@ -295,12 +310,18 @@ func (e *Engine) lead() {
 
 // apply makes the host as it should be, where anything that decides it has changed.
 func (e *Engine) apply() {
-	of := made{e.net.netmap, e.leads, e.state.NoDNS}
+	of := made{nil, e.leads, e.state.NoDNS}
+	plan := core.Hold(e.wants)
+	if e.connects() {
+		of.netmap = e.net.netmap
+	}
 	if e.applied != nil && e.made == of {
 		return
 	}
 	e.made = of
-	plan := core.NewPlan(e.net.netmap, e.wants, e.leads)
+	if of.netmap != nil {
+		plan = core.NewPlan(of.netmap, e.wants, e.leads)
+	}
 	plan.DNS.Accept = !e.state.NoDNS && !e.cfg.NoHostDNS
 	if !e.hold.until.IsZero() {
 		// A person signs in to the network that the host is on, which often answers questions for names itself at first.
@@ -351,9 +372,14 @@ func (c *cancelling) Close() error {
 	return c.Plane.Close()
 }
 
+// closePlane closes the plane. Where a person wants an exit node another one follows, and meanwhile nothing goes around it.
 func (e *Engine) closePlane() {
 	if e.plane == nil {
 		return
+	}
+	if e.holds() {
+		e.plane.Leave()
+		e.left = true
 	}
 	if err := e.plane.Close(); err != nil {
 		e.log.Error("the host could not be put back wholly; warrend recover tries again", "err", err)
@@ -361,16 +387,7 @@ func (e *Engine) closePlane() {
 	e.plane, e.applied, e.asks.round = nil, nil, false
 }
 
-// leavePlane closes the plane, and another one follows: meanwhile nothing goes around an exit node.
-func (e *Engine) leavePlane() {
-	if e.plane != nil {
-		e.plane.Leave()
-		e.left = true
-	}
-	e.closePlane()
-}
-
-// sweep takes away what leavePlane left, where no plane follows.
+// sweep takes away what closePlane or a daemon that was killed left, where no plane follows.
 func (e *Engine) sweep() {
 	e.left = false
 	if err := router.Sweep(context.Background(), e.cfg.Journal); err != nil {
@@ -394,7 +411,7 @@ func (e *Engine) told(what Happened) {
 		}
 	case Gone:
 		e.log.Warn("the interface was taken away; making it anew", "interface", e.cfg.Interface)
-		e.leavePlane()
+		e.closePlane()
 		e.planeErr = errors.New("the network interface was taken away by another program; it is being made anew")
 		e.tryAgain.Reset(planeAnew)
 	}

@@ -53,7 +53,7 @@ const retryMiss = 500 * time.Millisecond
 // planAsks sees to it that exit nodes are asked while they matter. sooner: something tells against the one in use.
 func (e *Engine) planAsks(sooner bool) {
 	a := &e.asks
-	if e.plane == nil || e.net.netmap == nil || len(e.leads.Ask(e.net.netmap, e.wants)) == 0 {
+	if e.plane == nil || !e.connects() || len(e.leads.Ask(e.net.netmap, e.wants)) == 0 {
 		a.timer.Stop()
 		a.armed = false
 		return
@@ -72,7 +72,7 @@ func (e *Engine) planAsks(sooner bool) {
 // askExits begins a round.
 func (e *Engine) askExits() {
 	e.asks.armed = false
-	if e.plane == nil || e.net.netmap == nil || e.asks.round {
+	if e.plane == nil || !e.connects() || e.asks.round {
 		return
 	}
 	plane, ok := e.plane.(*cancelling)

@@ -157,3 +157,73 @@ func TestWhatIsOfferedIsPublishedAndNothingThatCannotBe(t *testing.T) {
 		}
 	})
 }
+
+// last is the plan that was applied last.
+func (h *host) last() *core.Plan {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.plans[len(h.plans)-1]
+}
+
+func TestWhoLosesTheNetworkStaysBehindTheExitNodeUntilThePersonChooses(t *testing.T) {
+	for what, lose := range map[string]func(*server){
+		"expired": func(s *server) { s.expired = true },
+		"removed": func(s *server) { s.registered = false },
+		"waiting": func(s *server) { s.pending = true },
+	} {
+		for choice, choose := range map[string]func(*machine) error{
+			"off":    func(m *machine) error { _, err := m.edit(ipc.PrefsEdit{ExitNodes: &[]string{}}); return err },
+			"down":   func(m *machine) error { return m.Down(context.Background()) },
+			"logout": func(m *machine) error { return m.Logout(context.Background()) },
+		} {
+			t.Run(what+" "+choice, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					m := withExits(t)
+					defer func() { m.stop() }()
+					if _, err := m.edit(ipc.PrefsEdit{ExitNodes: &[]string{"bob"}}); err != nil {
+						t.Fatal(err)
+					}
+					m.srv.set(func(s *server) {
+						lose(s)
+						close(s.cut)
+						s.cut = make(chan struct{})
+					})
+					held := func(when string) {
+						t.Helper()
+						time.Sleep(2 * time.Minute)
+						p := m.host.last()
+						if open, _, _ := m.host.counts(); open != 1 || p.Exit == nil || p.Exit.IPv4 || p.Exit.IPv6 || len(p.Peers) > 0 {
+							t.Errorf("%s: %d planes, the last plan %+v", when, open, p)
+						}
+						if s := m.status(); !slices.Contains(codes(s), ipc.ProblemExitHeld) {
+							t.Errorf("%s: %s, problems %v", when, s.State, codes(s))
+						}
+						if _, err := m.Ping(context.Background(), key.NodePublic{2}); !errors.Is(err, errNotUp) {
+							t.Errorf("%s: a peer is asked: %v", when, err)
+						}
+					}
+					held("at once")
+					m.stop()
+					m.start()
+					held("after a restart")
+					if _, err := m.Portal(context.Background(), ipc.PortalRequest{Duration: ipc.Millis(time.Minute)}); err != nil {
+						t.Fatal(err)
+					}
+					if p := m.host.last(); p.Exit != nil {
+						t.Errorf("while a person signs in: %+v", p.Exit)
+					}
+					held("after the portal's time")
+					if err := choose(m); err != nil {
+						t.Fatal(err)
+					}
+					if open, _, _ := m.host.counts(); open != 0 {
+						t.Errorf("the person has chosen, and there is a plane")
+					}
+					if s := m.status(); slices.Contains(codes(s), ipc.ProblemExitHeld) {
+						t.Errorf("the person has chosen: %v", codes(s))
+					}
+				})
+			})
+		}
+	}
+}

@@ -178,8 +178,8 @@ func (e *Engine) save() {
 
 // publish tells the coordination server what this machine says of itself, where that has changed.
 func (e *Engine) publish() {
-	if e.net.session == nil || e.plane == nil {
-		return // nobody could reach it yet
+	if e.net.session == nil || e.plane == nil || !e.connects() {
+		return // nobody could reach it
 	}
 	f := e.published()
 	if reflect.DeepEqual(f, e.net.node) {
@@ -212,10 +212,18 @@ func (e *Engine) Status(ctx context.Context) (*ipc.Status, error) {
 	return f.Status(time.Now()), nil
 }
 
+// connected is the plane of a machine that is on its network, or nil.
+func (e *Engine) connected() Plane {
+	if !e.connects() {
+		return nil
+	}
+	return e.plane
+}
+
 // Ping asks a peer for an answer over the present path.
 func (e *Engine) Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error) {
 	var plane Plane
-	if err := e.look(ctx, func() { plane = e.plane }); err != nil {
+	if err := e.look(ctx, func() { plane = e.connected() }); err != nil {
 		return ipc.Path{}, err
 	}
 	if plane == nil {
@@ -227,7 +235,7 @@ func (e *Engine) Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error) {
 // QueryDNS asks the resolver, as the host's programs do.
 func (e *Engine) QueryDNS(ctx context.Context, q ipc.DNSQuery) (*ipc.DNSAnswer, error) {
 	var plane Plane
-	if err := e.look(ctx, func() { plane = e.plane }); err != nil {
+	if err := e.look(ctx, func() { plane = e.connected() }); err != nil {
 		return nil, err
 	}
 	if plane == nil {

@@ -266,3 +266,25 @@ func FuzzReplay(f *testing.F) {
 		}
 	})
 }
+
+func TestWhatPassesToTheCallerStaysLiveInThisBootOnly(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal")
+	j := open(t, path)
+	record(t, j, mark("a"), mark("b"))
+	var h host
+	passing := func() Handlers {
+		hs := h.handlers(true)
+		hs["mark"] = Handler{Undo: hs["mark"].Undo, Volatile: true, Passes: true}
+		return hs
+	}
+	for range 2 {
+		if r, err := open(t, path).Recover(t.Context(), passing()); err != nil || r.Passed != 2 || r.Left+r.Undone+len(h.undone) > 0 {
+			t.Fatalf("%+v, %v, %v", r, err, h.undone)
+		}
+	}
+	next := open(t, path)
+	next.boot = "another"
+	if r, err := next.Recover(t.Context(), passing()); err != nil || r.Undone != 2 || r.Passed+len(h.undone)+len(next.Live()) > 0 {
+		t.Fatalf("in another boot: %+v, %v, %v", r, err, h.undone)
+	}
+}

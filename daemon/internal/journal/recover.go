@@ -15,6 +15,8 @@ type Handler struct {
 	Undo func(ctx context.Context, data json.RawMessage) error
 	// Volatile changes are the kernel's memory: another boot has none of them.
 	Volatile bool
+	// Passes changes are not undone: the process that has the journal now takes them over. Those of another boot are done.
+	Passes bool
 }
 
 // Handlers has a Handler for each Kind.
@@ -32,6 +34,7 @@ func Join(all ...Handlers) Handlers {
 // Report says what Recover did.
 type Report struct {
 	Undone  int // changes taken back, or found to be gone already
+	Passed  int // changes that the caller takes over: they stay live
 	Left    int // changes that could not be taken back: they stay live
 	Damaged int // lines of the journal that could not be read
 }
@@ -44,6 +47,10 @@ func (j *Journal) Recover(ctx context.Context, hs Handlers) (Report, error) {
 	var done []ID
 	entries := j.Live()
 	for _, e := range slices.Backward(entries) {
+		if hs[e.Kind].Passes && !j.past(e) {
+			r.Passed++
+			continue
+		}
 		if err := j.undo(ctx, e, hs); err != nil {
 			j.log.Error("cannot undo a change to this host", "kind", e.Kind, "data", string(e.Data), "err", err)
 			failures = append(failures, err)
@@ -53,7 +60,7 @@ func (j *Journal) Recover(ctx context.Context, hs Handlers) (Report, error) {
 	}
 	// One sync for all: should it not be reached, undoing again is fine.
 	failures = append(failures, j.Done(done...))
-	r.Undone, r.Left = len(done), len(entries)-len(done)
+	r.Undone, r.Left = len(done), len(entries)-len(done)-r.Passed
 	return r, errors.Join(failures...)
 }
 
@@ -62,7 +69,7 @@ func (j *Journal) undo(ctx context.Context, e Entry, hs Handlers) error {
 	switch {
 	case !known:
 		return fmt.Errorf("this version does not know how to undo a change of kind %q: recover with the version that made it, or restart the machine", e.Kind)
-	case h.Volatile && e.Boot != "" && j.boot != "" && e.Boot != j.boot:
+	case h.Volatile && j.past(e):
 		return nil
 	}
 	if err := h.Undo(ctx, e.Data); err != nil {
@@ -70,3 +77,6 @@ func (j *Journal) undo(ctx context.Context, e Entry, hs Handlers) error {
 	}
 	return nil
 }
+
+// past reports whether the change was made in another boot.
+func (j *Journal) past(e Entry) bool { return e.Boot != "" && j.boot != "" && e.Boot != j.boot }

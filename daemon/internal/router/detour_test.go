@@ -454,3 +454,52 @@ func TestWatchTellsWhatTheDetourDependsOn(t *testing.T) {
 	for range events {
 	}
 }
+
+func TestAKilledRouterLeavesNoWayAroundTheExitNodeUntilRecoverOrTheNextOne(t *testing.T) {
+	lan(t)
+	strictFilter(t)
+	before := everything(t)
+	for _, end := range []string{"recover", "another", "another without an exit node"} {
+		tun(t)
+		r := newRouter(t)
+		apply(t, r, withExit())
+		leads(t, map[string]string{"203.0.113.5": "dev " + name, "2001:db8:5::1": "dev " + name})
+		ip(t, "link del "+name) // as the kernel does with a process that is killed
+		for range 2 {
+			report, err := r.journal.Recover(t.Context(), UndoPassing())
+			if err != nil || report.Passed == 0 || report.Left > 0 {
+				t.Fatalf("%+v, %v", report, err)
+			}
+			leads(t, map[string]string{"203.0.113.5": "unreachable", "2001:db8:5::1": "unreachable", "198.51.100.1" + marked: "dev eth7"})
+		}
+		if end != "recover" {
+			tun(t)
+			second, err := New(Config{Name: name, Mark: testMark, Journal: r.journal})
+			if err != nil {
+				t.Fatal(err)
+			}
+			leads(t, map[string]string{"203.0.113.5": "unreachable", "2001:db8:5::1": "unreachable"})
+			w := withExit()
+			if end != "another" {
+				w.Exit = nil
+			}
+			apply(t, second, w)
+			if end == "another" {
+				leads(t, map[string]string{"203.0.113.5": "dev " + name, "2001:db8:5::1": "dev " + name})
+			} else {
+				leads(t, map[string]string{"203.0.113.5": "dev eth7", "2001:db8:5::1": "dev eth7"})
+			}
+			if err := second.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			ip(t, "link del "+name)
+		}
+		if report, err := r.journal.Recover(t.Context(), Undo()); err != nil || report.Passed+report.Left > 0 {
+			t.Fatalf("%+v, %v", report, err)
+		}
+		settled(t, before, func() string { return everything(t) })
+		if live := r.journal.Live(); len(live) > 0 {
+			t.Errorf("the journal still holds %v", live)
+		}
+	}
+}

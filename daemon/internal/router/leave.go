@@ -18,7 +18,19 @@ func (r *Router) Leave() {
 	r.leaving = true
 }
 
-// adopt takes over what an earlier Router of this process left.
+// UndoPassing gives the handlers for a process that runs a Router next: what keeps packets from going around an exit node stays,
+// as after Leave.
+func UndoPassing() journal.Handlers {
+	hs := Undo()
+	for _, kind := range []journal.Kind{kindRule, kindDetour, kindSetting} {
+		h := hs[kind]
+		h.Passes = true
+		hs[kind] = h
+	}
+	return hs
+}
+
+// adopt takes over what an earlier Router, of this process or of one that was killed, left.
 func (r *Router) adopt() error {
 	var gone []journal.ID
 	for _, e := range r.journal.Live() {
