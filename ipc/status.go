@@ -201,6 +201,9 @@ type Relay struct {
 // ProblemCoord is the Problem's code of a coordination server that cannot be reached.
 const ProblemCoord = "coord-unreachable"
 
+// ProblemKeySoon is the Problem's code of a key that ends soon: a notice for two weeks, plain for one, urgent on the last day.
+const ProblemKeySoon = "key-expires-soon"
+
 // The Problems' codes of exit nodes and subnets.
 const (
 	ProblemExitDown    = "exit-node-down"    // the one in use does not answer

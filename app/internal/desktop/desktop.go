@@ -1,5 +1,5 @@
 // Package desktop is what the tray asks of the person's desktop, over the session bus where it can: to open a page in
-// the browser, to say something, to take a text into the clipboard, and to be the only tray.
+// the browser, to take a text into the clipboard, and to be the only tray.
 package desktop
 
 import (
@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"html"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -30,7 +29,6 @@ var ErrNoBus = errors.New("there is no session bus, through which a desktop show
 type Desktop struct {
 	conn    *dbus.Conn
 	environ []string
-	note    uint32 // the notification that is replaced by the next
 }
 
 // Connect joins the session bus. Close leaves it.
@@ -103,16 +101,6 @@ func (d *Desktop) OpenPage(ctx context.Context, page string) error {
 	defer cancel()
 	portal := d.conn.Object("org.freedesktop.portal.Desktop", "/org/freedesktop/portal/desktop")
 	return portal.CallWithContext(ctx, "org.freedesktop.portal.OpenURI.OpenURI", 0, "", page, map[string]dbus.Variant{}).Err
-}
-
-// Say shows a notification in place of the last one, so that they never pile up. A desktop that shows none is no error.
-func (d *Desktop) Say(ctx context.Context, text string) {
-	ctx, cancel := context.WithTimeout(ctx, askLimit)
-	defer cancel()
-	o := d.conn.Object("org.freedesktop.Notifications", "/org/freedesktop/Notifications")
-	// The body is markup, for some.
-	_ = o.CallWithContext(ctx, "org.freedesktop.Notifications.Notify", 0, "Warren", d.note, Name, "Warren", html.EscapeString(text),
-		[]string{}, map[string]dbus.Variant{"desktop-entry": dbus.MakeVariant(Name)}, int32(-1)).Store(&d.note)
 }
 
 // Copy puts a text into the clipboard.

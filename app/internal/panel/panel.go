@@ -61,7 +61,9 @@ type Panel struct {
 	menu    dbus.BusObject
 	nodes   map[int32]*node
 	shown   Shown
-	changed chan struct{} // closed and replaced at every change
+	changed chan struct{}       // closed and replaced at every change
+	buttons map[uint32][]string // of the notifications that are shown
+	last    uint32              // notification
 	failed  error
 }
 
@@ -105,7 +107,7 @@ func Start(ctx context.Context, address string, hosted bool) (*Panel, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Panel{conn: conn, changed: make(chan struct{}), nodes: map[int32]*node{}, adopts: make(chan registration, 16)}
+	p := &Panel{conn: conn, changed: make(chan struct{}), nodes: map[int32]*node{}, buttons: map[uint32][]string{}, adopts: make(chan registration, 16)}
 	signals := make(chan *dbus.Signal, 1024)
 	conn.Signal(signals)
 	p.work.Go(func() { // one after the other: an answer must not overtake the next one
@@ -172,9 +174,43 @@ func (r registrar) RegisterStatusNotifierItem(service string, sender dbus.Sender
 type notes struct{ p *Panel }
 
 // Notify is the notification daemon's.
-func (n notes) Notify(_ string, _ uint32, _, summary, body string, _ []string, _ map[string]dbus.Variant, _ int32) (uint32, *dbus.Error) {
-	n.p.edit(func() { n.p.shown.Notes = append(n.p.shown.Notes, strings.TrimSpace(summary+"\n"+body)) })
-	return 1, nil
+func (n notes) Notify(_ string, replaces uint32, _, summary, body string, actions []string, _ map[string]dbus.Variant, _ int32) (uint32, *dbus.Error) {
+	n.p.edit(func() {
+		n.p.shown.Notes = append(n.p.shown.Notes, strings.TrimSpace(summary+"\n"+body))
+		if replaces == 0 {
+			n.p.last++
+			replaces = n.p.last
+		}
+		n.p.buttons[replaces] = actions
+	})
+	return replaces, nil
+}
+
+// CloseNotification is the notification daemon's.
+func (n notes) CloseNotification(id uint32) *dbus.Error {
+	n.p.edit(func() { delete(n.p.buttons, id) })
+	return nil
+}
+
+// Press waits for a notification with a button, and presses it.
+func (p *Panel) Press(ctx context.Context, button string) error {
+	id, key := uint32(0), ""
+	_, err := p.Await(ctx, func(Shown) bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for of, actions := range p.buttons {
+			for i := 0; i+1 < len(actions); i += 2 {
+				if actions[i+1] == button {
+					id, key = of, actions[i]
+				}
+			}
+		}
+		return id != 0
+	})
+	if err != nil {
+		return fmt.Errorf("there is no button %q: %w", button, err)
+	}
+	return p.conn.Emit("/org/freedesktop/Notifications", notifier+".ActionInvoked", id, key)
 }
 
 // GetCapabilities is the notification daemon's.

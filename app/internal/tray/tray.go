@@ -11,6 +11,7 @@ import (
 
 	"github.com/warren-mesh/warren/app/internal/desktop"
 	"github.com/warren-mesh/warren/app/internal/item"
+	"github.com/warren-mesh/warren/app/internal/notify"
 	"github.com/warren-mesh/warren/app/internal/view"
 	"github.com/warren-mesh/warren/ipc"
 )
@@ -41,6 +42,7 @@ type program struct {
 	Config
 	client  *ipc.Client
 	desktop *desktop.Desktop  // nil without a session bus
+	notes   *notify.Notifier  // nil without one
 	draw    func(*view.Input) // shows what is so now
 	work    sync.WaitGroup
 	ctx     context.Context //nolint:containedctx // of Run, which all work ends with
@@ -54,6 +56,7 @@ type program struct {
 
 	// What the loop owns.
 	in          view.Input
+	told        *notify.Known      // what notices told of the status; nil: they do not, the other process does
 	login       int                // number of the last one
 	cancelLogin context.CancelFunc // nil without a login
 }
@@ -76,6 +79,10 @@ func start(ctx context.Context, d *desktop.Desktop, c Config) (p *program, stop 
 		Config: c, client: ipc.NewClient(c.Socket).Asking(), desktop: d, ctx: ctx,
 		facts: make(chan facts), clicks: make(chan view.Intent, maxClicks), ends: make(chan end), steps: make(chan step), hosts: make(chan bool),
 		words: make(chan string, maxWords), in: view.Input{Language: c.Language, Version: c.Version, Windows: c.Window != nil},
+	}
+	if d != nil {
+		p.notes = notify.New(d.Conn(), desktop.Name, p.click)
+		p.work.Go(func() { p.notes.Run(p.ctx) })
 	}
 	return p, func() {
 		cancel()
@@ -104,6 +111,7 @@ func Run(ctx context.Context, d *desktop.Desktop, c Config) error {
 		return err
 	}
 	p.draw = func(in *view.Input) { shown.Show(view.Draw(in)) }
+	p.told = &notify.Known{}
 	failed := make(chan error, 1)
 	p.work.Go(func() { failed <- shown.Run(p.ctx, func(hosted bool) { send(p.ctx, p.hosts, hosted) }) })
 	p.work.Go(func() { p.follow(p.ctx) })
@@ -228,6 +236,22 @@ func (p *program) take(f facts) {
 	if f.profiles != nil {
 		p.in.Profiles = f.profiles
 	}
+	p.notice(f.status)
+}
+
+// notice tells a person who does not look at the icon what a status changes.
+func (p *program) notice(s *ipc.Status) {
+	if p.told == nil {
+		return
+	}
+	known, tell, over := notify.Next(p.Language, *p.told, s)
+	p.told = &known
+	for _, t := range over {
+		p.notes.Over(t)
+	}
+	for _, n := range tell {
+		p.notes.Tell(n)
+	}
 }
 
 // say tells a person something. What comes faster than it can be told is lost.
@@ -249,8 +273,8 @@ func (p *program) speak(ctx context.Context) {
 			if now := time.Now(); text != said || now.Sub(at) >= saidOnce {
 				said, at = text, now
 				_, _ = fmt.Fprintln(p.Words, "warren-tray: "+text)
-				if p.desktop != nil {
-					p.desktop.Say(ctx, text)
+				if p.notes != nil {
+					p.notes.Tell(notify.Notice{Topic: notify.TopicOrder, Title: "Warren", Text: text})
 				}
 			}
 		}

@@ -148,7 +148,7 @@ func expiry(now, end time.Time) (p ipc.Problem, soon bool) {
 		return p, false
 	}
 	p = ipc.Problem{
-		Code: "key-expires-soon", Level: ipc.ProblemNotice, Fix: "warren login (no connection breaks)",
+		Code: ipc.ProblemKeySoon, Level: ipc.ProblemNotice, Fix: "warren login (no connection breaks)",
 		Text: fmt.Sprintf("This machine's key expires in %s, on %s.", days(left), end.Local().Format("2 January 15:04")),
 	}
 	switch {
