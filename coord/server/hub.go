@@ -15,12 +15,11 @@ import (
 
 // Times and bounds of the fan-out.
 const (
-	gather        = 10 * time.Millisecond // changes that come together are told together
-	longestGather = time.Second           // the longest wait for streams to write before more is told
-	queueLength   = 64                    // deliveries that a stream may be behind before it is cut off
-	retryPause    = time.Second           // after the database could not be used
-	readPatience  = 10 * time.Second      // for one look at the log: others wait for it
-	ticketLife    = 7 * 24 * time.Hour    // relay tickets outlive an outage of this server
+	queueLength  = 64                 // deliveries that a stream may be behind before it is cut off
+	retryPause   = time.Second        // after the database could not be used
+	readPatience = 10 * time.Second   // for one look at the log: others wait for it
+	ticketLife   = 7 * 24 * time.Hour // relay tickets outlive an outage of this server
+	longestSleep = time.Hour
 )
 
 // hub owns the network's state and the streams. What is new it hears from the store's log alone.
@@ -285,11 +284,12 @@ func (h *hub) run(ctx context.Context) error {
 
 // tell hears what is new and passes it on.
 func (h *hub) tell(ctx context.Context) {
+	var p pace
+	deadline := h.now() // when time alone has something to tell, by the server's clock
 	due := time.NewTimer(0)
 	defer due.Stop()
 	retry := time.NewTimer(0)
 	defer retry.Stop()
-	spent := time.Duration(0)
 	for {
 		select {
 		case <-ctx.Done():
@@ -304,25 +304,25 @@ func (h *hub) tell(ctx context.Context) {
 			h.hear(ctx, retry)
 			continue
 		case <-h.wake:
-			// Where telling takes long, gathering takes half as long, beside: a burst of changes is told in few lines.
-			pause(ctx, max(gather, spent/2))
+			p.came(time.Now())
 		case <-due.C:
 		}
-		start := time.Now()
-		deadline := h.flush()
-		h.told(ctx, start.Add(longestGather))
-		spent = time.Since(start)
-		if wait := deadline.Sub(h.now()); !deadline.IsZero() {
-			due.Reset(max(wait, 0))
+		now := time.Now()
+		if p.busy {
+			p.wrote(now, h.writing())
 		}
-	}
-}
-
-// told waits until most streams have written what was put into their queues, but not for longer than until. To tell
-// more before would only lengthen the queues. A few that are slow keep nobody waiting.
-func (h *hub) told(ctx context.Context, until time.Time) {
-	for ctx.Err() == nil && h.writing() && time.Now().Before(until) {
-		pause(ctx, gather/2)
+		if p.ready(now) || !deadline.IsZero() && !h.now().Before(deadline) {
+			deadline = h.flush()
+			p.told(now)
+		}
+		wait := longestSleep
+		if !deadline.IsZero() {
+			wait = min(wait, deadline.Sub(h.now()))
+		}
+		if next := p.due(time.Now()); !next.IsZero() {
+			wait = min(wait, time.Until(next))
+		}
+		due.Reset(max(wait, 0))
 	}
 }
 

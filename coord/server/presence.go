@@ -241,13 +241,10 @@ func (h *hub) keep(ctx context.Context) error {
 		case <-beat.C:
 			err = h.beat(ctx)
 		case <-h.dirty:
-			pause(ctx, gather)
 			if err = h.save(ctx); err == nil {
 				err = h.catchUp(ctx)
 			}
-			if err == nil {
-				h.flush() // these have been gathered already
-			}
+			pause(ctx, gather) // what is wished meanwhile is saved together
 		}
 		if err != nil && ctx.Err() == nil {
 			pause(ctx, retryPause)

@@ -13,7 +13,8 @@
 //	join      all machines become nodes, -at at a time; one counts as joined when it has its first whole netmap
 //	idle      nobody says anything
 //	change    one machine says other endpoints; the time until the last of all machines has verified the line, and
-//	          until the last of 100 of them has. All see all, so that a change concerns the whole network.
+//	          until the last of 100 of them has. All see all, so that a change concerns the whole network. Changes
+//	          come one by one, with a rest between them.
 //	restart   SIGTERM, and kill -9: until every machine has its stream again and a change made after that
 //
 // This process verifies what the server sends to all machines, on the same processors: with many machines it needs

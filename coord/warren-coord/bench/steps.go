@@ -16,6 +16,10 @@ const (
 	changeTimeout  = 2 * time.Minute
 	restartTimeout = 10 * time.Minute
 	sampled        = 100 // machines of the smaller figure for changes
+
+	// Between two changes, so that each comes alone: what a server gathers in a storm, join shows.
+	restTimes    = 4
+	shortestRest = 100 * time.Millisecond
 )
 
 // join makes all machines nodes.
@@ -84,9 +88,7 @@ func idle(ctx context.Context, s *server, net *network, o options) error {
 		return err
 	}
 	say("idle for %v", o.idle)
-	select {
-	case <-time.After(o.idle):
-	case <-ctx.Done():
+	if !rest(ctx, o.idle) {
 		return ctx.Err()
 	}
 	after, err := s.usage()
@@ -121,6 +123,9 @@ func change(ctx context.Context, s *server, net *network, o options) error {
 			return err
 		}
 		said, all, some = append(said, c.said), append(all, c.last(0)), append(some, c.last(sampled))
+		if !rest(ctx, max(shortestRest, restTimes*c.last(0))) {
+			return ctx.Err()
+		}
 	}
 	after, err := s.usage()
 	if err != nil {
@@ -133,6 +138,18 @@ func change(ctx context.Context, s *server, net *network, o options) error {
 		per(used.cpu), "server-cpu-ms/change", per(used.ours), "bench-cpu-ms/change",
 		used.read/int64(count), "wire-B/change", float64(used.read)/float64(count)/float64(n), "wire-B/change/node")
 	return nil
+}
+
+// rest waits, and reports whether ctx has not ended.
+func rest(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // percentile is in milliseconds. Of few values the 99th is the largest.
@@ -186,9 +203,7 @@ func (net *network) settled(ctx context.Context) error {
 			return err
 		}
 		say("again: %v", err)
-		select {
-		case <-time.After(time.Second):
-		case <-ctx.Done():
+		if !rest(ctx, time.Second) {
 			return ctx.Err()
 		}
 	}
