@@ -40,6 +40,10 @@ var modules = []allowance{
 		why: "the host's packet filter is changed in one place, which journals it",
 	},
 	{
+		module: "github.com/mdlayher/netlink", in: []string{"daemon/internal/firewall"},
+		why: "google/nftables is told through it how large a transaction may be",
+	},
+	{
 		module: "golang.org/x/sys", in: []string{"daemon", "relay", "ipc", "coord/server", "app/warren"},
 		why: "socket options, peer credentials, batches and a terminal's width, which package syscall does not have",
 	},

@@ -48,7 +48,7 @@ func (f *Firewall) beside(ctx context.Context, r Rules) ([]ipc.Problem, error) {
 // that drops, our rules come last, so that the host's own rules on the tunnel keep their word; firewalld has its verdicts
 // in the rules.
 func stopsForwarding(c *nftables.Chain) (way func(*nftables.Conn, *nftables.Rule), stops bool) {
-	if c.Hooknum == nil || c.Table == nil || c.Table.Name == name || c.Table.Name == lockTableName || c.Type != nftables.ChainTypeFilter || *c.Hooknum != *nftables.ChainHookForward {
+	if c.Hooknum == nil || c.Table == nil || c.Table.Name == name || c.Table.Name == lockTableName || c.Table.Name == filterTableName || c.Type != nftables.ChainTypeFilter || *c.Hooknum != *nftables.ChainHookForward {
 		return nil, false
 	}
 	switch c.Table.Family {

@@ -9,6 +9,8 @@
 //	forward     nothing passes between the tunnel and other networks that was not granted
 //	mss, nat    only where this machine routes for the network: segments that fit, and masquerade
 //
+// A Filter has one more, "warren-filter": what the network's access rules let in. Lockdown has one of its own, too.
+//
 // Apply makes a whole table anew in one transaction, so that there is no moment without it, and only if something
 // changed: what is wished, the host's links and addresses, or the packet filter by another's hand (its generation).
 // Lockdown's Watch says when to call it again.
