@@ -106,10 +106,11 @@ bench-relay: ## Measure the relay, over UDP and WebSocket, against the direct pa
 	@$(GO) test -run='^$$' -bench='^BenchmarkRelay' -timeout 40m ./daemon/e2e
 
 .PHONY: bench-coord
-bench-coord: ## Measure a coordination server with NODES (10000) simulated machines
+bench-coord: ## Measure a coordination server with NODES (10000) simulated machines, and two on one PostgreSQL
 	@$(BUILD) -o bin/ ./coord/warren-coord
 	@$(BUILD) -o bin/coord-bench ./coord/warren-coord/bench
 	@bin/coord-bench
+	@$(GO) test -run='^$$' -bench='^BenchmarkChangeLatency$$' ./coord/server
 
 .PHONY: soak
 soak: deps ## Run the end-to-end tests SOAK (10) times over, stopping at the first failure

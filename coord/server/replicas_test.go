@@ -16,7 +16,7 @@ import (
 )
 
 // pair are two servers of one network, on one database.
-func pair(t *testing.T, database string, o Options) (a, b *running) {
+func pair(t testing.TB, database string, o Options) (a, b *running) {
 	t.Helper()
 	dirs := [2]string{t.TempDir(), filepath.Join(t.TempDir(), "replica")}
 	backup := filepath.Join(t.TempDir(), "backup")
