@@ -60,6 +60,8 @@
 // The UDP port also answers STUN Binding requests (RFC 8489) that are at least as long as the answer, 32 bytes over
 // IPv4 and 44 over IPv6; AppendSTUNRequest pads. A datagram is STUN if its first two bits are zero, bytes 4 to 7 are
 // the magic cookie and bytes 2 and 3 its length less 20. A WireGuard message never is, relayed or not (see IsSTUN).
+// The port above answers STUN alone, and answers for the first one where a request asks for that (CHANGE-REQUEST, RFC 5780):
+// by the two a client learns what its NAT does.
 //
 // # WebSocket
 //

@@ -13,6 +13,9 @@ const (
 	stunSuccess = 0x0101
 
 	stunXORMappedAddress = 0x0020
+	stunChangeRequest    = 0x0003 // RFC 5780, section 7.2
+	stunChangePort       = 0x02   // its flag
+	stunPad              = 0x0026 // RFC 5780, section 7.6
 	stunSoftware         = 0x8022 // of those that who does not understand them ignores (RFC 8489, section 14.14)
 	stunFamilyIPv4       = 1
 	stunFamilyIPv6       = 2
@@ -43,6 +46,42 @@ func AppendSTUNRequest(dst []byte, id STUNTransaction) []byte {
 	dst = appendUint16(dst, stunSoftware)
 	dst = appendUint16(dst, len(stunPadding))
 	return append(dst, stunPadding...)
+}
+
+// STUNOtherPort is the port beside the relay's own where it answers STUN as well, as RFC 5780 has it (3478 and 3479): who
+// asks both learns whether its NAT gives each destination a mapping of its own. 0: there is none.
+func STUNOtherPort(port uint16) uint16 { return port + 1 }
+
+// AppendSTUNProbe appends a Binding request of size bytes, rounded down to a multiple of 4 but as long as the longest answer
+// at least. With otherPort the answer is to come from STUNOtherPort, which shows what the NAT filters (RFC 5780, section 4.4).
+func AppendSTUNProbe(dst []byte, id STUNTransaction, size int, otherPort bool) []byte {
+	size = max(size&^3, stunAnswerIPv6)
+	room := size - stunHeader - 4 // of the padding's value
+	if otherPort {
+		room -= 8
+	}
+	dst = appendSTUNHeader(dst, stunRequest, size-stunHeader, id)
+	if otherPort {
+		dst = appendUint16(appendUint16(dst, stunChangeRequest), 4)
+		dst = append(dst, 0, 0, 0, stunChangePort)
+	}
+	dst = appendUint16(appendUint16(dst, stunPad), room)
+	return append(dst, make([]byte, room)...)
+}
+
+// STUNWantsOtherPort reports whether a request asks for its answer from STUNOtherPort.
+func STUNWantsOtherPort(b []byte) bool {
+	for rest := b[min(stunHeader, len(b)):]; len(rest) >= 8; {
+		if binary.BigEndian.Uint16(rest) == stunChangeRequest {
+			return rest[7]&stunChangePort != 0
+		}
+		n := (int(binary.BigEndian.Uint16(rest[2:])) + 3) &^ 3
+		if len(rest) < 4+n {
+			return false
+		}
+		rest = rest[4+n:]
+	}
+	return false
 }
 
 // ParseSTUNRequest reads a Binding request, and reports false for one that is shorter than its answer to addr.

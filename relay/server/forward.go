@@ -11,6 +11,7 @@ import (
 type forwarder struct {
 	hub *hub
 	out outlet // nil where there is no UDP
+	two *second
 	now time.Time
 	at  int64 // now, as hub.stamp
 
@@ -67,8 +68,12 @@ func (f *forwarder) stun(o origin, b []byte) {
 		f.malformed++
 		return
 	}
-	f.out.Add(o.addr, relay.AppendSTUNResponse(nil, id, o.addr))
 	f.hub.count.stun.Add(1)
+	if relay.STUNWantsOtherPort(b) {
+		f.two.answer(id, o.addr)
+		return
+	}
+	f.out.Add(o.addr, relay.AppendSTUNResponse(nil, id, o.addr))
 }
 
 // data forwards a packet: from's address and to's tag take the places of to's address and from's tag.

@@ -60,6 +60,7 @@ type Server struct {
 	cfg     Config
 	hub     *hub
 	udp     *udpbatch.Conn // nil: none
+	two     *second        // nil: none
 	https   net.Listener   // nil: none
 	metrics net.Listener   // nil: none
 	own     *prometheus.Registry
@@ -103,6 +104,7 @@ func (s *Server) open() (err error) {
 			return fmt.Errorf("cannot listen on UDP %s: %w", s.cfg.UDP, err)
 		}
 		s.senders.New = func() any { return s.udp.NewSender(lentBatch) }
+		s.two = s.listenSecond()
 	}
 	if s.https, err = listenTCP(s.cfg.HTTPS); err != nil {
 		return err
@@ -148,6 +150,7 @@ func (s *Server) Close() error {
 	if s.udp != nil {
 		errs = append(errs, s.udp.Close())
 	}
+	s.two.close()
 	for _, l := range []net.Listener{s.https, s.metrics} {
 		if l != nil {
 			errs = append(errs, l.Close())
@@ -181,6 +184,9 @@ func (s *Server) Serve(ctx context.Context) error {
 	if s.udp != nil {
 		work.Go(func() { s.serveUDP() })
 	}
+	if s.two != nil {
+		work.Go(func() { s.two.serve(&s.hub.count.stun) })
+	}
 	err := s.attend(ctx, failed)
 	s.stop()
 	late := time.AfterFunc(stopTime, s.cut)
@@ -190,6 +196,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	if s.udp != nil {
 		_ = s.udp.Close()
 	}
+	s.two.close()
 	s.running.Wait()
 	work.Wait()
 	return err
@@ -224,7 +231,7 @@ func asOutlet(sender *udpbatch.Sender) outlet {
 // serveUDP receives and forwards until the socket is closed.
 func (s *Server) serveUDP() {
 	receiver, sender := s.udp.NewReceiver(batch), s.udp.NewSender(batch)
-	f := forwarder{hub: s.hub, out: sender}
+	f := forwarder{hub: s.hub, out: sender, two: s.two}
 	for {
 		n, err := receiver.Receive()
 		if errors.Is(err, net.ErrClosed) {
