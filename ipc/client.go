@@ -112,6 +112,11 @@ func (c *Client) Ping(ctx context.Context, r PingRequest) (*PingReply, error) {
 	return ask[*PingReply](ctx, c, http.MethodPost, pathPing, r)
 }
 
+// Netcheck asks what the network lets through that this machine is on. It takes some seconds.
+func (c *Client) Netcheck(ctx context.Context) (*Netcheck, error) {
+	return ask[*Netcheck](ctx, c, http.MethodPost, pathNetcheck, struct{}{})
+}
+
 // QueryDNS asks the daemon's resolver.
 func (c *Client) QueryDNS(ctx context.Context, q DNSQuery) (*DNSAnswer, error) {
 	return ask[*DNSAnswer](ctx, c, http.MethodPost, pathDNS, q)

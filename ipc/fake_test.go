@@ -135,6 +135,10 @@ func (f *fake) Portal(context.Context, PortalRequest) (*PortalReply, error) {
 	return &PortalReply{}, f.note("portal")
 }
 
+func (f *fake) Netcheck(context.Context) (*Netcheck, error) {
+	return &Netcheck{UDP: Yes}, f.note("netcheck")
+}
+
 func (f *fake) QueryDNS(context.Context, DNSQuery) (*DNSAnswer, error) {
 	return &DNSAnswer{Code: "NOERROR"}, f.note("dns")
 }

@@ -24,6 +24,7 @@ var expected = []struct {
 	{"GET /v1/profiles", "", LevelRead, "profiles"},
 	{"POST /v1/switch", `{"profile":"work"}`, LevelOperate, "switch"},
 	{"POST /v1/ping", `{"peer":"bob"}`, LevelRead, "ping"},
+	{"POST /v1/netcheck", `{}`, LevelRead, "netcheck"},
 	{"POST /v1/dns", `{"name":"bob"}`, LevelRead, "dns"},
 	{"PATCH /v1/prefs", `{"hostname":"x"}`, LevelOperate, "edit"},
 	{"PATCH /v1/prefs", `{}`, LevelOperate, "edit"},

@@ -185,6 +185,8 @@ type Backend interface {
 	Profiles(ctx context.Context) (*Profiles, error)
 	Switch(ctx context.Context, r SwitchRequest) (*UpReply, error)
 	Ping(ctx context.Context, r PingRequest) (*PingReply, error)
+	// Netcheck finds out what the network lets through, in some seconds. One runs at a time (CodeBusy).
+	Netcheck(ctx context.Context) (*Netcheck, error)
 	QueryDNS(ctx context.Context, q DNSQuery) (*DNSAnswer, error)
 	Portal(ctx context.Context, r PortalRequest) (*PortalReply, error)
 }

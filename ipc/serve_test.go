@@ -45,7 +45,14 @@ func TestClientAndServerOverTheSocket(t *testing.T) {
 		"finish": func() error { _, err := c.LoginFinish(ctx, LoginFinish{}); return err },
 		"logout": func() error { return c.Logout(ctx) },
 		"portal": func() error { _, err := c.Portal(ctx, PortalRequest{}); return err },
-		"ping":   func() error { _, err := c.Ping(ctx, PingRequest{Peer: "bob"}); return err },
+		"netcheck": func() error {
+			n, err := c.Netcheck(ctx)
+			if err == nil && n.UDP != Yes {
+				err = fmt.Errorf("got %+v", n)
+			}
+			return err
+		},
+		"ping": func() error { _, err := c.Ping(ctx, PingRequest{Peer: "bob"}); return err },
 	} {
 		before := len(s.reached())
 		if err := do(); err != nil {

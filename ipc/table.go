@@ -23,6 +23,7 @@ const (
 	pathSwitch      = "/v1/switch"
 	pathDNS         = "/v1/dns"
 	pathPortal      = "/v1/portal"
+	pathNetcheck    = "/v1/netcheck"
 )
 
 // operation is one line of the table. Its level is asked before its body is read; a request that asks for more
@@ -43,6 +44,7 @@ var operations = []operation{
 	{http.MethodGet, pathPrefs, LevelRead, "warren status", asks(Backend.Prefs)},
 	{http.MethodGet, pathProfiles, LevelRead, "warren switch --list", asks(Backend.Profiles)},
 	{http.MethodPost, pathPing, LevelRead, "warren ping", calls(Backend.Ping, nil)},
+	{http.MethodPost, pathNetcheck, LevelRead, "warren netcheck", calls(func(b Backend, ctx context.Context, _ struct{}) (*Netcheck, error) { return b.Netcheck(ctx) }, nil)},
 	{http.MethodPost, pathDNS, LevelRead, "warren dns query", calls(Backend.QueryDNS, nil)},
 	{http.MethodPatch, pathPrefs, LevelOperate, "warren set", calls(Backend.EditPrefs, editNeeds)},
 	{http.MethodPost, pathUp, LevelOperate, "warren up", calls(Backend.Up, upNeeds)},

@@ -187,6 +187,16 @@ is a success, as long as it answers; with --until-direct named, it is not.`
 	textNoPong          = "no answer from %s in %s"
 	textNotDirect       = "There is no direct path (yet): packets go through the relay."
 
+	textShortNetcheck = "See what the network that this machine is on lets through"
+	textLongNetcheck  = `Netcheck finds out, in a few seconds, what stands between this machine and the internet, and so which connections
+can be direct: whether UDP passes, over IPv4 and IPv6; what the NAT does, in the words of RFC 4787; whether the router gives out ports;
+whether a page has to be passed first (a captive portal); how far each relay is; and how large packets may be.
+
+What one relay cannot show is "unknown": the kind of a NAT shows only where the relay's second port (its UDP port and one: 3479) is open
+as well.`
+	textNetcheckBusy  = "checking (a few seconds)..."
+	textNoRelayAnswer = "no answer"
+
 	textShortIP = "Print the addresses of this machine, or of another"
 	textLongIP  = `Ip prints a machine's addresses on your network, IPv4 first, a line each: this machine's, or those of the one
 named (by name or address).`

@@ -44,10 +44,11 @@ type Daemon struct {
 	ended     error
 	waiters   int // in LoginWait
 
-	pings  []any // *ipc.PingReply or error, in order; the last one repeats
-	upErr  error
-	stuck  ipc.State // Up gets no further
-	lastUp ipc.UpRequest
+	netcheck *ipc.Netcheck // nil: a usual one
+	pings    []any         // *ipc.PingReply or error, in order; the last one repeats
+	upErr    error
+	stuck    ipc.State // Up gets no further
+	lastUp   ipc.UpRequest
 
 	profiles []ipc.Profile
 }
@@ -427,6 +428,40 @@ func (d *Daemon) Switch(_ context.Context, r ipc.SwitchRequest) (*ipc.UpReply, e
 		}
 	})
 	return &ipc.UpReply{State: d.status.State}, nil
+}
+
+// Netcheck implements ipc.Backend: what SetNetcheck gave, or a home behind an easy NAT.
+func (d *Daemon) Netcheck(context.Context) (*ipc.Netcheck, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.netcheck != nil {
+		return d.netcheck, nil
+	}
+	return &ipc.Netcheck{
+		Time: d.status.Time, Took: 2300, UDP: ipc.Yes, Kind: "an easy NAT: direct connections work with nearly everyone",
+		IPv4: ipc.NetcheckFamily{
+			Local: netip.MustParseAddr("192.168.1.10"), UDP: ipc.Yes, Public: netip.MustParseAddr("203.0.113.7"), NAT: ipc.Yes,
+			Mapping: ipc.AddressOrLess, Filtering: ipc.PortDependent, Hairpin: ipc.No, PortKept: ipc.Yes, PathMTU: 1500,
+		},
+		IPv6: ipc.NetcheckFamily{
+			UDP: ipc.Unknown, NAT: ipc.Unknown, Mapping: ipc.BehaviorUnknown, Filtering: ipc.BehaviorUnknown, Hairpin: ipc.Unknown,
+			PortKept: ipc.Unknown,
+		},
+		Mapping: []ipc.NetcheckPort{
+			{Protocol: "PCP", Answers: ipc.No, Detail: "no answer"},
+			{Protocol: "NAT-PMP", Answers: ipc.Yes, Detail: "203.0.113.7"},
+			{Protocol: "UPnP-IGD", Answers: ipc.No, Detail: "no answer"},
+		},
+		Portal: ipc.NetcheckPortal{Found: ipc.No},
+		Relays: []ipc.NetcheckRelay{{Name: "fra", Home: true, IPv4: 12.4, TCP: 13}, {Name: "nyc"}},
+	}, nil
+}
+
+// SetNetcheck says what Netcheck finds from now on.
+func (d *Daemon) SetNetcheck(n *ipc.Netcheck) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.netcheck = n
 }
 
 // QueryDNS implements ipc.Backend: the machines of the status are what there is.

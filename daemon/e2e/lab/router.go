@@ -21,13 +21,17 @@ const (
 	Firewall
 	// NoNAT gives the LAN public addresses, and lets everything in.
 	NoNAT
+	// FullCone is an EasyNAT that lets everybody in to a port from which some packet went out.
+	FullCone
+	// Restricted is an EasyNAT that lets in, to such a port, any port of an address that packets went out to.
+	Restricted
 )
 
 // public reports whether machines behind it have public IPv4 addresses.
 func (k NAT) public() bool { return k == Firewall || k == NoNAT }
 
 func (k NAT) String() string {
-	return [...]string{"easy NAT", "hard NAT", "firewall", "no NAT"}[k]
+	return [...]string{"easy NAT", "hard NAT", "firewall", "no NAT", "full cone", "address-restricted NAT"}[k]
 }
 
 // Router is a machine with a segment of its own, its LAN, behind its public side.
@@ -35,8 +39,9 @@ func (k NAT) String() string {
 type Router struct {
 	*Machine
 	*Segment
-	nat    NAT
-	number int // of its LAN
+	nat     NAT
+	number  int // of its LAN
+	hairpin bool
 }
 
 // RouterOption changes a router from the usual.
@@ -54,6 +59,10 @@ func WithIPv6() RouterOption {
 		r.prefix6 = netip.MustParsePrefix(fmt.Sprintf("2001:db8:0:%d::/64", r.number))
 	}
 }
+
+// Hairpin has a NAT lead packets from its LAN to its public address back into the LAN, with the public address of their
+// sender (RFC 4787, section 6).
+func Hairpin() RouterOption { return func(r *Router) { r.hairpin = true } }
 
 // Router attaches a router with an empty LAN: 192.168.K.0/24 for the K-th, or public
 // addresses out of 203.0.113.0/24 without NAT. Public addresses on the LAN, of either
@@ -93,8 +102,8 @@ func (s *Segment) Router(name string, nat NAT, options ...RouterOption) *Router 
 	if r.prefix6.IsValid() {
 		n.must(ip(m.ns, fmt.Sprintf("route add %v dev lan", r.prefix6)))
 	}
-	n.must(nft(m.ns, r.rules()))
 	n.must(s.attach(m))
+	n.must(nft(m.ns, r.rules()))
 	return r
 }
 
@@ -118,6 +127,7 @@ table inet router {
 		type filter hook forward priority filter; policy drop;
 		ct state established,related accept
 		iifname "lan" accept
+		ct status dnat accept
 		%s
 	}
 	chain input {
@@ -128,18 +138,53 @@ table inet router {
 	}
 }
 `, admit)
-	masquerade := map[NAT]string{EasyNAT: "masquerade", HardNAT: "masquerade fully-random"}[r.nat]
+	masquerade := map[NAT]string{
+		EasyNAT: "masquerade", HardNAT: "masquerade fully-random", FullCone: "masquerade", Restricted: "masquerade",
+	}[r.nat]
 	if masquerade == "" {
 		return rules
 	}
-	return rules + fmt.Sprintf(`
+	return rules + r.translation(masquerade)
+}
+
+// translation is the router's NAT. Linux filters by address and port; what lets in more remembers who sent from which port (it
+// keeps ports), and leads there what no connection is known for.
+func (r *Router) translation(masquerade string) string {
+	var maps, note, wan, lan, back string
+	switch r.nat {
+	case FullCone:
+		note = "update @ports { udp sport timeout 2m : ip saddr }"
+		wan = "iifname \"wan\" meta l4proto udp dnat to udp dport map @ports"
+	case Restricted:
+		maps = "map pairs { type ipv4_addr . inet_service : ipv4_addr; size 65535; flags dynamic,timeout; }"
+		note = "update @pairs { ip daddr . udp sport timeout 2m : ip saddr }"
+		wan = "iifname \"wan\" meta l4proto udp dnat to ip saddr . udp dport map @pairs"
+	}
+	if r.hairpin {
+		note += "\n\t\toifname \"wan\" meta l4proto udp update @ports { udp sport timeout 2m : ip saddr }"
+		lan = fmt.Sprintf("iifname \"lan\" ip daddr %v meta l4proto udp dnat to udp dport map @ports", r.Machine.addr)
+		back = fmt.Sprintf("oifname \"lan\" ct status dnat ip saddr %v meta l4proto udp update @ports { udp sport timeout 2m : ip saddr } snat to %v", r.prefix.Masked(), r.Machine.addr)
+	}
+	if strings.HasPrefix(note, "update") {
+		note = "oifname \"wan\" meta l4proto udp " + note
+	}
+	return fmt.Sprintf(`
 table ip nat {
+	map ports { type inet_service : ipv4_addr; size 65535; flags dynamic,timeout; }
+	%s
+	chain prerouting {
+		type nat hook prerouting priority dstnat;
+		%s
+		%s
+	}
 	chain postrouting {
 		type nat hook postrouting priority srcnat;
+		%s
+		%s
 		oifname "wan" %s
 	}
 }
-`, masquerade)
+`, maps, wan, lan, back, note, masquerade)
 }
 
 // FlushConntrack makes the router forget every mapping, as a reboot does.

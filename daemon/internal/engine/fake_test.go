@@ -255,6 +255,10 @@ func (p *fakePlane) Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error
 	return ipc.Path{Kind: ipc.PathDirect}, nil
 }
 
+func (p *fakePlane) Netcheck(context.Context) (*ipc.Netcheck, error) {
+	return &ipc.Netcheck{UDP: ipc.Yes}, nil
+}
+
 func (p *fakePlane) QueryDNS(context.Context, ipc.DNSQuery) (*ipc.DNSAnswer, error) {
 	return &ipc.DNSAnswer{Code: "NOERROR"}, nil
 }

@@ -30,6 +30,8 @@ type Plane interface {
 	Reach() Reach
 	// Ping asks a peer for an answer over the present path.
 	Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error)
+	// Netcheck finds out what the network lets through.
+	Netcheck(ctx context.Context) (*ipc.Netcheck, error)
 	// QueryDNS asks the resolver for a name.
 	QueryDNS(ctx context.Context, q ipc.DNSQuery) (*ipc.DNSAnswer, error)
 	// Leave has Close leave what keeps packets from going around an exit node, for the plane that follows.
@@ -291,6 +293,9 @@ func (w *wire) Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error) {
 	}
 	return p, nil
 }
+
+// Netcheck implements Plane.
+func (w *wire) Netcheck(ctx context.Context) (*ipc.Netcheck, error) { return w.sock.Check(ctx) }
 
 // QueryDNS implements Plane.
 func (w *wire) QueryDNS(ctx context.Context, q ipc.DNSQuery) (*ipc.DNSAnswer, error) {

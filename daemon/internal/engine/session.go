@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"reflect"
 	"runtime"
 	"slices"
@@ -230,6 +231,22 @@ func (e *Engine) Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error) {
 		return ipc.Path{}, errNotUp
 	}
 	return plane.Ping(ctx, k)
+}
+
+// Netcheck finds out what the network lets through.
+func (e *Engine) Netcheck(ctx context.Context) (*ipc.Netcheck, error) {
+	var plane Plane
+	if err := e.look(ctx, func() { plane = e.plane }); err != nil {
+		return nil, err
+	}
+	if plane == nil {
+		return nil, errNotUp
+	}
+	report, err := plane.Netcheck(ctx)
+	if errors.Is(err, sock.ErrChecking) {
+		return nil, &ipc.Error{Code: ipc.CodeBusy, Message: "The network is being checked already.", Fix: "Try again in a few seconds."}
+	}
+	return report, err
 }
 
 // QueryDNS asks the resolver, as the host's programs do.

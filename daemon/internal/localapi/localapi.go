@@ -34,6 +34,7 @@ type Engine interface {
 	Profiles(ctx context.Context) (*ipc.Profiles, error)
 	Switch(ctx context.Context, r ipc.SwitchRequest) (*ipc.UpReply, error)
 	Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error)
+	Netcheck(ctx context.Context) (*ipc.Netcheck, error)
 	QueryDNS(ctx context.Context, q ipc.DNSQuery) (*ipc.DNSAnswer, error)
 	Portal(ctx context.Context, r ipc.PortalRequest) (*ipc.PortalReply, error)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/key"
+	"github.com/warren-mesh/warren/ipc"
 )
 
 // Config is what a Sock is made of and never changes.
@@ -156,4 +157,5 @@ var _ interface {
 	NetworkChanged()
 	Snapshot() Status
 	Ping(context.Context, key.NodePublic) (PingResult, error)
+	Check(context.Context) (*ipc.Netcheck, error)
 } = (*Sock)(nil)

@@ -2,6 +2,7 @@ package sock
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -113,6 +114,9 @@ func (l *loop) read(m mail) {
 	}
 	for _, p := range m.pings {
 		l.ping(p)
+	}
+	for _, ask := range m.checks {
+		ask <- known{slices.Clone(l.relays.list), maps.Clone(l.local.servers), l.relays.home}
 	}
 }
 

@@ -40,6 +40,8 @@ type Sock struct {
 	status  atomic.Pointer[localStatus]
 	drops   drops
 
+	checking atomic.Bool // a Check runs
+
 	mu        sync.Mutex
 	endpoints map[key.NodePublic]*Endpoint // guarded by mu
 }
@@ -161,6 +163,7 @@ type mail struct {
 	links    bool // the state of a link is another
 	resolved []resolved
 	pings    []*ping
+	checks   []chan<- known
 }
 
 // mailbox is never full, and whoever puts something in never waits for the loop.
