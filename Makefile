@@ -142,6 +142,12 @@ demo: ## Two machines behind two NATs find each other (BROWSER=1: you log in you
 deps: ## Install the system packages that the tests need, if any is missing
 	@packaging/deps test
 
+.PHONY: screens
+screens: deps ## Take pictures of the tray in a real panel, light and dark, into bin/screens
+	@rm -rf bin/screens && mkdir -p bin/screens
+	$(GO) test -count=1 -artifacts -outputdir bin/screens -run '^TestTheTrayInARealPanel$$' ./daemon/e2e
+	@find bin/screens -name '*.png'
+
 .PHONY: help
 help: ## Show this
 	@awk 'BEGIN { FS = ":.*## " } \

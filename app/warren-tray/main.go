@@ -10,6 +10,7 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/warren-mesh/warren/app/internal/autostart"
 	"github.com/warren-mesh/warren/app/internal/desktop"
 	"github.com/warren-mesh/warren/app/internal/tray"
 	"github.com/warren-mesh/warren/app/internal/view"
@@ -23,6 +24,7 @@ const usage = `Warren-tray shows Warren in the panel of your desktop.
 
   --socket PATH   where warrend listens; the variable WARREN_SOCKET does the same
   --window PAGE   show the window instead: home, machines, settings, problems or about
+  --background    open no window where no panel shows the icon: for the desktop's autostart
   --version       print the version
 `
 
@@ -51,6 +53,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	flags.StringVar(&socket, "socket", socket, "")
 	page := flags.String("window", "", "")
+	background := flags.Bool("background", false, "")
 	shows := flags.Bool("version", false, "")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return err
@@ -61,7 +64,10 @@ func run(ctx context.Context, args []string) error {
 		fmt.Println(version)
 		return nil
 	}
-	c := tray.Config{Socket: socket, Version: version, Language: view.Speak(locale()), Environ: os.Environ(), Words: os.Stderr}
+	c := tray.Config{Socket: socket, Version: version, Language: view.Speak(locale()), Environ: os.Environ(), Words: os.Stderr, Background: *background}
+	if self, err := os.Executable(); err == nil {
+		c.Autostart, _ = autostart.New(c.Environ, desktop.Name, self) // without a home there is no switch
+	}
 	err := errUsage
 	switch {
 	case *page == "":
@@ -79,6 +85,10 @@ func run(ctx context.Context, args []string) error {
 // runTray shows the icon until a person quits it.
 func runTray(ctx context.Context, c tray.Config) error {
 	d, err := desktop.Connect(ctx, c.Environ)
+	if errors.Is(err, desktop.ErrNoBus) && hasDisplay() && !c.Background {
+		fmt.Fprintln(os.Stderr, "warren-tray: "+err.Error())
+		return runWindow(ctx, c, view.PageHome)
+	}
 	if err != nil {
 		return err
 	}

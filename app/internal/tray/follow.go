@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/warren-mesh/warren/app/internal/view"
 	"github.com/warren-mesh/warren/ipc"
 )
 
@@ -28,7 +29,7 @@ func (p *program) follow(ctx context.Context) {
 	for tries := 0; ctx.Err() == nil; tries++ {
 		var last *known
 		err := p.client.Watch(ctx, func(s *ipc.Status) error {
-			f := facts{status: s}
+			f := facts{status: s, autostart: p.autostart()}
 			tries = 0
 			if k := knows(s); last == nil || *last != k {
 				if !p.ask(ctx, &f) {
@@ -44,7 +45,7 @@ func (p *program) follow(ctx context.Context) {
 			return
 		}
 		if !errors.Is(err, errLater) {
-			send(ctx, p.facts, facts{missing: told(err)})
+			send(ctx, p.facts, facts{missing: told(err), autostart: p.autostart()})
 		}
 		if tries < firstTries {
 			pause(ctx, firstRetry)
@@ -86,6 +87,21 @@ func (p *program) ask(ctx context.Context, f *facts) bool {
 	}
 	f.prefs, f.profiles = &prefs, append([]ipc.Profile{}, profiles.Profiles...)
 	return true
+}
+
+// autostart tells whether the desktop starts the tray, as the menu shows it.
+func (p *program) autostart() string {
+	if p.Autostart == nil {
+		return ""
+	}
+	on, err := p.Autostart.On()
+	switch {
+	case err != nil:
+		return ""
+	case on:
+		return view.On
+	}
+	return view.Off
 }
 
 // told gives an error as people read it.

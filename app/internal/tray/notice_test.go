@@ -2,7 +2,12 @@ package tray
 
 import (
 	"testing"
+	"time"
 
+	"github.com/warren-mesh/warren/app/internal/autostart"
+	"github.com/warren-mesh/warren/app/internal/desktop"
+	"github.com/warren-mesh/warren/app/internal/panel"
+	"github.com/warren-mesh/warren/app/internal/view"
 	"github.com/warren-mesh/warren/ipc"
 )
 
@@ -47,4 +52,61 @@ func TestWhatAPersonDidNotSeeIsTold(t *testing.T) {
 	d.sees("Disconnected")
 	d.click("Connect")
 	d.says("Connected to demo")
+}
+
+func TestTheDesktopStartsTheTrayIfAPersonWantsSo(t *testing.T) {
+	d := newDesk(t)
+	d.serve(ipc.LevelOperate)
+	d.show()
+	entry, err := autostart.New([]string{"HOME=" + d.dir}, desktop.Name, "/usr/bin/warren-tray")
+	d.must(err)
+	d.start(func(c *Config) { c.Autostart = entry })
+	checked := func(want bool) {
+		t.Helper()
+		d.shows(func(s panel.Shown) bool {
+			l, ok := s.Find("Preferences", "Start with the desktop")
+			return ok && l.Checked == want && !l.Disabled
+		})
+	}
+	for _, want := range []bool{true, false, true} {
+		checked(!want)
+		d.click("Preferences", "Start with the desktop")
+		checked(want)
+		if on, err := entry.On(); err != nil || on != want {
+			t.Fatalf("on is %t, %v; want %t", on, err, want)
+		}
+	}
+}
+
+func TestWhoDidNotAskForItSeesNoWindowWithoutAPanel(t *testing.T) {
+	for _, background := range []bool{false, true} {
+		d := newDesk(t)
+		d.serve(ipc.LevelOperate)
+		p, err := panel.Start(d.ctx, d.address, false)
+		d.must(err)
+		d.panel = p
+		t.Cleanup(func() { _ = p.Close() })
+		opened := make(chan view.Page, 4)
+		d.start(func(c *Config) {
+			c.LateHost, c.Background = 100*time.Millisecond, background
+			c.Window = func(page view.Page) error { opened <- page; return nil }
+		})
+		d.says("On GNOME, the extension AppIndicator shows it")
+		if !background {
+			if page := <-opened; page != view.PageHome {
+				t.Errorf("%s opened", page)
+			}
+		}
+		// The program is started once more, as the desktop's menu of programs does: it can always be seen.
+		other, err := desktop.Connect(d.ctx, d.environ)
+		d.must(err)
+		for page, want := range map[string]view.Page{"settings": view.PageSettings, "": view.PageHome, "no such": view.PageHome} {
+			alone, err := other.Alone(d.ctx, desktop.Name, page, nil)
+			d.must(err)
+			if got := <-opened; alone || got != want {
+				t.Errorf("%q opens %s", page, got)
+			}
+		}
+		d.must(other.Close())
+	}
 }

@@ -22,6 +22,8 @@ type end struct {
 	login  *ipc.Login // a person has to log in
 	secret login.Secret
 	asked  string // the server that the person named
+
+	autostart string // as it is now, where it was changed
 }
 
 // do does what a person asks for. An order while another is under way is for nobody: the menu shows that it waits.
@@ -79,6 +81,14 @@ func (p *program) order(do view.Intent) func(context.Context) end {
 			}
 			return end{prefs: &prefs}
 		}
+	case view.OpAutostart:
+		if p.Autostart == nil {
+			return nil
+		}
+		return func(context.Context) end {
+			err := p.Autostart.Set(do.Arg == view.On)
+			return end{err: err, autostart: p.autostart()}
+		}
 	case view.OpAcceptDNS:
 		return func(ctx context.Context) end {
 			accept := do.Arg == view.On
@@ -110,6 +120,9 @@ func (p *program) ended(e end) {
 	p.in.Busy = false
 	if e.prefs != nil {
 		p.in.Prefs = *e.prefs
+	}
+	if e.autostart != "" {
+		p.in.Autostart = e.autostart
 	}
 	if e.login != nil {
 		p.logIn(e.login, e.secret, e.asked)

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/warren-mesh/warren/app/internal/autostart"
 	"github.com/warren-mesh/warren/app/internal/desktop"
 	"github.com/warren-mesh/warren/app/internal/item"
 	"github.com/warren-mesh/warren/app/internal/notify"
@@ -33,6 +35,10 @@ type Config struct {
 	Environ  []string
 	Words    io.Writer     // what is said to whoever started the program
 	LateHost time.Duration // how long the desktop's panel may take to start, before people are told that there is none; 0: 10 s
+	// Background: nobody asked to see anything. Where no panel shows the icon, that is said, and no window opens.
+	Background bool
+	// Autostart has the desktop start the tray; nil where it cannot be told to.
+	Autostart *autostart.Entry
 	// Window opens the window at a page; nil without one.
 	Window func(view.Page) error
 }
@@ -67,6 +73,8 @@ type facts struct {
 	missing  *ipc.Error
 	prefs    *ipc.Prefs
 	profiles []ipc.Profile
+
+	autostart string
 }
 
 // ErrRuns says that another tray runs already; it was brought to the front.
@@ -95,7 +103,7 @@ func start(ctx context.Context, d *desktop.Desktop, c Config) (p *program, stop 
 func Run(ctx context.Context, d *desktop.Desktop, c Config) error {
 	p, stop := start(ctx, d, c)
 	defer stop()
-	alone, err := d.Alone(p.ctx, desktop.Name, "", func(string) { p.front() })
+	alone, err := d.Alone(p.ctx, desktop.Name, "", p.front)
 	switch {
 	case err != nil:
 		return err
@@ -104,7 +112,7 @@ func Run(ctx context.Context, d *desktop.Desktop, c Config) error {
 	}
 	var opens func()
 	if c.Window != nil {
-		opens = p.front
+		opens = func() { p.front("") }
 	}
 	shown, err := item.New(d.Conn(), "warren", view.Draw(&p.in), p.click, opens)
 	if err != nil {
@@ -174,16 +182,20 @@ func (p *program) click(do view.Intent) {
 	}
 }
 
-// front is a click on the icon, or the program started once more.
-func (p *program) front() {
+// front is a click on the icon, or the program started once more, maybe with a page.
+func (p *program) front(page string) {
+	if !slices.Contains(view.Pages, view.Page(page)) {
+		page = string(view.PageHome)
+	}
 	if p.Window != nil {
-		p.click(view.Intent{Op: view.OpOpen, Arg: string(view.PageHome)})
+		p.click(view.Intent{Op: view.OpOpen, Arg: page})
 	}
 }
 
 // loop owns what is shown.
 func (p *program) loop(ctx context.Context, failed <-chan error) error {
-	late := time.NewTimer(cmp.Or(p.LateHost, lateHost))
+	late := time.NewTimer(cmp.Or(p.LateHost, lateHost)) // until people are told, once, that there is no panel
+	told := false
 	defer late.Stop()
 	if failed == nil { // the window needs no panel
 		late.Stop()
@@ -211,13 +223,16 @@ func (p *program) loop(ctx context.Context, failed <-chan error) error {
 		case hosted := <-p.hosts:
 			if hosted {
 				late.Stop()
-			} else {
+			} else if !told {
 				late.Reset(cmp.Or(p.LateHost, lateHost))
 			}
 			continue
 		case <-late.C:
+			told = true
 			p.say(p.Language.NoHost())
-			p.open(view.PageHome)
+			if !p.Background {
+				p.open(view.PageHome)
+			}
 			continue
 		}
 		p.draw(&p.in)
@@ -229,7 +244,7 @@ func (p *program) take(f facts) {
 	if f.status == nil || p.in.Status == nil || f.status.State != p.in.Status.State || f.status.Profile != p.in.Status.Profile {
 		p.in.Failed = nil // it is about what was
 	}
-	p.in.Status, p.in.Missing = f.status, f.missing
+	p.in.Status, p.in.Missing, p.in.Autostart = f.status, f.missing, f.autostart
 	if f.prefs != nil {
 		p.in.Prefs = *f.prefs
 	}

@@ -1,0 +1,280 @@
+package e2e
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"io"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/warren-mesh/warren/daemon/e2e/lab"
+)
+
+// screen is a desktop that a person could sit at: an X server, a window manager, and Xfce's panel with its tray of icons, on
+// a session bus of their own.
+type screen struct {
+	t       *testing.T
+	home    string
+	environ []string
+}
+
+// panelConfig is a panel along the top with nothing but icons and the time. {0}: whether it is dark.
+const panelConfig = `<?xml version="1.0" encoding="UTF-8"?>
+<channel name="xfce4-panel" version="1.0">
+  <property name="configver" type="int" value="2"/>
+  <property name="panels" type="array">
+    <value type="int" value="1"/>
+    <property name="dark-mode" type="bool" value="{0}"/>
+    <property name="panel-1" type="empty">
+      <property name="position" type="string" value="p=6;x=0;y=0"/>
+      <property name="length" type="uint" value="100"/>
+      <property name="position-locked" type="bool" value="true"/>
+      <property name="size" type="uint" value="32"/>
+      <property name="plugin-ids" type="array">
+        <value type="int" value="1"/><value type="int" value="2"/><value type="int" value="3"/>
+      </property>
+    </property>
+  </property>
+  <property name="plugins" type="empty">
+    <property name="plugin-1" type="string" value="separator">
+      <property name="expand" type="bool" value="true"/><property name="style" type="uint" value="0"/>
+    </property>
+    <property name="plugin-2" type="string" value="systray"><property name="square-icons" type="bool" value="true"/></property>
+    <property name="plugin-3" type="string" value="separator"><property name="style" type="uint" value="0"/></property>
+  </property>
+</channel>
+`
+
+// panelHeight is a row of the screen above which is the panel.
+const panelHeight = 32
+
+func newScreen(t *testing.T, dark bool) *screen {
+	t.Helper()
+	s := &screen{t: t, home: t.TempDir()}
+	config := filepath.Join(s.home, ".config/xfce4/xfconf/xfce-perchannel-xml")
+	text := strings.ReplaceAll(panelConfig, "{0}", strconv.FormatBool(dark))
+	err := errors.Join(os.MkdirAll(config, 0o755), os.WriteFile(filepath.Join(config, "xfce4-panel.xml"), []byte(text), 0o644))
+	if err != nil {
+		t.Fatal(err)
+	}
+	theme := "light"
+	if dark {
+		theme = "dark"
+	}
+	s.environ = []string{
+		"GTK_THEME=Adwaita:" + theme, "HOME=" + s.home, "XDG_RUNTIME_DIR=" + s.home, "PATH=" + os.Getenv("PATH"), "LANG=en_US.UTF-8", "NO_AT_BRIDGE=1", "FYNE_THEME=" + theme,
+		"LIBGL_ALWAYS_SOFTWARE=1",
+	}
+	display := s.starts("Xvfb", "-displayfd", "1", "-screen", "0", "1024x760x24", "-nolisten", "tcp")
+	s.environ = append(s.environ, "DISPLAY=:"+display)
+	s.environ = append(s.environ, "DBUS_SESSION_BUS_ADDRESS="+s.starts("dbus-daemon", "--session", "--nofork", "--nopidfile", "--print-address=1"))
+	s.starts("xfwm4", "--compositor=off")
+	s.starts("xfce4-panel", "--disable-wm-check")
+	return s
+}
+
+// starts starts a program, for as long as the test lasts, and gives the first line of those that print one.
+func (s *screen) starts(name string, args ...string) (line string) {
+	s.t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Env, cmd.Dir = s.environ, s.home
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	speaks := name == "Xvfb" || name == "dbus-daemon"
+	var out io.ReadCloser
+	if speaks {
+		var err error
+		if out, err = cmd.StdoutPipe(); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if s.t.Failed() {
+			s.t.Logf("%s said: %s", name, &said)
+		}
+	})
+	if !speaks {
+		return ""
+	}
+	buf := make([]byte, 512)
+	n, err := out.Read(buf)
+	if err != nil {
+		s.t.Fatalf("%s does not begin: %v", name, err)
+	}
+	return strings.TrimSpace(string(buf[:n]))
+}
+
+// run runs a program on the screen to its end.
+func (s *screen) run(name string, args ...string) (string, error) {
+	cmd := exec.Command(name, args...)
+	cmd.Env, cmd.Dir = s.environ, s.home
+	out, err := cmd.Output()
+	if err != nil {
+		err = fmt.Errorf("%s: %w", name, err)
+	}
+	return strings.TrimSpace(string(out)), err
+}
+
+// shot is what is to be seen of a window ("root": all).
+func (s *screen) shot(window string) (image.Image, error) {
+	text, err := s.run("import", "-window", window, "png:-")
+	if err != nil {
+		return nil, err
+	}
+	return png.Decode(strings.NewReader(text))
+}
+
+// keep puts a picture with the test's output.
+func (s *screen) keep(name string, img image.Image) {
+	s.t.Helper()
+	var b bytes.Buffer
+	err := errors.Join(png.Encode(&b, img), os.WriteFile(filepath.Join(s.t.ArtifactDir(), name+".png"), b.Bytes(), 0o644))
+	if err != nil {
+		s.t.Error(err)
+	}
+}
+
+// window waits for the program's window, and gives its number.
+func (s *screen) window() string {
+	s.t.Helper()
+	id := ""
+	lab.Eventually(s.t, 30*time.Second, func() error {
+		out, err := s.run("xdotool", "search", "--onlyvisible", "--name", "^Warren$")
+		id, _, _ = strings.Cut(out, "\n")
+		if id == "" {
+			return fmt.Errorf("there is no window (%w)", err)
+		}
+		return nil
+	})
+	return id
+}
+
+// find waits for an icon whose badge has a colour, in the panel or at the head of a window, and gives where it is.
+func (s *screen) find(window string, badge color.NRGBA) image.Point {
+	s.t.Helper()
+	head := 100
+	if window == "root" {
+		head = panelHeight
+	}
+	var at image.Point
+	lab.Eventually(s.t, 30*time.Second, func() error {
+		img, err := s.shot(window)
+		if err != nil {
+			return err
+		}
+		n, sum := 0, image.Point{}
+		for y := range min(head, img.Bounds().Dy()) {
+			for x := range img.Bounds().Dx() {
+				if near(img.At(x, y), badge) {
+					n, sum = n+1, sum.Add(image.Pt(x, y))
+				}
+			}
+		}
+		if n < 60 { // a quarter of the smallest icon
+			return fmt.Errorf("there are %d points of the icon", n)
+		}
+		at = sum.Div(n)
+		return nil
+	})
+	return at
+}
+
+func near(c color.Color, of color.NRGBA) bool {
+	n := color.NRGBAModel.Convert(c).(color.NRGBA)
+	off := func(a, b uint8) float64 { return math.Abs(float64(a) - float64(b)) }
+	return off(n.R, of.R)+off(n.G, of.G)+off(n.B, of.B) < 12
+}
+
+// click clicks a point of the screen with a button of the mouse.
+func (s *screen) click(at image.Point, button string) {
+	s.t.Helper()
+	if _, err := s.run("xdotool", "mousemove", strconv.Itoa(at.X), strconv.Itoa(at.Y), "click", button); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// keys presses keys, one after another.
+func (s *screen) keys(names ...string) {
+	s.t.Helper()
+	for _, name := range names {
+		if _, err := s.run("xdotool", "key", name); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+// calm waits until a picture has changed from what it was, enough to be seen, and changes no more.
+func (s *screen) calm(window string, was image.Image) image.Image {
+	s.t.Helper()
+	var last, img image.Image
+	lab.Eventually(s.t, 30*time.Second, func() (err error) {
+		last = img
+		if img, err = s.shot(window); err != nil {
+			return err
+		}
+		switch {
+		case was != nil && differ(was, img) < 0.005:
+			return errors.New("nothing has changed")
+		case last == nil || differ(last, img) > 0:
+			return errors.New("it still changes")
+		case shades(img) < 20:
+			return errors.New("it is blank")
+		}
+		return nil
+	})
+	return img
+}
+
+// differ is the share of points in which two pictures are not the same.
+func differ(a, b image.Image) float64 {
+	if a.Bounds() != b.Bounds() {
+		return 1
+	}
+	n, all := 0, a.Bounds().Dx()*a.Bounds().Dy()
+	for y := a.Bounds().Min.Y; y < a.Bounds().Max.Y; y++ {
+		for x := a.Bounds().Min.X; x < a.Bounds().Max.X; x++ {
+			if a.At(x, y) != b.At(x, y) {
+				n++
+			}
+		}
+	}
+	return float64(n) / float64(all)
+}
+
+// shades counts a picture's colours; what shows nothing has a few.
+func shades(img image.Image) int {
+	seen := map[color.Color]bool{}
+	for y := img.Bounds().Min.Y; y < img.Bounds().Max.Y; y += 2 {
+		for x := img.Bounds().Min.X; x < img.Bounds().Max.X; x++ {
+			seen[img.At(x, y)] = true
+		}
+	}
+	return len(seen)
+}
+
+// brightness is a picture's, from 0 to 1.
+func brightness(img image.Image) float64 {
+	sum, n := 0.0, 0
+	for y := img.Bounds().Min.Y; y < img.Bounds().Max.Y; y += 4 {
+		for x := img.Bounds().Min.X; x < img.Bounds().Max.X; x += 4 {
+			sum += float64(color.GrayModel.Convert(img.At(x, y)).(color.Gray).Y) / 255
+			n++
+		}
+	}
+	return sum / float64(n)
+}
