@@ -13,9 +13,6 @@ import (
 	"github.com/warren-mesh/warren/app/internal/view"
 )
 
-// shape gives how deep a point of the unit square lies inside it: the distance to its edge, negative outside.
-type shape func(x, y float64) float64
-
 // layer is a shape in a colour.
 type layer struct {
 	shape
@@ -34,22 +31,22 @@ var (
 // drawings are the icons' layers, the lowest first.
 var drawings = map[view.Icon][]layer{
 	view.IconConnected: {
-		{badge, green}, {arch(0.31, 0.075), faint}, {arch(0.14, 0.075), white}, {disc(0.5, 0.76, 0.06), white},
+		{badge{}, green}, {arch{0.31, 0.075}, faint}, {arch{0.14, 0.075}, white}, {disc{0.5, 0.76, 0.06}, white},
 	},
 	view.IconExit: {
-		{badge, green},
-		{line(0.5, 0.28, 0.5, 0.78, 0.1), white},
-		{line(0.5, 0.26, 0.27, 0.49, 0.1), white},
-		{line(0.5, 0.26, 0.73, 0.49, 0.1), white},
+		{badge{}, green},
+		{line{0.5, 0.28, 0.5, 0.78, 0.1}, white},
+		{line{0.5, 0.26, 0.27, 0.49, 0.1}, white},
+		{line{0.5, 0.26, 0.73, 0.49, 0.1}, white},
 	},
 	view.IconDisconnected: {
-		{badge, grey}, {arch(0.31, 0.075), faint}, {line(0.24, 0.8, 0.78, 0.24, 0.1), grey}, {line(0.24, 0.8, 0.78, 0.24, 0.05), white},
+		{badge{}, grey}, {arch{0.31, 0.075}, faint}, {line{0.24, 0.8, 0.78, 0.24, 0.1}, grey}, {line{0.24, 0.8, 0.78, 0.24, 0.05}, white},
 	},
 	view.IconConnecting: {
-		{badge, blue}, {disc(0.25, 0.52, 0.085), white}, {disc(0.5, 0.52, 0.085), white}, {disc(0.75, 0.52, 0.085), faint},
+		{badge{}, blue}, {disc{0.25, 0.52, 0.085}, white}, {disc{0.5, 0.52, 0.085}, white}, {disc{0.75, 0.52, 0.085}, faint},
 	},
 	view.IconAttention: {
-		{badge, orange}, {line(0.5, 0.25, 0.5, 0.54, 0.13), white}, {disc(0.5, 0.76, 0.09), white},
+		{badge{}, orange}, {line{0.5, 0.25, 0.5, 0.54, 0.13}, white}, {disc{0.5, 0.76, 0.09}, white},
 	},
 }
 
@@ -61,7 +58,7 @@ func Draw(i view.Icon, size int) *image.NRGBA {
 			var c color.NRGBA
 			for _, l := range drawings[i] {
 				// An edge is one pixel wide.
-				depth := l.shape((float64(x)+0.5)/float64(size), (float64(y)+0.5)/float64(size)) * float64(size)
+				depth := l.depth((float64(x)+0.5)/float64(size), (float64(y)+0.5)/float64(size)) * float64(size)
 				c = over(c, l.NRGBA, min(max(depth+0.5, 0), 1))
 			}
 			img.SetNRGBA(x, y, c)
@@ -88,37 +85,4 @@ func over(below, above color.NRGBA, cover float64) color.NRGBA {
 	}
 	mix := func(x, y uint8) uint8 { return uint8(math.Round((float64(x)*a + float64(y)*b) / (a + b))) }
 	return color.NRGBA{mix(above.R, below.R), mix(above.G, below.G), mix(above.B, below.B), uint8(math.Round((a + b) * 255))}
-}
-
-// badge is a square with round corners.
-func badge(x, y float64) float64 {
-	const half, corner = 0.48, 0.25
-	dx, dy := math.Abs(x-0.5)-half+corner, math.Abs(y-0.5)-half+corner
-	return corner - math.Hypot(max(dx, 0), max(dy, 0)) - min(max(dx, dy), 0)
-}
-
-func disc(cx, cy, r float64) shape {
-	return func(x, y float64) float64 { return r - math.Hypot(x-cx, y-cy) }
-}
-
-// line has round ends; width is half of its breadth.
-func line(x1, y1, x2, y2, width float64) shape {
-	return func(x, y float64) float64 {
-		dx, dy := x2-x1, y2-y1
-		t := min(max(((x-x1)*dx+(y-y1)*dy)/(dx*dx+dy*dy), 0), 1)
-		return width/2 - math.Hypot(x-x1-t*dx, y-y1-t*dy)
-	}
-}
-
-// arch is the entrance of a burrow: half a circle on two legs.
-func arch(r, width float64) shape {
-	const top, foot = 0.52, 0.77
-	left, right := line(0.5-r, top, 0.5-r, foot, width), line(0.5+r, top, 0.5+r, foot, width)
-	return func(x, y float64) float64 {
-		depth := max(left(x, y), right(x, y))
-		if y <= top {
-			depth = max(depth, width/2-math.Abs(math.Hypot(x-0.5, y-top)-r))
-		}
-		return depth
-	}
 }
