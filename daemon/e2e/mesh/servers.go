@@ -28,7 +28,7 @@ func Start(t lab.TB, n *lab.Net, programs Programs) *Mesh {
 	t.Helper()
 	m := &Mesh{Net: n, t: t, programs: programs}
 	m.Coord = m.startCoord(n.Internet().Host("coord"), "demo", "--no-relay")
-	m.Relay = m.startRelay(n.Internet().Host("relay"))
+	m.Relay = m.AddRelay(n.Internet().Host("relay"), "demo")
 	return m
 }
 
@@ -132,15 +132,15 @@ type Relay struct {
 	args []string
 }
 
-// startRelay starts a relay, and adds it to the network as its own words say.
-func (m *Mesh) startRelay(machine *lab.Machine) *Relay {
+// AddRelay starts a relay, and adds it to the network as its own words say.
+func (m *Mesh) AddRelay(machine *lab.Machine, name string) *Relay {
 	m.t.Helper()
 	program, state := m.programs.path("warren-relay"), filepath.Join(machine.Dir(), "state")
 	issuer := m.Coord.Invite[strings.Index(m.Coord.Invite, "#")+1:]
 	where := []string{"--state", state, "--udp", ":3478", "--https", ":443"}
 	r := &Relay{Machine: machine, m: m, args: append([]string{program, "serve", "--issuer", issuer}, where...)}
 	r.Start()
-	out := machine.MustRun(append([]string{program, "key", "--name", "demo", "--host", machine.Addr().String()}, where...)...)
+	out := machine.MustRun(append([]string{program, "key", "--name", name, "--host", machine.Addr().String()}, where...)...)
 	for line := range strings.Lines(out) {
 		if _, command, found := strings.Cut(line, "warren-coord "); found {
 			m.Coord.Run(strings.Fields(command)...)

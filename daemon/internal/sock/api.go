@@ -77,7 +77,7 @@ type PathStatus struct {
 	Addr         netip.AddrPort // of the direct path
 	Doubt        bool           // Addr has not been proven lately: packets also go through the relay
 	Active       bool           // there was traffic in the last seconds; otherwise nothing is sent, and nothing known
-	Relay        coord.RelayID  // the peer's home relay, 0 if none
+	Relay        coord.RelayID  // that packets take or, if they take none, the peer's home relay; 0 if none
 	RelayName    string
 	Latency      time.Duration // of the last answered probe of this path; 0: none yet
 	Since        time.Time     // when Kind or Addr last changed

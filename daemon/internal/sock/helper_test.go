@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"math/big"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -35,12 +36,12 @@ var testNetwork = coord.Network{
 	Name: "test", IPv4: netip.MustParsePrefix("100.64.0.0/10"), IPv6: netip.MustParsePrefix("fd00::/48"),
 }
 
-// world is a relay, and what a coordination server would tell.
+// world is a relay or more, and what a coordination server would tell.
 type world struct {
 	t      testing.TB
 	issuer key.Server
-	relay  coord.Relay
-	stop   func() // the relay
+	relays []coord.Relay
+	stop   func() // the first relay
 	nodes  []*node
 }
 
@@ -48,6 +49,14 @@ type world struct {
 func newWorld(t testing.TB, over string) *world {
 	t.Helper()
 	w := &world{t: t, issuer: key.NewServer()}
+	w.stop = w.addRelay(over)
+	return w
+}
+
+// addRelay starts a relay, and gives what stops it.
+func (w *world) addRelay(over string) (stop func()) {
+	t := w.t
+	t.Helper()
 	k := key.NewRelay()
 	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -73,13 +82,17 @@ func newWorld(t testing.TB, over string) *world {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx) }()
-	w.stop = sync.OnceFunc(func() { cancel(); <-done })
-	t.Cleanup(w.stop)
-	w.relay = coord.Relay{ID: 1, Name: "test", Key: k.Public(), Cert: pin[:], URL: fmt.Sprintf("https://%s%s", s.HTTPSAddr(), server.Path)}
-	if over == "udp" {
-		w.relay.UDP = s.UDPAddr().String()
+	stop = sync.OnceFunc(func() { cancel(); <-done })
+	t.Cleanup(stop)
+	is := coord.Relay{
+		ID: coord.RelayID(len(w.relays) + 1), Name: "test", Key: k.Public(), Cert: pin[:],
+		URL: fmt.Sprintf("https://%s%s", s.HTTPSAddr(), server.Path),
 	}
-	return w
+	if over == "udp" {
+		is.UDP = s.UDPAddr().String()
+	}
+	w.relays = append(w.relays, is)
+	return stop
 }
 
 // node is a machine: a Sock, WireGuard on it, and a TUN that the test reads and writes.
@@ -121,8 +134,19 @@ func (w *world) node(direct bool) *node {
 	n.stop = sync.OnceFunc(func() { n.dev.Close(); cancel(); <-done })
 	w.t.Cleanup(n.stop)
 	n.sock.SetNetwork(testNetwork)
-	n.sock.SetRelays([]coord.Relay{w.relay}, relay.Ticket{Node: n.key.Public(), NotAfter: time.Now().Add(time.Hour)}.Sign(w.issuer))
+	n.tellRelays()
 	return n
+}
+
+func (n *node) tellRelays() {
+	n.sock.SetRelays(slices.Clone(n.w.relays), relay.Ticket{Node: n.key.Public(), NotAfter: time.Now().Add(time.Hour)}.Sign(n.w.issuer))
+}
+
+// tellRelays tells every node which relays there are now.
+func (w *world) tellRelays() {
+	for _, n := range w.nodes {
+		n.tellRelays()
+	}
 }
 
 func (n *node) event(ev Event) {
@@ -218,5 +242,16 @@ func (n *node) reaches(o *node) time.Duration {
 	case <-time.After(patience):
 		n.w.t.Fatalf("a packet was lost; %+v", n.sock.Snapshot())
 		return 0
+	}
+}
+
+// tries sends a packet through WireGuard, and reports whether it arrived in time.
+func (n *node) tries(o *node, patience time.Duration) bool {
+	n.tun.Outbound <- tuntest.Ping(o.addr, n.addr)
+	select {
+	case <-o.tun.Inbound:
+		return true
+	case <-time.After(patience):
+		return false
 	}
 }

@@ -205,14 +205,19 @@ func (l *loop) localDue() {
 			l.endSTUN()
 		}
 	}
-	if !lo.round.on && lo.stale(l.now) && len(l.active) > 0 {
+	every := stunEvery
+	if len(l.active) == 0 {
+		every = measureEvery
+	}
+	measuring := len(lo.servers) > 1 || len(l.active) > 0 && len(lo.servers) > 0
+	if measuring && !lo.round.on && l.now.Sub(lo.round.began) >= every {
 		l.startSTUN()
 	}
 	switch {
 	case lo.round.on:
 		lo.next = earliest(lo.next, lo.round.next)
-	case len(l.active) > 0 && len(lo.servers) > 0:
-		lo.next = earliest(lo.next, lo.round.began.Add(stunEvery))
+	case measuring:
+		lo.next = earliest(lo.next, lo.round.began.Add(every))
 	}
 	l.chooseHome()
 }
@@ -248,6 +253,22 @@ func (l *loop) endSTUN() {
 		}
 	}
 	l.setEndpoints()
+	if !lo.blocked {
+		l.endMeasure()
+	}
+}
+
+// endMeasure ends the round for the choice of a home.
+func (l *loop) endMeasure() {
+	r := &l.relays
+	for id, addrs := range l.local.servers {
+		if !slices.ContainsFunc(addrs, func(a netip.AddrPort) bool { return l.local.round.answered[a] }) {
+			r.homing.silent(id)
+		}
+	}
+	if to := r.homing.round(r.list, r.home, l.now); to != 0 {
+		r.move = to
+	}
 }
 
 func (l *loop) stunAnswer(b []byte) {
@@ -263,7 +284,7 @@ func (l *loop) stunAnswer(b []byte) {
 	if lo.blocked {
 		lo.blocked, l.dirty = false, true
 	}
-	l.relays.latency[req.relay] = l.now.Sub(req.at)
+	l.relays.homing.measured(req.relay, l.now.Sub(req.at))
 	if l.valid(addr) {
 		if lo.mapped == nil {
 			lo.mapped = make(map[netip.AddrPort]netip.AddrPort)

@@ -304,7 +304,7 @@ func (l *loop) perform(p *peer, acts []peerpath.Action) {
 // setPath publishes the machine's path to the packets.
 func (l *loop) setPath(p *peer) {
 	is := p.machine.Path()
-	use := &path{addr: is.Direct, link: l.linkOf(p.Relay), relay: is.Relay != 0}
+	use := &path{addr: is.Direct, link: l.linkFor(p), relay: is.Relay != 0}
 	use.relay = use.relay && use.link != nil
 	if is.Direct.IsValid() {
 		use.direct = p.via(is.Direct)
@@ -370,8 +370,11 @@ func (l *loop) admit(p *peer, from *conn.StdNetEndpoint, proven bool) {
 
 // relayEvent says what the machine is to know of the peer's relay.
 func (l *loop) relayEvent(p *peer) peerpath.Relay {
-	link := l.linkOf(p.Relay)
-	return peerpath.Relay{ID: p.Relay, Up: link != nil && link.up}
+	link := l.linkFor(p)
+	if link == nil {
+		return peerpath.Relay{ID: p.Relay}
+	}
+	return peerpath.Relay{ID: link.relay.ID, Up: link.up}
 }
 
 // relayName gives a relay's name.

@@ -142,7 +142,7 @@ func (l *loop) callMe(p *peer) {
 	for _, ep := range l.local.endpoints {
 		m.Endpoints = append(m.Endpoints, ep.Addr)
 	}
-	if link := l.linkOf(p.Relay); link != nil {
+	if link := l.linkFor(p); link != nil {
 		l.sendLink(p, link, m)
 	}
 }

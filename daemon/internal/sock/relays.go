@@ -1,7 +1,6 @@
 package sock
 
 import (
-	"cmp"
 	"context"
 	"reflect"
 	"slices"
@@ -17,17 +16,36 @@ import (
 )
 
 const (
-	chooseFor = time.Second     // how long STUN may take to show the nearest relay, where there are several
-	tryFor    = 5 * time.Second // how long a home's link may take to come up, before the next one is tried
+	chooseFor = time.Second // how long STUN may take to show the nearest relay, where there are several
+
+	// lostFor is how long a home whose link broke may take to have it back before another relay is tried: it may only have
+	// been restarted. That the link broke took its client a second or two already. firstFor is that of the first link,
+	// which may have to find out that UDP is blocked.
+	lostFor  = 300 * time.Millisecond
+	firstFor = 2 * time.Second
+	// tryFor is how long the link to the relay that is tried may take, before the next is; twice as long each time, up to tryLast.
+	tryFor  = 2 * time.Second
+	tryLast = 30 * time.Second
+
+	// measureEvery is how often the latency of several relays is measured while there is no traffic, for which it is stunEvery.
+	measureEvery = 5 * time.Minute
 )
 
 // relays are the loop's.
 type relays struct {
-	list    []coord.Relay
-	home    coord.RelayID // 0: none is chosen
-	since   time.Time     // when it was chosen, or when there was first one to choose
-	latency map[coord.RelayID]time.Duration
-	ticket  atomic.Pointer[[]byte] // read by the links
+	list   []coord.Relay
+	ticket atomic.Pointer[[]byte] // read by the links
+	homing homing
+
+	home  coord.RelayID // 0: none is chosen
+	at    int           // the slot of its link; the other is for a relay that is tried, or for peers whose home it is
+	since time.Time     // when the home was chosen or its link was lost, or when there was first a relay to choose
+	was   bool          // its link has been up
+
+	move  coord.RelayID // where the home is to move to, though its link is up; 0: it stays
+	trial coord.RelayID // whose link is to come up in the other slot and to be the home's; 0: none
+	tried time.Time     // when that began
+	tries int           // that failed, one after the other
 }
 
 func (r *relays) find(id coord.RelayID) *coord.Relay {
@@ -42,17 +60,22 @@ func (l *loop) setRelays(list []coord.Relay, ticket []byte) {
 	same := reflect.DeepEqual(list, l.relays.list)
 	if !same {
 		l.relays.list, l.relays.since = slices.Clone(list), l.now
-		l.relays.latency = make(map[coord.RelayID]time.Duration)
+		l.relays.homing.keep(list)
 		for i := range l.slots {
 			sl := &l.slots[i]
 			if is := sl.link.Load(); is != nil && !reflect.DeepEqual(l.relays.find(is.relay.ID), &is.relay) {
 				sl.clear()
 			}
 		}
-		if l.relays.find(l.relays.home) == nil {
-			l.relays.home = 0
+		r := &l.relays
+		if r.find(r.home) == nil {
+			r.home = 0
 		}
+		r.move, r.trial, r.tries = 0, 0, 0
 		l.resolve()
+		if len(list) > 1 {
+			l.startSTUN()
+		}
 	}
 	if first || !same {
 		for i := range l.slots {
@@ -67,40 +90,101 @@ func (l *loop) setRelays(list []coord.Relay, ticket []byte) {
 	}
 }
 
-// chooseHome chooses the nearest relay, and opens the link to it.
+// chooseHome chooses a home, opens the link to it, and looks whether another should take its place. That one's link comes
+// up first: until then packets to us come by the old.
 func (l *loop) chooseHome() {
 	r := &l.relays
 	if len(r.list) == 0 || l.Port() == 0 {
 		return
 	}
-	current := l.slots[slotHome].link.Load()
-	stuck := r.home != 0 && len(r.list) > 1 && (current == nil || !current.up) && l.now.Sub(r.since) >= tryFor
-	switch {
-	case stuck:
-		i := slices.IndexFunc(r.list, func(is coord.Relay) bool { return is.ID == r.home })
-		r.home, r.since = r.list[(i+1)%len(r.list)].ID, l.now
-	case r.home == 0:
-		if len(r.list) > 1 && len(r.latency) == 0 && l.now.Sub(r.since) < chooseFor {
+	if r.home == 0 {
+		if len(r.list) > 1 && len(r.homing.latency) == 0 && l.now.Sub(r.since) < chooseFor {
 			l.local.next = earliest(l.local.next, r.since.Add(chooseFor))
 			return
 		}
-		near := slices.MinFunc(r.list, func(a, b coord.Relay) int { return cmp.Compare(r.rank(a.ID), r.rank(b.ID)) })
-		r.home, r.since = near.ID, l.now
+		r.home, r.since, r.was = r.homing.best(r.list, 0, l.now), l.now, false
 	}
-	if current == nil || current.relay.ID != r.home {
-		l.open(slotHome, *r.find(r.home))
+	if is := l.slots[r.at].link.Load(); is == nil || is.relay.ID != r.home {
+		l.open(r.at, *r.find(r.home))
 	}
-	if len(r.list) > 1 && (current == nil || !current.up) {
-		l.local.next = earliest(l.local.next, r.since.Add(tryFor))
+	want, lost := l.wantedHome()
+	other := l.slots[1-r.at].link.Load()
+	switch {
+	case want == 0:
+		r.trial, r.tries = 0, 0
+	case other != nil && other.up && (lost || other.relay.ID == want):
+		l.moveHome(other, lost)
+	case !lost && other != nil && other.relay.ID != want && l.needed(other):
+		// The link serves peers; the move can wait.
+	default:
+		l.try(want, other)
 	}
 }
 
-// rank orders relays: by latency, and those that have not answered last.
-func (r *relays) rank(id coord.RelayID) time.Duration {
-	if d, ok := r.latency[id]; ok {
-		return d
+// try opens the link that is to be the home's in the slot that has other. If it does not come up, the next relay has its turn.
+func (l *loop) try(want coord.RelayID, other *link) {
+	r := &l.relays
+	if r.trial == 0 || l.now.Sub(r.tried) >= r.patience() {
+		if r.trial != 0 {
+			r.homing.disappointed(r.trial, l.now)
+			r.tries++
+			want = r.homing.best(r.list, r.home, l.now)
+		}
+		r.trial, r.tried = want, l.now
+		if other == nil || other.relay.ID != want {
+			l.open(1-r.at, *r.find(want))
+		}
 	}
-	return time.Hour
+	l.local.next = earliest(l.local.next, r.tried.Add(r.patience()))
+}
+
+// patience is how long the link to the relay that is tried may take.
+func (r *relays) patience() time.Duration { return min(tryFor<<min(r.tries, 5), tryLast) }
+
+// wantedHome gives the relay that should be the home in place of the present one, and whether that is lost; 0: it stays.
+func (l *loop) wantedHome() (want coord.RelayID, lost bool) {
+	r := &l.relays
+	if len(r.list) < 2 {
+		return 0, false
+	}
+	if is := l.slots[r.at].link.Load(); is != nil && is.up {
+		return r.move, false
+	}
+	grace := firstFor
+	if r.was {
+		grace = lostFor
+	}
+	if at := r.since.Add(grace); l.now.Before(at) {
+		l.local.next = earliest(l.local.next, at)
+		return 0, false
+	}
+	if r.trial != 0 {
+		return r.trial, true
+	}
+	return r.homing.best(r.list, r.home, l.now), true
+}
+
+// moveHome makes a link that is up the home's. The old one stays for what is still on its way.
+func (l *loop) moveHome(to *link, lost bool) {
+	r := &l.relays
+	if lost {
+		r.homing.disappointed(r.home, l.now)
+	}
+	l.log.Info("another home relay", "relay", to.relay.Name, "before", l.relayName(r.home), "lost", lost)
+	r.home, r.at, r.since, r.was = to.relay.ID, 1-r.at, l.now, true
+	r.move, r.trial, r.tries = 0, 0, 0
+	l.local.home, l.dirty = r.home, true
+	l.relink()
+}
+
+// needed reports whether there is traffic with a peer whose home a link's relay is.
+func (l *loop) needed(is *link) bool {
+	for p := range l.active {
+		if p.Relay == is.relay.ID {
+			return true
+		}
+	}
+	return false
 }
 
 // wanted is called for a peer that there is traffic with: it may need a link to a relay that is not ours,
@@ -110,17 +194,14 @@ func (l *loop) wanted(p *peer) {
 		l.startSTUN()
 	}
 	r := l.relays.find(p.Relay)
-	if r == nil || l.linkOf(p.Relay) != nil || p.Relay == l.relays.home {
+	if r == nil || l.linkOf(p.Relay) != nil || p.Relay == l.relays.home || l.relays.trial != 0 {
 		return
 	}
-	if is := l.slots[slotOther].link.Load(); is != nil {
-		for other := range l.active {
-			if other.Relay == is.relay.ID {
-				return // somebody else's traffic goes there
-			}
-		}
+	other := 1 - l.relays.at
+	if is := l.slots[other].link.Load(); is != nil && l.needed(is) {
+		return // somebody else's traffic goes there
 	}
-	l.open(slotOther, *r)
+	l.open(other, *r)
 	l.linksChanged()
 }
 
@@ -176,23 +257,46 @@ func (l *loop) linkOf(id coord.RelayID) *link {
 	return nil
 }
 
-// linksChanged looks at the links, and lets every peer know that it concerns.
+// linkFor gives the link for packets to a peer: that to its home or, while that is down, our own home's. Who lost the same
+// home as we often finds the same other, and sooner than the coordination server can tell us, if it can.
+func (l *loop) linkFor(p *peer) *link {
+	is := l.linkOf(p.Relay)
+	if p.Relay == 0 || is != nil && is.up {
+		return is
+	}
+	if home := l.slots[l.relays.at].link.Load(); home != nil && home.up {
+		return home
+	}
+	return is
+}
+
+// linksChanged looks at the links, and does what follows.
 func (l *loop) linksChanged() {
 	l.dirty = true
+	r := &l.relays
 	for i := range l.slots {
-		if is := l.slots[i].link.Load(); is != nil {
-			is.up = is.client.State().Connected
+		is := l.slots[i].link.Load()
+		if is == nil {
+			continue
+		}
+		was := is.up
+		if is.up = is.client.State().Connected; was && !is.up && i == r.at {
+			r.since = l.now
 		}
 	}
-	if is := l.slots[slotHome].link.Load(); is != nil && is.up {
-		l.relays.since = l.now
-		l.local.home = is.relay.ID
+	if is := l.slots[r.at].link.Load(); is != nil && is.up {
+		r.was, l.local.home = true, is.relay.ID
 	} else if l.relays.find(l.local.home) == nil {
 		l.local.home = 0
 	}
 	l.chooseHome()
+	l.relink()
+}
+
+// relink lets every peer that it concerns know of the links.
+func (l *loop) relink() {
 	for _, p := range l.peers {
-		if use := p.ep.path.Load(); use != nil && use.link != l.linkOf(p.Relay) {
+		if use := p.ep.path.Load(); use != nil && use.link != l.linkFor(p) {
 			l.setPath(p)
 		}
 		l.step(p, l.relayEvent(p))

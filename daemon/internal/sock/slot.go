@@ -8,12 +8,9 @@ import (
 	"github.com/warren-mesh/warren/relay"
 )
 
-// The slots for links. WireGuard takes its ReceiveFuncs once, and each costs it a batch of buffers.
-const (
-	slotHome   = 0
-	slotOther  = 1 // for peers whose home is another relay
-	relaySlots = 2
-)
+// relaySlots is how many links there are at a time: our home's, and one for peers whose home is another relay or for what
+// is to be our home next. WireGuard takes its ReceiveFuncs once, and each costs it a batch of buffers.
+const relaySlots = 2
 
 // slot holds a link, and has WireGuard receive from it.
 type slot struct {

@@ -23,7 +23,7 @@ func (l *loop) publishLocal() {
 		st.peers = append(st.peers, p.ep)
 	}
 	for _, r := range l.relays.list {
-		rs := RelayStatus{ID: r.ID, Name: r.Name, Home: r.ID == l.relays.home, Latency: l.relays.latency[r.ID]}
+		rs := RelayStatus{ID: r.ID, Name: r.Name, Home: r.ID == l.relays.home, Latency: l.relays.homing.latency[r.ID]}
 		if is := l.linkOf(r.ID); is != nil {
 			state := is.client.State()
 			rs.Up, rs.Transport = state.Connected, string(state.Transport)
@@ -41,15 +41,16 @@ func (l *loop) publishPeer(p *peer) {
 	is, stats, use := p.machine.Path(), p.machine.Stats(), p.ep.path.Load()
 	st := &PathStatus{
 		Key: p.Key, Kind: PathNone, Addr: is.Direct, Doubt: stats.Doubt, Active: stats.Active,
-		Relay: p.Relay, RelayName: l.relayName(p.Relay),
+		Relay: p.Relay,
 		Since: stats.Since, Reason: stats.Reason.String(), Switches: stats.Switches,
 	}
 	switch {
 	case is.Direct.IsValid():
 		st.Kind, st.Latency = PathDirect, stats.Latency
 	case use != nil && use.relay:
-		st.Kind, st.Latency = PathRelay, p.relayLatency
+		st.Kind, st.Latency, st.Relay = PathRelay, p.relayLatency, use.link.relay.ID
 	}
+	st.RelayName = l.relayName(st.Relay)
 	if n := len(p.history); n == 0 && st.Kind != PathNone || n > 0 && (p.history[n-1].Kind != st.Kind || p.history[n-1].Addr != st.Addr) {
 		now := PathChange{At: stats.Since, Kind: st.Kind, Addr: st.Addr, Reason: st.Reason}
 		if st.Kind == PathRelay {

@@ -1,0 +1,82 @@
+package e2e
+
+import (
+	"testing"
+	"time"
+
+	"github.com/warren-mesh/warren/daemon/e2e/lab"
+	"github.com/warren-mesh/warren/daemon/e2e/mesh"
+	"github.com/warren-mesh/warren/ipc"
+)
+
+// moveLimit is how long a pair may be without each other when its relay dies.
+const moveLimit = 5 * time.Second
+
+// relayedPair gives two machines that talk through the relay "demo", beside which there is another, "spare".
+func relayedPair(t *testing.T) (m *mesh.Mesh, spare *mesh.Relay, alice, bob *mesh.Node) {
+	t.Helper()
+	m, alice, bob = twoHomes(t)
+	m.Net.BlockUDP(alice, bob)
+	alice.WaitPing(bob, 10*time.Second)
+	spare = m.AddRelay(m.Net.Internet().Host("spare"), "spare")
+	for _, pair := range [][2]*mesh.Node{{alice, bob}, {bob, alice}} {
+		lab.Eventually(t, 10*time.Second, func() error {
+			if n := len(pair[0].Status().Relays); n != 2 {
+				return errorf("%s knows of %d relays", pair[0].Name(), n)
+			}
+			return nil
+		})
+		if p, _ := pair[0].WaitPath(pair[1], ipc.PathRelay, 20*time.Second); p.Relay != "demo" {
+			t.Fatalf("%s reaches %s by %+v", pair[0].Name(), pair[1].Name(), p)
+		}
+	}
+	return m, spare, alice, bob
+}
+
+// gap pings from before something happens until an answer comes after it, and gives how long there was none.
+func gap(t *testing.T, from, to *mesh.Node, happens func()) time.Duration {
+	t.Helper()
+	inner := to.Inner()
+	if err := from.PingOnce(inner); err != nil {
+		t.Fatalf("before: %v", err)
+	}
+	begun := time.Now()
+	happens()
+	for from.PingQuick(inner) != nil {
+		if time.Since(begun) > time.Minute {
+			t.Fatalf("nothing gets through any more: %+v", from.Status().Relays)
+		}
+	}
+	return time.Since(begun)
+}
+
+func TestTrafficGoesOnWhenItsRelayIsKilled(t *testing.T) {
+	m, _, alice, bob := relayedPair(t)
+	movesWithin(t, alice, bob, func() { m.Relay.Proc.Kill9() })
+}
+
+// A relay that stalls says nothing: its sockets are open, and nothing answers.
+func TestTrafficGoesOnWhenItsRelayStalls(t *testing.T) {
+	m, _, alice, bob := relayedPair(t)
+	movesWithin(t, alice, bob, func() { m.Relay.Proc.Pause() })
+}
+
+// The relay and the coordination server are often one process: nobody is left who could tell of a new home.
+func TestTrafficGoesOnWhenRelayAndCoordDieTogether(t *testing.T) {
+	m, _, alice, bob := relayedPair(t)
+	movesWithin(t, alice, bob, func() { m.Coord.Proc.Kill9(); m.Relay.Proc.Kill9() })
+}
+
+func movesWithin(t *testing.T, alice, bob *mesh.Node, happens func()) {
+	t.Helper()
+	took := gap(t, alice, bob, happens)
+	t.Logf("traffic again after %v", took.Round(time.Millisecond))
+	if took > moveLimit {
+		t.Errorf("traffic again only after %v", took)
+	}
+	for _, pair := range [][2]*mesh.Node{{alice, bob}, {bob, alice}} {
+		if p, _ := pair[0].WaitPath(pair[1], ipc.PathRelay, 10*time.Second); p.Relay != "spare" {
+			t.Errorf("%s reaches %s by %+v", pair[0].Name(), pair[1].Name(), p)
+		}
+	}
+}
