@@ -19,7 +19,7 @@ type forwarder struct {
 	to     *session
 	toName name
 
-	packets, bytes, strangers, malformed, absent, dropped uint64
+	packets, bytes, strangers, malformed, absent, dropped, limited uint64
 }
 
 // begin starts a batch.
@@ -37,6 +37,7 @@ func (f *forwarder) end() {
 	add(&c.malformed, &f.malformed)
 	add(&c.absent, &f.absent)
 	add(&c.dropped, &f.dropped)
+	add(&c.limited, &f.limited)
 }
 
 // run takes datagrams of one origin that lie end to end, each of size bytes; the last may be shorter.
@@ -101,6 +102,10 @@ func (f *forwarder) data(o origin, b []byte) {
 	to := f.to
 	if to == nil {
 		f.missing(o, from, addr)
+		return
+	}
+	if !f.hub.may(from, f.at, len(packet)) {
+		f.limited++
 		return
 	}
 	relay.Readdress(b, from.name.addr, to.tag)

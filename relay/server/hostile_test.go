@@ -138,7 +138,7 @@ func TestTheEndWaitsForNoFrozenReceiver(t *testing.T) {
 		packets[i] = make([]byte, 1400, 1500)
 	}
 	limit := time.Now().Add(deadline)
-	for n.server.hub.count.dropped.Load() < 100_000 { // more than the system takes for a connection
+	for n.server.hub.count.dropped.Load() < 20_000 { // 28 MB: more than the system takes for a connection
 		_ = a.Send(frozen.Public(), packets)
 		if time.Now().After(limit) {
 			t.Fatalf("only %d were dropped", n.server.hub.count.dropped.Load())

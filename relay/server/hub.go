@@ -37,18 +37,28 @@ type hub struct {
 	log     *slog.Logger
 	start   time.Time
 	limit   int64
+	limits  Limits
 
 	cookies  *cookies
 	sessions table
+	networks []share // as issuers
 	count    counters
 
 	changing sync.Mutex // held to add and remove sessions
 }
 
-func newHub(k key.Relay, issuers []key.ServerPublic, log *slog.Logger, start time.Time) *hub {
+// share is what the sessions of one network have in common.
+type share struct {
+	rate bucket
+	size int // sessions; guarded by hub.changing
+}
+
+// newHub takes Key, Issuers, Limits and Log of a Config.
+func newHub(cfg Config, start time.Time) *hub {
 	return &hub{
-		key: k, public: k.Public(), issuers: issuers, log: log, start: start, limit: maxSessions,
-		cookies: newCookies(),
+		key: cfg.Key, public: cfg.Key.Public(), issuers: cfg.Issuers, log: cfg.Log, start: start,
+		limit: maxSessions, limits: cfg.Limits,
+		cookies: newCookies(), networks: make([]share, len(cfg.Issuers)),
 	}
 }
 
@@ -82,7 +92,7 @@ func (h *hub) open(s *session) (opened, replaced *session, refused relay.Reason)
 	defer h.changing.Unlock()
 	old := h.sessions.byName(s.name)
 	switch {
-	case old == nil && h.sessions.size.Load() >= h.limit:
+	case old == nil && h.full(s.name.network):
 		return nil, nil, relay.ReasonFull
 	case old != nil && old.node != s.node:
 		return nil, nil, relay.ReasonTaken
@@ -94,20 +104,34 @@ func (h *hub) open(s *session) (opened, replaced *session, refused relay.Reason)
 	}
 	if old != nil {
 		h.sessions.tagShard(old.tag).remove(old.tag, old)
+	} else {
+		h.networks[s.name.network].size++
 	}
 	h.sessions.add(s)
 	return s, old, 0
 }
 
+// full reports whether a network may have no more sessions. Call it with changing held.
+func (h *hub) full(network int) bool {
+	most := h.limits.NetworkClients
+	return h.sessions.size.Load() >= h.limit || most > 0 && h.networks[network].size >= most
+}
+
+// remove removes a session, and reports whether it was still its name's.
+func (h *hub) remove(s *session) bool {
+	h.changing.Lock()
+	defer h.changing.Unlock()
+	was := h.sessions.remove(s)
+	if was {
+		h.networks[s.name.network].size--
+	}
+	return was
+}
+
 // end ends a session for a reason, which its client is told. ReasonReplaced means that the name has a new owner.
 func (h *hub) end(out outlet, s *session, why relay.Reason) {
-	if why != relay.ReasonReplaced {
-		h.changing.Lock()
-		was := h.sessions.remove(s)
-		h.changing.Unlock()
-		if !was {
-			return
-		}
+	if why != relay.ReasonReplaced && !h.remove(s) {
+		return
 	}
 	if why != 0 {
 		o := origin{addr: *s.remote.Load(), ws: s.ws}

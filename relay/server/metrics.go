@@ -10,6 +10,7 @@ import (
 type counters struct {
 	packets, bytes       atomic.Uint64
 	dropped, lost        atomic.Uint64
+	limited              atomic.Uint64
 	absent               atomic.Uint64
 	strangers, malformed atomic.Uint64
 	hellos, joins        atomic.Uint64
@@ -35,6 +36,7 @@ func (h *hub) register(r prometheus.Registerer) error {
 		{"packets_total", "Packets forwarded from one node to another.", &c.packets},
 		{"bytes_total", "Bytes of the packets forwarded, without what relaying adds.", &c.bytes},
 		{"queue_dropped_total", "Packets dropped because a WebSocket client did not read fast enough: the oldest of its queue.", &c.dropped},
+		{"limited_total", "Packets dropped because their client or its network sent more than its rate. Raise the limits if these are people's own machines.", &c.limited},
 		{"send_failed_total", "Datagrams that the system would not send. If it grows steadily, look at the host's network.", &c.lost},
 		{"absent_total", "Packets for a node that has no session here. Some are normal: nodes come and go.", &c.absent},
 		{"strangers_total", "Data frames without a session. Some are normal after a restart of the relay; many are noise or an attack.", &c.strangers},

@@ -40,7 +40,7 @@ func beRelay(args string) error {
 		return err
 	}
 	if len(f) > 2 {
-		s.udp.DisableOffloads()
+		s.singly()
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {

@@ -14,7 +14,7 @@ import (
 // newHubTest gives a forwarder without sockets and the issuer that it serves.
 func newHubTest() (*forwarder, key.Server) {
 	issuer := key.NewServer()
-	h := newHub(key.NewRelay(), []key.ServerPublic{issuer.Public()}, slog.New(slog.DiscardHandler), begun)
+	h := newHub(Config{Key: key.NewRelay(), Issuers: []key.ServerPublic{issuer.Public()}, Log: slog.New(slog.DiscardHandler)}, begun)
 	return &forwarder{hub: h, out: &tape{}}, issuer
 }
 

@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,6 +30,8 @@ const (
 
 	// batch is how many messages one system call receives or sends; with offloads each is up to 64 datagrams.
 	batch = 64
+	// maxSockets bounds the sockets of the UDP port, of which there is one for each processor.
+	maxSockets = 16
 	// lentBatch is that of the senders that WebSocket readers borrow.
 	lentBatch = 16
 )
@@ -44,6 +48,7 @@ type Config struct {
 
 	Key     key.Relay
 	Issuers []key.ServerPublic // the coordination servers whose tickets admit; without one nobody is admitted
+	Limits  Limits
 
 	Log *slog.Logger // nil: nothing is logged
 }
@@ -59,12 +64,13 @@ var (
 type Server struct {
 	cfg     Config
 	hub     *hub
-	udp     *udpbatch.Conn // nil: none
-	two     *second        // nil: none
-	https   net.Listener   // nil: none
-	metrics net.Listener   // nil: none
+	udp     []*udpbatch.Conn // one port; none: no UDP
+	two     *second          // nil: none
+	https   net.Listener     // nil: none
+	metrics net.Listener     // nil: none
 	own     *prometheus.Registry
 	senders sync.Pool // of *udpbatch.Sender
+	lent    atomic.Uint32
 
 	strangers strangers
 	sockets   sync.Map // *webSocket -> nil
@@ -87,7 +93,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, hub: newHub(cfg.Key, cfg.Issuers, cfg.Log, time.Now()), own: prometheus.NewRegistry()}
+	s := &Server{cfg: cfg, hub: newHub(cfg, time.Now()), own: prometheus.NewRegistry()}
 	if err := s.count(); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
@@ -100,10 +106,10 @@ func New(cfg Config) (*Server, error) {
 
 func (s *Server) open() (err error) {
 	if s.cfg.UDP != "" {
-		if s.udp, err = udpbatch.Listen(context.Background(), s.cfg.UDP); err != nil {
+		if s.udp, err = udpbatch.Listen(context.Background(), s.cfg.UDP, min(runtime.GOMAXPROCS(0), maxSockets)); err != nil {
 			return fmt.Errorf("cannot listen on UDP %s: %w", s.cfg.UDP, err)
 		}
-		s.senders.New = func() any { return s.udp.NewSender(lentBatch) }
+		s.senders.New = func() any { return s.udp[int(s.lent.Add(1))%len(s.udp)].NewSender(lentBatch) }
 		s.two = s.listenSecond()
 	}
 	if s.https, err = listenTCP(s.cfg.HTTPS); err != nil {
@@ -127,10 +133,10 @@ func listenTCP(address string) (net.Listener, error) {
 
 // UDPAddr gives the UDP socket's address, the zero one where there is none.
 func (s *Server) UDPAddr() netip.AddrPort {
-	if s.udp == nil {
+	if len(s.udp) == 0 {
 		return netip.AddrPort{}
 	}
-	return s.udp.LocalAddr()
+	return s.udp[0].LocalAddr()
 }
 
 // HTTPSAddr gives the HTTPS listener's address, the zero one where there is none.
@@ -147,8 +153,8 @@ func (s *Server) Sessions() int { return int(s.hub.sessions.size.Load()) }
 // Close closes the sockets of a server that is not going to Serve.
 func (s *Server) Close() error {
 	var errs []error
-	if s.udp != nil {
-		errs = append(errs, s.udp.Close())
+	for _, c := range s.udp {
+		errs = append(errs, c.Close())
 	}
 	s.two.close()
 	for _, l := range []net.Listener{s.https, s.metrics} {
@@ -181,8 +187,8 @@ func (s *Server) Serve(ctx context.Context) error {
 	if s.metrics != nil {
 		work.Go(func() { failed <- metrics.Serve(s.metrics) })
 	}
-	if s.udp != nil {
-		work.Go(func() { s.serveUDP() })
+	for _, c := range s.udp {
+		work.Go(func() { s.serveUDP(c) })
 	}
 	if s.two != nil {
 		work.Go(func() { s.two.serve(&s.hub.count.stun) })
@@ -193,8 +199,8 @@ func (s *Server) Serve(ctx context.Context) error {
 	defer late.Stop()
 	_ = web.Close()
 	_ = metrics.Close()
-	if s.udp != nil {
-		_ = s.udp.Close()
+	for _, c := range s.udp {
+		_ = c.Close()
 	}
 	s.two.close()
 	s.running.Wait()
@@ -228,9 +234,9 @@ func asOutlet(sender *udpbatch.Sender) outlet {
 	return sender
 }
 
-// serveUDP receives and forwards until the socket is closed.
-func (s *Server) serveUDP() {
-	receiver, sender := s.udp.NewReceiver(batch), s.udp.NewSender(batch)
+// serveUDP receives on a socket and forwards by it until it is closed.
+func (s *Server) serveUDP(udp *udpbatch.Conn) {
+	receiver, sender := udp.NewReceiver(batch), udp.NewSender(batch)
 	f := forwarder{hub: s.hub, out: sender, two: s.two}
 	for {
 		n, err := receiver.Receive()

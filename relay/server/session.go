@@ -29,6 +29,7 @@ type session struct {
 
 	remote atomic.Pointer[netip.AddrPort] // never nil
 	seen   atomic.Int64                   // when a frame of it last came, as hub.stamp
+	rate   bucket
 
 	mu       sync.Mutex
 	counter  uint64    // of the last Ping or Leave

@@ -42,9 +42,7 @@ type webSocket struct {
 // own gives the WebSocket its session; an earlier one of another node ends.
 func (w *webSocket) own(h *hub, s *session) {
 	if old := w.session.Swap(s); old != nil && old != s {
-		h.changing.Lock()
-		h.sessions.remove(old)
-		h.changing.Unlock()
+		h.remove(old)
 	}
 }
 
@@ -212,7 +210,7 @@ func writeMessage(conn *websocket.Conn, m []byte) error {
 
 // borrow gives a sender on the UDP socket, nil where there is none.
 func (s *Server) borrow() *udpbatch.Sender {
-	if s.udp == nil {
+	if len(s.udp) == 0 {
 		return nil
 	}
 	return s.senders.Get().(*udpbatch.Sender)

@@ -38,9 +38,40 @@ type Conn struct {
 	gsoLimit atomic.Int32 // largest datagram that the kernel cuts for us; 0: none
 }
 
-// Listen opens a socket on "host:port". Without a host it takes both address families, where the host has both.
-func Listen(ctx context.Context, address string) (*Conn, error) {
-	var lc net.ListenConfig
+// Listen opens n sockets on one "host:port"; the kernel gives each the datagrams of some of the senders, always the same.
+// Without a host they take both address families, where the host has both.
+func Listen(ctx context.Context, address string, n int) ([]*Conn, error) {
+	// The first takes the port for itself: that another program has it must not go unnoticed. Only then others may share it.
+	first, err := open(ctx, address, nil)
+	if err != nil {
+		return nil, err
+	}
+	all := []*Conn{first}
+	if n > 1 {
+		_ = first.raw.Control(func(fd uintptr) { _ = share(fd) })
+		address = first.udp.LocalAddr().String()
+	}
+	for len(all) < n {
+		next, err := open(ctx, address, func(_, _ string, c syscall.RawConn) (err error) {
+			if e := c.Control(func(fd uintptr) { err = share(fd) }); e != nil {
+				return e
+			}
+			return err
+		})
+		if err != nil {
+			break // a kernel that cannot: one does it all
+		}
+		all = append(all, next)
+	}
+	return all, nil
+}
+
+func share(fd uintptr) error {
+	return unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+}
+
+func open(ctx context.Context, address string, control Control) (*Conn, error) {
+	lc := net.ListenConfig{Control: control}
 	pc, err := lc.ListenPacket(ctx, "udp", address)
 	if err != nil {
 		return nil, err

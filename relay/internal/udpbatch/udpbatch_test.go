@@ -7,17 +7,80 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func listen(tb testing.TB, address string) *Conn {
 	tb.Helper()
-	c, err := Listen(context.Background(), address)
+	all, err := Listen(context.Background(), address, 1)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() { _ = c.Close() })
-	return c
+	tb.Cleanup(func() { _ = all[0].Close() })
+	return all[0]
+}
+
+// TestSeveralSocketsShareAPort has many clients speak to one port, and looks that each socket hears some of them, that
+// all can answer from the port, and that nobody else gets it.
+func TestSeveralSocketsShareAPort(t *testing.T) {
+	all, err := Listen(context.Background(), "127.0.0.1:0", 4)
+	if err != nil || len(all) != 4 {
+		t.Fatal(len(all), err)
+	}
+	to := all[0].LocalAddr()
+	if others, err := Listen(context.Background(), to.String(), 4); !errors.Is(err, unix.EADDRINUSE) {
+		t.Fatalf("a second program got the port: %d sockets, %v", len(others), err)
+	}
+	const clients = 64
+	heard := make(chan int, clients)
+	var work sync.WaitGroup
+	for i, c := range all {
+		work.Go(func() {
+			r, s := c.NewReceiver(8), c.NewSender(8)
+			for {
+				n, err := r.Receive()
+				if err != nil {
+					return
+				}
+				for j := range n {
+					from, data, _ := r.Run(j)
+					s.Add(from, data)
+					heard <- i
+				}
+				_, _ = s.Flush()
+			}
+		})
+	}
+	for range clients {
+		c, err := Dial(context.Background(), to, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, r := c.NewSender(1), c.NewReceiver(1)
+		s.Add(netip.AddrPort{}, []byte("hello"))
+		if lost, err := s.Flush(); lost > 0 {
+			t.Fatal(err)
+		}
+		if n, err := r.Receive(); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+		_ = c.Close()
+	}
+	for _, c := range all {
+		_ = c.Close()
+	}
+	work.Wait()
+	close(heard)
+	sockets := map[int]int{}
+	for i := range heard {
+		sockets[i]++
+	}
+	if len(sockets) < 2 {
+		t.Errorf("clients of each socket: %v", sockets)
+	}
 }
 
 // collect receives until want datagrams have come, and gives them per sender.
