@@ -107,6 +107,11 @@ func (c *Client) Portal(ctx context.Context, r PortalRequest) (*PortalReply, err
 	return ask[*PortalReply](ctx, c, http.MethodPost, pathPortal, r)
 }
 
+// Why asks how this machine and another may talk.
+func (c *Client) Why(ctx context.Context, r WhyRequest) (*Why, error) {
+	return ask[*Why](ctx, c, http.MethodPost, pathWhy, r)
+}
+
 // Ping sends one ping and waits for its answer.
 func (c *Client) Ping(ctx context.Context, r PingRequest) (*PingReply, error) {
 	return ask[*PingReply](ctx, c, http.MethodPost, pathPing, r)

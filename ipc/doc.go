@@ -9,6 +9,7 @@
 //	GET   /v1/prefs           read     Prefs
 //	GET   /v1/profiles        read     Profiles
 //	POST  /v1/ping            read     PingRequest    -> PingReply
+//	POST  /v1/why             read     WhyRequest     -> Why
 //	PATCH /v1/prefs           operate  PrefsEdit      -> Prefs
 //	POST  /v1/up              operate  UpRequest      -> UpReply
 //	POST  /v1/down            operate
@@ -18,7 +19,7 @@
 //	POST  /v1/login/finish    operate  LoginFinish    -> UpReply
 //	POST  /v1/logout          operate
 //
-// A field may ask for more than its operation: a PrefsEdit with Port, with what concerns routes or with Lockdown, also inside
+// A field may ask for more than its operation: a PrefsEdit with Port, with what concerns routes, Lockdown or ShieldsUp, also inside
 // UpRequest, is admin. Bodies are
 // application/json, "{}" where nothing is to be said; a field that the daemon does not know is refused, not ignored.
 //

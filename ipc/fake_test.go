@@ -139,6 +139,10 @@ func (f *fake) Netcheck(context.Context) (*Netcheck, error) {
 	return &Netcheck{UDP: Yes}, f.note("netcheck")
 }
 
+func (f *fake) Why(context.Context, WhyRequest) (*Why, error) {
+	return &Why{Name: "bob"}, f.note("why")
+}
+
 func (f *fake) QueryDNS(context.Context, DNSQuery) (*DNSAnswer, error) {
 	return &DNSAnswer{Code: "NOERROR"}, f.note("dns")
 }

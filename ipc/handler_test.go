@@ -26,6 +26,7 @@ var expected = []struct {
 	{"POST /v1/ping", `{"peer":"bob"}`, LevelRead, "ping"},
 	{"POST /v1/netcheck", `{}`, LevelRead, "netcheck"},
 	{"POST /v1/dns", `{"name":"bob"}`, LevelRead, "dns"},
+	{"POST /v1/why", `{"peer":"bob","service":"22"}`, LevelRead, "why"},
 	{"PATCH /v1/prefs", `{"hostname":"x"}`, LevelOperate, "edit"},
 	{"PATCH /v1/prefs", `{}`, LevelOperate, "edit"},
 	{"PATCH /v1/prefs", `{"hostname":"x","port":41641}`, LevelAdmin, "edit"},

@@ -46,6 +46,8 @@ type Prefs struct {
 	NoSNAT            bool           `json:"noSNAT,omitempty"`            // packets to AdvertiseRoutes keep their source
 
 	Lockdown bool `json:"lockdown,omitempty"` // nothing leaves this host but through the network
+
+	ShieldsUp bool `json:"shieldsUp,omitempty"` // nothing comes in from the network but answers, whatever its rules say
 }
 
 // PrefsEdit names what to change; the rest stays as it is.
@@ -64,11 +66,12 @@ type PrefsEdit struct {
 	AdvertiseExitNode *bool           `json:"advertiseExitNode,omitempty"` // admin
 	SNATSubnetRoutes  *bool           `json:"snatSubnetRoutes,omitempty"`  // admin
 	Lockdown          *bool           `json:"lockdown,omitempty"`          // admin
+	ShieldsUp         *bool           `json:"shieldsUp,omitempty"`         // admin
 }
 
 // Level is what the edit asks of its caller.
 func (e PrefsEdit) Level() Level {
-	if e.Port != nil || e.AcceptRoutes != nil || e.AdvertiseRoutes != nil || e.AdvertiseExitNode != nil || e.SNATSubnetRoutes != nil || e.Lockdown != nil {
+	if e.Port != nil || e.AcceptRoutes != nil || e.AdvertiseRoutes != nil || e.AdvertiseExitNode != nil || e.SNATSubnetRoutes != nil || e.Lockdown != nil || e.ShieldsUp != nil {
 		return LevelAdmin
 	}
 	return LevelOperate
@@ -189,6 +192,7 @@ type Backend interface {
 	Netcheck(ctx context.Context) (*Netcheck, error)
 	QueryDNS(ctx context.Context, q DNSQuery) (*DNSAnswer, error)
 	Portal(ctx context.Context, r PortalRequest) (*PortalReply, error)
+	Why(ctx context.Context, r WhyRequest) (*Why, error)
 }
 
 // Error codes. They are stable; messages are for people and may change.

@@ -45,6 +45,7 @@ func TestClientAndServerOverTheSocket(t *testing.T) {
 		"finish": func() error { _, err := c.LoginFinish(ctx, LoginFinish{}); return err },
 		"logout": func() error { return c.Logout(ctx) },
 		"portal": func() error { _, err := c.Portal(ctx, PortalRequest{}); return err },
+		"why":    func() error { _, err := c.Why(ctx, WhyRequest{Peer: "bob"}); return err },
 		"netcheck": func() error {
 			n, err := c.Netcheck(ctx)
 			if err == nil && n.UDP != Yes {

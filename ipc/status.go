@@ -39,8 +39,9 @@ type Status struct {
 	DNS      *DNS      `json:"dns,omitempty"`     // how names are found; nil while the machine is not on its network
 	Exit     *Exit     `json:"exit,omitempty"`    // the exit node in use; nil: none is wanted
 	Accepts  bool      `json:"acceptRoutes,omitempty"`
-	Lockdown bool      `json:"lockdown,omitempty"` // nothing leaves this host but through the network
-	Portal   time.Time `json:"portal,omitzero"`    // until then, neither Lockdown nor Exit: a person signs in to a network
+	Lockdown bool      `json:"lockdown,omitempty"`  // nothing leaves this host but through the network
+	Shields  bool      `json:"shieldsUp,omitempty"` // nothing comes in from the network but answers
+	Portal   time.Time `json:"portal,omitzero"`     // until then, neither Lockdown nor Exit: a person signs in to a network
 }
 
 // Exit is how this machine's packets to the internet leave the network.

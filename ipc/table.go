@@ -22,6 +22,7 @@ const (
 	pathProfiles    = "/v1/profiles"
 	pathSwitch      = "/v1/switch"
 	pathDNS         = "/v1/dns"
+	pathWhy         = "/v1/why"
 	pathPortal      = "/v1/portal"
 	pathNetcheck    = "/v1/netcheck"
 )
@@ -45,6 +46,7 @@ var operations = []operation{
 	{http.MethodGet, pathProfiles, LevelRead, "warren switch --list", asks(Backend.Profiles)},
 	{http.MethodPost, pathPing, LevelRead, "warren ping", calls(Backend.Ping, nil)},
 	{http.MethodPost, pathNetcheck, LevelRead, "warren netcheck", calls(func(b Backend, ctx context.Context, _ struct{}) (*Netcheck, error) { return b.Netcheck(ctx) }, nil)},
+	{http.MethodPost, pathWhy, LevelRead, "warren why", calls(Backend.Why, nil)},
 	{http.MethodPost, pathDNS, LevelRead, "warren dns query", calls(Backend.QueryDNS, nil)},
 	{http.MethodPatch, pathPrefs, LevelOperate, "warren set", calls(Backend.EditPrefs, editNeeds)},
 	{http.MethodPost, pathUp, LevelOperate, "warren up", calls(Backend.Up, upNeeds)},
@@ -176,6 +178,7 @@ func (e PrefsEdit) routeFlags() string {
 		{"advertise-exit-node", e.AdvertiseExitNode},
 		{"snat-subnet-routes", e.SNATSubnetRoutes},
 		{"lockdown", e.Lockdown},
+		{"shields-up", e.ShieldsUp},
 	} {
 		if f.value != nil {
 			s += fmt.Sprintf(" --%s=%t", f.name, *f.value)

@@ -239,8 +239,8 @@ func list(text string) []string {
 
 // routeFlags are the flags of set and up for exit nodes and subnets.
 type routeFlags struct {
-	exitNode, advertiseRoutes                             string
-	allowLAN, accept, advertiseExit, snatSubnet, lockdown bool
+	exitNode, advertiseRoutes                                      string
+	allowLAN, accept, advertiseExit, snatSubnet, lockdown, shields bool
 }
 
 // add states the flags; those of the exit node that is used belong to set alone.
@@ -252,6 +252,7 @@ func (f *routeFlags) add(cmd *cobra.Command, p *program, set bool) {
 		flags.BoolVar(&f.allowLAN, "exit-node-allow-lan-access", false, textFlagAllowLAN)
 		flags.BoolVar(&f.snatSubnet, "snat-subnet-routes", true, textFlagSNAT)
 		flags.BoolVar(&f.lockdown, "lockdown", false, textFlagLockdown)
+		flags.BoolVar(&f.shields, "shields-up", false, textFlagShields)
 	}
 	flags.BoolVar(&f.accept, "accept-routes", false, textFlagAcceptRoutes)
 	flags.StringVar(&f.advertiseRoutes, "advertise-routes", "", textFlagAdvertiseRoutes)
@@ -285,7 +286,7 @@ func (f *routeFlags) edit(cmd *cobra.Command, e *ipc.PrefsEdit) error {
 	}{
 		"exit-node-allow-lan-access": {&f.allowLAN, &e.ExitNodeAllowLAN}, "accept-routes": {&f.accept, &e.AcceptRoutes},
 		"advertise-exit-node": {&f.advertiseExit, &e.AdvertiseExitNode}, "snat-subnet-routes": {&f.snatSubnet, &e.SNATSubnetRoutes},
-		"lockdown": {&f.lockdown, &e.Lockdown},
+		"lockdown": {&f.lockdown, &e.Lockdown}, "shields-up": {&f.shields, &e.ShieldsUp},
 	} {
 		if named(name) {
 			*b.to = b.value
@@ -311,6 +312,12 @@ func routeLines(s *ipc.Status) (lines []string) {
 	}
 	if s.Lockdown {
 		lines = append(lines, textLockdown)
+	}
+	if s.Shields {
+		lines = append(lines, textShields)
+	}
+	if line := droppedLine(s); line != "" {
+		lines = append(lines, line)
 	}
 	if left := s.Portal.Sub(s.Time); left > 0 {
 		lines = append(lines, fmt.Sprintf(textPortalOpen, left.Round(time.Second)))
@@ -395,5 +402,6 @@ func routesText(p ipc.Prefs, e ipc.PrefsEdit) (lines []string) {
 	onOff(e.AdvertiseExitNode, p.AdvertiseExitNode, "Offered as exit node: yes", "Offered as exit node: no")
 	onOff(e.SNATSubnetRoutes, !p.NoSNAT, "Packets to the subnets offered come from this machine", "Packets to the subnets offered keep their source")
 	onOff(e.Lockdown, p.Lockdown, "Lockdown: on, nothing leaves this host but through the network", "Lockdown: off")
+	onOff(e.ShieldsUp, p.ShieldsUp, textShields, "Shields: down, the network's access rules say what comes in")
 	return lines
 }

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -255,6 +256,9 @@ func edit(ts *testscript.TestScript, w *world, what, value string) {
 			s.Peers = append([]ipc.Peer(nil), s.Peers...)
 			s.Peers[0].Routes = []netip.Prefix{netip.MustParsePrefix(value)}
 			s.Peers[0].Serves = s.Peers[0].Routes
+		case "shields": // up, and so many packets were kept out
+			n, _ := strconv.ParseUint(value, 10, 64)
+			s.Shields, s.Dropped = true, ipc.Drops{ipc.DropNoRule: n}
 		case "no-peers":
 			s.Peers = nil
 		case "no-addrs":

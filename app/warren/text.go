@@ -128,6 +128,7 @@ the next one takes over when it does not, and it is gone back to when it has ans
 	textSuggested        = "Use it: warren exit-node use %s"
 	textExitWhich        = "name a machine; warren exit-node off uses none"
 	textExitOff          = "Exit node: none, this machine reaches the internet by itself"
+	textShields          = "Shields: up, nothing comes in from the network but answers"
 	textLockdown         = "Lockdown: nothing leaves this host but through the network"
 	textBadRoute         = "%q is no subnet; write it as 10.0.0.0/24 or 2001:db8:1::/64"
 	textRouteBits        = "%s has bits below its mask; is %s meant?"
@@ -153,6 +154,7 @@ has died meanwhile.
 	textFlagAdvertiseRoutes = "subnets that others may reach through this machine (10.0.0.0/24,...), once an admin approves (needs root); empty: none"
 	textFlagAdvertiseExit   = "let others reach the internet through this machine, once an admin approves (needs root)"
 	textFlagSNAT            = "packets to the subnets offered come from this machine; false: they keep their source (needs root)"
+	textFlagShields         = "let nothing come in from the network but answers, whatever its access rules say (needs root)"
 	textFlagLockdown        = "let nothing leave this host but through the network, also while warrend does not run (needs root)"
 
 	// switch
@@ -172,6 +174,28 @@ come. It stays connected, or switched off, as it was.
 	textProfilePending = "waits for approval"
 
 	// ping, ip, version, completion
+	textShortWhy = "Say which way packets to a machine take, and which access rule lets it in"
+	textLongWhy  = `Why says how this machine and another one of your network may talk: the way that packets take between the two, and what
+the network's access rules say of what comes in from there. With a port (22 is TCP's; udp:53, icmp) it names the rule
+that lets it in, or says that none does, and which would be nearest.
+
+What this machine may reach there is decided there, and only that machine and the network's admins know it.`
+	textWhyWay          = "Way to %s: %s"
+	textWhyShields      = "Nothing comes in to this machine: its shields are up (sudo warren set --shields-up=false lowers them)."
+	textWhyNoRules      = "The network has no access rules: whatever its machines send to this one comes in."
+	textWhyAllowed      = "%s from %s comes in, by this rule:"
+	textWhyAllows       = "From %s comes in what these rules allow:"
+	textWhyDenied       = "No access rule lets %s from %s in."
+	textWhyOtherService = "is the nearest rule: it is for %s, but for other services."
+	textWhyOtherSource  = "is the nearest rule: it allows that, but %s is none of those that it is for."
+	textWhyRoute        = "Through this machine it may reach %s: %s"
+	textWhyOut          = "What this machine may reach there, only %[1]s itself knows. Ask there: warren why THIS-MACHINE%[2]s. Or ask an admin of the network."
+	textDropped         = "Kept out: %s (warren why NAME PORT says what is let in)"
+	textDropNoRule      = "packets that no access rule lets in"
+	textDropSpoofed     = "with forged sources"
+	textDropUnasked     = "errors about nothing that was sent"
+	textDropRevoked     = "answers to what is allowed no more"
+
 	textShortPing = "Ask a machine for an answer, and see the way it takes"
 	textLongPing  = `Ping asks a machine of your network, by its name or address, whether it is there, and says how long the answer
 took and which way it came: directly, or through a relay.

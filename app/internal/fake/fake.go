@@ -304,7 +304,7 @@ func (d *Daemon) editRoutes(e ipc.PrefsEdit) error {
 		})
 	}
 	for _, b := range []struct{ to, from *bool }{
-		{&p.ExitNodeAllowLAN, e.ExitNodeAllowLAN}, {&p.AcceptRoutes, e.AcceptRoutes}, {&p.AdvertiseExitNode, e.AdvertiseExitNode}, {&p.Lockdown, e.Lockdown},
+		{&p.ExitNodeAllowLAN, e.ExitNodeAllowLAN}, {&p.AcceptRoutes, e.AcceptRoutes}, {&p.AdvertiseExitNode, e.AdvertiseExitNode}, {&p.Lockdown, e.Lockdown}, {&p.ShieldsUp, e.ShieldsUp},
 	} {
 		if b.from != nil {
 			*b.to = *b.from
@@ -486,6 +486,26 @@ func (d *Daemon) Portal(_ context.Context, r ipc.PortalRequest) (*ipc.PortalRepl
 	}
 	d.edit(func(s *ipc.Status) { s.Portal = until })
 	return &ipc.PortalReply{Until: until}, nil
+}
+
+// Why implements ipc.Backend: bob may use SSH, carol nothing.
+func (d *Daemon) Why(_ context.Context, r ipc.WhyRequest) (*ipc.Why, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	ssh := ipc.AccessRule{From: []string{"group:dev"}, Allow: []string{"tcp:22"}}
+	w := &ipc.Why{Name: r.Peer, Online: true, Service: r.Service, Path: ipc.Path{Kind: ipc.PathRelay, Relay: "fra", Reason: "no direct path found yet"}, In: ipc.Access{Ruled: true, Shields: d.prefs.ShieldsUp}}
+	switch {
+	case r.Peer == "bob" && (r.Service == "" || r.Service == "tcp:22"):
+		w.In.Allowed, w.In.Rules = true, []ipc.AccessRule{ssh}
+		w.Routes = []ipc.RouteAccess{{To: []netip.Prefix{netip.MustParsePrefix("192.168.7.0/24")}, Allow: []string{"tcp:80"}}}
+	case r.Peer == "bob":
+		w.In.Nearest, w.In.Lacks = &ssh, ipc.LacksService
+	case r.Peer == "carol":
+		w.In.Nearest, w.In.Lacks = &ssh, ipc.LacksSource
+	default:
+		return nil, &ipc.Error{Code: ipc.CodeNoPeer, Message: "no machine of your network is called " + r.Peer, Fix: "See them: warren status"}
+	}
+	return w, nil
 }
 
 // Ping implements ipc.Backend.

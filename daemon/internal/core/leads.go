@@ -15,9 +15,10 @@ type Wants struct {
 	AllowLAN bool       // beside the exit node
 	Accept   bool       // others' subnets are reached through them
 
-	Offer    []netip.Prefix // with an exit node's own two
-	NoSNAT   bool           // packets to the subnets offered keep their source
-	Lockdown bool
+	Offer     []netip.Prefix // with an exit node's own two
+	NoSNAT    bool           // packets to the subnets offered keep their source
+	Lockdown  bool
+	ShieldsUp bool // nothing comes in but answers
 }
 
 // ExitWish names a machine that is wanted as exit node.
@@ -29,7 +30,7 @@ type ExitWish struct {
 // Equal reports whether two are the same.
 func (w *Wants) Equal(o *Wants) bool {
 	return slices.Equal(w.Exits, o.Exits) && slices.Equal(w.Offer, o.Offer) &&
-		w.AllowLAN == o.AllowLAN && w.Accept == o.Accept && w.NoSNAT == o.NoSNAT && w.Lockdown == o.Lockdown
+		w.AllowLAN == o.AllowLAN && w.Accept == o.Accept && w.NoSNAT == o.NoSNAT && w.Lockdown == o.Lockdown && w.ShieldsUp == o.ShieldsUp
 }
 
 // How exit nodes are judged.

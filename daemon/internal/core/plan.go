@@ -27,6 +27,7 @@ type Plan struct {
 	Subnets []netip.Prefix // behind other machines: through the interface, unless the host itself leads there
 	Exit    *Exit          // nil: the host's own way out
 	Forward Forward
+	Filter  *coord.Filter // what may come in from the network; nil: everything
 	// Lockdown: nothing leaves the host but through the network.
 	Lockdown bool
 }
@@ -103,13 +104,14 @@ func NewPlan(m *coord.Netmap, w *Wants, l *Leads) *Plan {
 	if p.Forward.Exit4 || p.Forward.Exit6 {
 		p.DNS.Serve, p.DNS.Clients = m.Self.Addrs, p.Routes
 	}
+	p.Filter = admission(m, w, p)
 	return p
 }
 
 // Hold is the plan of a machine that a person wants behind an exit node, and that is not on its network now: it has expired, was
 // removed, waits for approval, or has no netmap yet. Nothing goes around the exit node until somebody says so.
 func Hold(w *Wants) *Plan {
-	return &Plan{Exit: &Exit{AllowLAN: w.AllowLAN}, DNS: DNS{ViaExit: true}, Lockdown: w.Lockdown}
+	return &Plan{Exit: &Exit{AllowLAN: w.AllowLAN}, DNS: DNS{ViaExit: true}, Lockdown: w.Lockdown, Filter: &coord.Filter{}}
 }
 
 // through lists the routes that a machine was chosen for.

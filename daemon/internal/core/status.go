@@ -92,7 +92,7 @@ func (f *Facts) Status(now time.Time) *ipc.Status {
 		s.Self.Endpoints = append(s.Self.Endpoints, ipc.Endpoint{Addr: e.Addr, Kind: string(e.Kind)})
 	}
 	slices.SortFunc(s.Relays, func(a, b ipc.Relay) int { return cmp.Compare(a.Name, b.Name) })
-	s.Lockdown, s.Accepts, s.Portal = f.Wants.Lockdown, f.Wants.Accept, f.Paused
+	s.Lockdown, s.Shields, s.Accepts, s.Portal = f.Wants.Lockdown, f.Wants.ShieldsUp, f.Wants.Accept, f.Paused
 	s.Exit = f.exit()
 	m := f.Netmap
 	if m == nil {

@@ -250,6 +250,9 @@ func edit(s *store.State, q ipc.PrefsEdit, m *coord.Netmap) error {
 	if q.AcceptDNS != nil {
 		s.NoDNS = !*q.AcceptDNS
 	}
+	if q.ShieldsUp != nil {
+		s.ShieldsUp = *q.ShieldsUp
+	}
 	if q.Lockdown != nil {
 		s.Lockdown = *q.Lockdown
 	}

@@ -329,7 +329,7 @@ func (e *Engine) apply() {
 	}
 	if err := e.plane.Apply(plan); err != nil {
 		e.log.Error("could not apply the netmap", "err", err)
-		e.planeErr = err
+		e.planeErr, e.applied = err, nil
 		e.tryAgain.Reset(planeRetry)
 		return
 	}

@@ -19,7 +19,7 @@ import (
 
 // wants is what the people of this machine want of routes.
 func wants(s *store.State) *core.Wants {
-	w := &core.Wants{Lockdown: s.Lockdown}
+	w := &core.Wants{Lockdown: s.Lockdown, ShieldsUp: s.ShieldsUp}
 	l := s.Login()
 	if l == nil {
 		return w

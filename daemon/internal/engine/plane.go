@@ -79,6 +79,7 @@ type wire struct {
 	tunnel *tunnel.Tunnel
 	router *router.Router
 	filter *firewall.Firewall
+	access *firewall.Filter
 	dns    *dns.DNS
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -110,6 +111,7 @@ func OpenPlane(cfg PlaneConfig) (Plane, error) {
 		w.tunnel.Close()
 		return nil, err
 	}
+	w.access = firewall.NewFilter(firewall.Config{Interface: cfg.Interface, Journal: cfg.Journal, Log: cfg.Log})
 	ctx, cancel := context.WithCancel(context.Background())
 	w.cancel = cancel
 	host, err := w.router.Watch(ctx)
@@ -142,6 +144,10 @@ func (w *wire) Apply(p *core.Plan) error {
 		socks[i] = sock.Peer{Key: peer.Key, Disco: peer.Disco, Endpoints: peer.Endpoints, Relay: peer.Relay}
 		tunnels[i] = tunnel.Peer{Key: peer.Key, AllowedIPs: peer.AllowedIPs, Endpoint: peer.Key.String()}
 	}
+	refused := w.admit(p) // before anybody can send
+	if refused != nil && !w.access.Stands() {
+		tunnels = nil
+	}
 	w.sock.SetNetwork(p.Network)
 	w.sock.SetRelays(p.Relays, p.Ticket)
 	w.sock.SetPeers(socks)
@@ -163,13 +169,27 @@ func (w *wire) Apply(p *core.Plan) error {
 		names.Exit = &dns.Exit{Servers: p.DNS.Exit}
 	}
 	w.dns.Want(names)
+	return errors.Join(err, refused)
+}
+
+// admit enforces the access rules. Without those that the network has nobody may send to this machine: where none stand,
+// not even of another date, the tunnel has no peers.
+func (w *wire) admit(p *core.Plan) error {
+	a := firewall.Admission{Rules: p.Filter}
+	for _, s := range p.Addrs {
+		a.Self = append(a.Self, s.Addr())
+	}
+	err := w.access.Apply(context.Background(), a)
+	if err != nil {
+		w.cfg.Log.Error("the access rules are not in force as they should be", "err", err)
+	}
 	return err
 }
 
 // protect makes the packet filter. The network works without it, as it did on a kernel that has none: but nothing is
 // forwarded then, and that is said.
 func (w *wire) protect(p *core.Plan) []ipc.Problem {
-	r := firewall.Rules{Plain: p.Forward.NoSNAT, Ports: []uint16{w.cfg.Port}, Routes: slices.Clone(p.Forward.Subnets), Host: p.DNS.Servers}
+	r := firewall.Rules{Plain: p.Forward.NoSNAT, Ports: []uint16{w.cfg.Port}, Routes: slices.Clone(p.Forward.Subnets), Host: p.DNS.Servers, Judged: p.Filter != nil}
 	for _, a := range p.Addrs {
 		r.Self = append(r.Self, a.Addr())
 	}
@@ -228,7 +248,7 @@ func (w *wire) Observe(f *core.Facts) {
 			Link: ipc.Link{Connected: r.Up, Error: r.Error},
 		})
 	}
-	f.Drops = drops(s.Drops)
+	f.Drops = drops(s.Drops, w.access.Drops())
 	f.Failures = append(f.Failures, w.problems...)
 	names := w.dns.Status()
 	f.DNS = &names.DNS
@@ -266,11 +286,13 @@ func change(c sock.PathChange) ipc.PathChange {
 	return to
 }
 
-func drops(d sock.Drops) ipc.Drops {
+func drops(d sock.Drops, kept map[string]uint64) ipc.Drops {
 	out := ipc.Drops{}
 	for name, n := range map[string]uint64{
 		"no-path": d.NoPath, "relay-full": d.Relay, "stranger": d.Stranger, "junk": d.Junk,
 		"replay": d.Replay, "overload": d.Overload, "send-error": d.SendErrors,
+		ipc.DropNoRule: kept[firewall.DropDenied], ipc.DropSpoofed: kept[firewall.DropSpoofed],
+		ipc.DropUnasked: kept[firewall.DropUnasked], ipc.DropRevoked: kept[firewall.DropEnded],
 	} {
 		if n > 0 {
 			out[name] = n
@@ -312,7 +334,7 @@ func (w *wire) Close() error {
 	err := errors.Join(w.filter.Close(context.Background()), w.router.Close(context.Background()))
 	w.tunnel.Close()
 	w.wg.Wait()
-	return err
+	return errors.Join(err, w.access.Close(context.Background())) // when nothing can come in any more
 }
 
 // follow takes what happens to the socket, the interface and the host, until ctx ends.

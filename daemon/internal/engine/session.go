@@ -249,6 +249,20 @@ func (e *Engine) Netcheck(ctx context.Context) (*ipc.Netcheck, error) {
 	return report, err
 }
 
+// Access says what this machine's rules say of a peer.
+func (e *Engine) Access(ctx context.Context, peer key.NodePublic, s *coord.Service) (in ipc.Access, routes []ipc.RouteAccess, err error) {
+	err = e.look(ctx, func() {
+		f := &core.Facts{Netmap: e.net.netmap, Wants: *e.wants}
+		if f.Netmap == nil {
+			return
+		}
+		if i := slices.IndexFunc(f.Netmap.Peers, func(n coord.Node) bool { return n.Key == peer }); i >= 0 {
+			in, routes = f.Access(&f.Netmap.Peers[i], s)
+		}
+	})
+	return in, routes, err
+}
+
 // QueryDNS asks the resolver, as the host's programs do.
 func (e *Engine) QueryDNS(ctx context.Context, q ipc.DNSQuery) (*ipc.DNSAnswer, error) {
 	var plane Plane

@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -8,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/daemon/e2e/lab"
 )
 
@@ -23,6 +25,7 @@ func (p *place) besides(t *testing.T, reload func()) {
 	t.Helper()
 	serve(t, p.nas)
 	serve(t, p.web)
+	serve(t, p.host)
 	lan, lan6 := p.home.Prefix().String(), p.home.Prefix6().String()
 	p.through(t, lan, lan6, p.web.Addr().String()+"/32")
 	reload() // which brings ufw to what it is after another one
@@ -30,19 +33,34 @@ func (p *place) besides(t *testing.T, reload func()) {
 	p.host.MustRun("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
 	p.nas.MustRun("ip", "route", "add", "100.64.0.0/10", "via", p.host.Addr().String())
 	p.wants(t, "control: the other filter drops it", p.peer, p.nas.Addr(), nobody)
+	p.wants(t, "control: the other filter drops it", p.peer, host4, nobody)
+	access := newFilter(t)
+	let := &coord.Filter{
+		Sets:    []coord.FilterSet{{Name: "*", Nets: mesh}},
+		In:      []coord.FilterRule{{From: []string{"*"}, Allow: []coord.Service{{Proto: coord.ProtoTCP, First: 7777, Last: 7777}}}},
+		Forward: []coord.FilterRule{{From: []string{"*"}, To: []netip.Prefix{p.home.Prefix(), p.home.Prefix6()}, Allow: []coord.Service{{Proto: coord.ProtoTCP}}}},
+	}
+	p.do(t, func() error { return access.Apply(t.Context(), Admission{Rules: let, Self: base.Self}) })
 	for _, again := range []string{"", "reloaded"} {
 		if again != "" {
 			reload()
 		}
-		if problems := p.apply(t, base.routing(lan, lan6)); len(problems) > 0 {
+		if problems := p.apply(t, judged(base.routing(lan, lan6))); len(problems) > 0 {
 			t.Errorf("problems: %+v", problems)
 		}
 		p.wants(t, again, p.peer, p.nas.Addr(), p.host.Addr().String())
 		p.wants(t, again, p.peer, p.nas.Addr6(), p.host.Addr6().String())
+		p.wants(t, again, p.peer, host4, peer4.String())
+		p.wants(t, again, p.peer, host6, peer6.String())
 		p.wants(t, again+", what was not granted", p.peer, p.web.Addr(), nobody)
 		p.wants(t, again+", what was not granted", p.nas, peer4, nobody)
 	}
+	p.do(t, func() error { return access.Apply(t.Context(), Admission{Rules: &coord.Filter{}, Self: base.Self}) })
+	p.wants(t, "granted no more", p.peer, p.nas.Addr(), nobody)
+	p.wants(t, "granted no more", p.peer, host4, nobody)
+	p.do(t, func() error { return access.Close(t.Context()) })
 	p.apply(t, base)
+	p.wants(t, "the other filter alone", p.peer, host4, nobody)
 	if after := strings.Split(listing(p.host), "table ip warren")[0]; strings.Contains(after, `"warren"`) {
 		t.Errorf("a machine that routes nothing still has rules in another's table:\n%s", after)
 	}
@@ -54,14 +72,21 @@ func (p *place) besides(t *testing.T, reload func()) {
 	}
 }
 
+func judged(r Rules) Rules {
+	r.Judged = true
+	return r
+}
+
 // TestForwardingBesideIptables has Debian's iptables, as Docker leaves it and as an admin adds to it.
 func TestForwardingBesideIptables(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
 	p.host.MustRun("sh", "-c", `set -e
 		for t in iptables-nft ip6tables-nft; do
+			$t -P INPUT DROP; $t -A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT
 			$t -N DOCKER-USER; $t -A FORWARD -j DOCKER-USER; $t -A DOCKER-USER -j RETURN; $t -P FORWARD DROP
 		done
+		ip6tables-nft -A INPUT -p ipv6-icmp -j ACCEPT
 		iptables-nft -A FORWARD -i `+tun+` -p tcp --dport 25 -j DROP`)
 	p.besides(t, func() {
 		p.host.MustRun("sh", "-c", "iptables-nft -F FORWARD; iptables-nft -A FORWARD -j DOCKER-USER; iptables-nft -A FORWARD -i "+tun+" -p tcp --dport 25 -j DROP")

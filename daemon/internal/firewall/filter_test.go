@@ -466,3 +466,35 @@ func TestAnEditTouchesWhatItConcerns(t *testing.T) {
 		t.Errorf("%d changes of elements:\n%s", n, told())
 	}
 }
+
+// TestWhatSomebodyTookFromTheAccessRulesIsMended: also single elements, which change no rule; and what others do to tables
+// of theirs has ours stay.
+func TestWhatSomebodyTookFromTheAccessRulesIsMended(t *testing.T) {
+	newWire(t)
+	f := newFilter(t)
+	admit(t, f, someRules(0))
+	list := func() string { return sh(t, "nft -s list table inet warren-filter") }
+	want := list()
+	for _, line := range []string{
+		"nft delete table inet warren-filter", "nft flush chain inet warren-filter from-network", "nft flush set inet warren-filter spoofed4",
+		"nft flush map inet warren-filter to4-0", "nft insert rule inet warren-filter incoming accept",
+	} {
+		sh(t, line)
+		admit(t, f, someRules(0))
+		if got := list(); got != want {
+			t.Errorf("after %s:\n%s", line, difference(want, got))
+		}
+	}
+	handles := sh(t, "nft -a list table inet warren-filter")
+	sh(t, "nft add table inet others")
+	admit(t, f, someRules(0))
+	if got := sh(t, "nft -a list table inet warren-filter"); got != handles {
+		t.Errorf("another's table had ours made anew:\n%s", difference(handles, got))
+	}
+	if err := f.Apply(t.Context(), Admission{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := sh(t, "nft list tables"); strings.Contains(got, filterTableName) || len(f.journal.Live()) > 0 {
+		t.Errorf("without rules: %s, %v", got, f.journal.Live())
+	}
+}

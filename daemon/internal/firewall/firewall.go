@@ -36,6 +36,8 @@ type Rules struct {
 	// Plain leaves the machines' own addresses on packets into Routes, where else they get this machine's. To the
 	// internet they always get it.
 	Plain bool
+	// Judged: a Filter decides what comes in from the network. What it lets in passes the filters of others, too.
+	Judged bool
 	// Ports are UDP ports that this machine listens on, which no forwarded flow may come from.
 	Ports []uint16
 }

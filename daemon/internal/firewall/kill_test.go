@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/daemon/e2e/lab"
 	"github.com/warren-mesh/warren/daemon/internal/journal"
 )
@@ -66,6 +68,14 @@ func everything(t testing.TB) string {
 
 var router = base.routing("0.0.0.0/0", "::/0", "192.168.1.0/24")
 
+// someRules lets another port in each time.
+func someRules(i int) *coord.Filter {
+	return &coord.Filter{
+		Sets: []coord.FilterSet{{Name: "*", Nets: mesh}},
+		In:   []coord.FilterRule{{From: []string{"*"}, Allow: []coord.Service{{Proto: coord.ProtoTCP, First: uint16(22 + i), Last: uint16(22 + i)}}}},
+	}
+}
+
 // dieWhileApplying is the child: it dies by its own hand before its n-th change.
 func dieWhileApplying(dir, at string) {
 	die, err := strconv.Atoi(at)
@@ -86,12 +96,17 @@ func dieWhileApplying(dir, at string) {
 			select {}
 		}
 	}
-	for _, r := range []Rules{base, router, base.routing("192.168.1.0/24")} {
+	access := NewFilter(Config{Interface: tun, Journal: j})
+	access.step = f.step
+	for i, r := range []Rules{base, judged(router), base.routing("192.168.1.0/24")} {
+		if err := access.Apply(context.Background(), Admission{Rules: someRules(i), Self: r.Self}); err != nil {
+			panic(err)
+		}
 		if _, err := f.Apply(context.Background(), r); err != nil {
 			panic(err)
 		}
 	}
-	if err := f.Close(context.Background()); err != nil {
+	if err := errors.Join(f.Close(context.Background()), access.Close(context.Background())); err != nil {
 		panic(err)
 	}
 	os.Exit(0)

@@ -17,6 +17,13 @@ const (
 )
 
 func blocked(c *nftables.Chain, link string) ipc.Problem {
+	if c.Hooknum != nil && *c.Hooknum == *nftables.ChainHookInput {
+		return ipc.Problem{
+			Code: CodeBlocked,
+			Text: fmt.Sprintf("This machine's own packet filter (table %s, chain %s) drops what the network's access rules let in, and lets nobody add a rule", c.Table.Name, c.Name),
+			Fix:  fmt.Sprintf("Let what comes in by %s pass there", link),
+		}
+	}
 	return ipc.Problem{
 		Code: CodeBlocked,
 		Text: fmt.Sprintf("This machine's own packet filter (table %s, chain %s) drops what it should forward for the network, and lets nobody add a rule", c.Table.Name, c.Name),

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
+	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/key"
 	"github.com/warren-mesh/warren/daemon/internal/core"
 	"github.com/warren-mesh/warren/ipc"
@@ -37,6 +39,7 @@ type Engine interface {
 	Netcheck(ctx context.Context) (*ipc.Netcheck, error)
 	QueryDNS(ctx context.Context, q ipc.DNSQuery) (*ipc.DNSAnswer, error)
 	Portal(ctx context.Context, r ipc.PortalRequest) (*ipc.PortalReply, error)
+	Access(ctx context.Context, peer key.NodePublic, s *coord.Service) (ipc.Access, []ipc.RouteAccess, error)
 }
 
 // Backend answers for an engine.
@@ -68,6 +71,31 @@ func (b Backend) Ping(ctx context.Context, r ipc.PingRequest) (*ipc.PingReply, e
 		return nil, silent(p, wait, err)
 	}
 	return &ipc.PingReply{Name: p.Name, Addr: p.Addrs[0], Latency: path.Latency, Path: path}, nil
+}
+
+// Why says how this machine and a peer may talk.
+func (b Backend) Why(ctx context.Context, r ipc.WhyRequest) (*ipc.Why, error) {
+	s, err := b.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := ready(s); err != nil {
+		return nil, err
+	}
+	p := core.Find(s, r.Peer)
+	if p == nil {
+		return nil, unknownPeer(s, r.Peer)
+	}
+	service, err := parseService(r.Service)
+	if err != nil {
+		return nil, err
+	}
+	w := &ipc.Why{Name: p.Name, Online: p.Online, Path: p.Path}
+	if service != nil {
+		w.Service = service.String()
+	}
+	w.In, w.Routes, err = b.Access(ctx, p.Key, service)
+	return w, err
 }
 
 // ready refuses what needs a network where there is none.
@@ -115,4 +143,23 @@ func silent(p *ipc.Peer, wait time.Duration, err error) error {
 		e.Fix = "It is offline, as the coordination server last saw it."
 	}
 	return e
+}
+
+// parseService reads what people write for a service: "22" (TCP), "udp:53", "icmp". Nothing is none in particular.
+func parseService(text string) (*coord.Service, error) {
+	if text == "" {
+		return nil, nil
+	}
+	text = strings.ToLower(text)
+	if _, _, isPort := coord.ParsePorts(text); isPort {
+		text = "tcp:" + text
+	}
+	s := &coord.Service{}
+	if err := s.UnmarshalText([]byte(text)); err != nil {
+		return nil, &ipc.Error{
+			Status: http.StatusBadRequest, Code: ipc.CodeBadRequest, Message: fmt.Sprintf("%q is no port or service.", text),
+			Fix: "Write a TCP port as 22, others as udp:53 or icmp",
+		}
+	}
+	return s, nil
 }

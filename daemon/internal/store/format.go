@@ -38,6 +38,7 @@ type filePrefs struct {
 	Port     uint16 `json:"port,omitempty"`
 	NoDNS    bool   `json:"noDNS,omitempty"`
 	Lockdown bool   `json:"lockdown,omitempty"`
+	Shields  bool   `json:"shieldsUp,omitempty"`
 }
 
 type fileLogin struct {
@@ -67,7 +68,7 @@ func encode(s *State) ([]byte, error) {
 	}
 	f := file{
 		Version: schema, Machine: s.Machine.Reveal(), Node: s.Node.Reveal(), Port: s.Port, Current: s.Current,
-		Prefs: filePrefs{Up: s.Up, Hostname: s.Hostname, Port: s.WantPort, NoDNS: s.NoDNS, Lockdown: s.Lockdown},
+		Prefs: filePrefs{Up: s.Up, Hostname: s.Hostname, Port: s.WantPort, NoDNS: s.NoDNS, Lockdown: s.Lockdown, Shields: s.ShieldsUp},
 	}
 	for _, l := range s.Logins {
 		f.Logins = append(f.Logins, fileLogin{
@@ -111,7 +112,7 @@ func decode(text []byte) (_ *State, version int, err error) {
 
 // state makes of the file what it stands for.
 func (f *file) state() (*State, error) {
-	s := &State{Up: f.Prefs.Up, Hostname: f.Prefs.Hostname, WantPort: f.Prefs.Port, NoDNS: f.Prefs.NoDNS, Lockdown: f.Prefs.Lockdown, Port: f.Port, Current: f.Current}
+	s := &State{Up: f.Prefs.Up, Hostname: f.Prefs.Hostname, WantPort: f.Prefs.Port, NoDNS: f.Prefs.NoDNS, Lockdown: f.Prefs.Lockdown, ShieldsUp: f.Prefs.Shields, Port: f.Port, Current: f.Current}
 	var err error
 	if s.Machine, s.Node, err = parseKeys(f.Machine, f.Node); err != nil {
 		return nil, err

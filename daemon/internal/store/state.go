@@ -26,12 +26,13 @@ type State struct {
 	Machine key.Machine
 	Node    key.Node
 
-	Up       bool   // the machine should be on the network of its current login
-	NoDNS    bool   // the host's DNS stays as it is
-	Lockdown bool   // nothing leaves the host but through the network
-	WantPort uint16 // UDP port that somebody set; 0: Port
-	Hostname string // wanted before there is a login; the first takes it
-	Port     uint16 // the random UDP port of the first start, kept
+	Up        bool   // the machine should be on the network of its current login
+	NoDNS     bool   // the host's DNS stays as it is
+	Lockdown  bool   // nothing leaves the host but through the network
+	ShieldsUp bool   // nothing comes in from the network but answers
+	WantPort  uint16 // UDP port that somebody set; 0: Port
+	Hostname  string // wanted before there is a login; the first takes it
+	Port      uint16 // the random UDP port of the first start, kept
 
 	Current string // ID of the login in use; empty: none
 	Logins  []Login
@@ -108,7 +109,7 @@ func (s *State) Login() *Login {
 
 // Prefs is what the people of this machine want, as they see it.
 func (s *State) Prefs() ipc.Prefs {
-	p := ipc.Prefs{Up: s.Up, Port: s.WantPort, Hostname: s.Hostname, IgnoreDNS: s.NoDNS, Lockdown: s.Lockdown}
+	p := ipc.Prefs{Up: s.Up, Port: s.WantPort, Hostname: s.Hostname, IgnoreDNS: s.NoDNS, Lockdown: s.Lockdown, ShieldsUp: s.ShieldsUp}
 	if l := s.Login(); l != nil {
 		p.Server, p.Hostname = l.Server, l.Hostname
 		for _, exit := range l.Routing.Exits {

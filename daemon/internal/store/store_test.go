@@ -90,7 +90,7 @@ func TestASecondDaemonIsToldInOneSentence(t *testing.T) {
 // genState draws states that can be saved.
 func genState(t *rapid.T) *State {
 	st := &State{
-		Machine: key.NewMachine(), Node: key.NewNode(), Port: rapid.Uint16().Draw(t, "port"), Lockdown: rapid.Bool().Draw(t, "lockdown"),
+		Machine: key.NewMachine(), Node: key.NewNode(), Port: rapid.Uint16().Draw(t, "port"), Lockdown: rapid.Bool().Draw(t, "lockdown"), ShieldsUp: rapid.Bool().Draw(t, "shields"),
 		Up: rapid.Bool().Draw(t, "up"), Hostname: rapid.String().Draw(t, "hostname"), WantPort: rapid.Uint16().Draw(t, "wished port"),
 	}
 	for i := range rapid.IntRange(0, 4).Draw(t, "logins") {
