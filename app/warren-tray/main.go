@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"slices"
 	"syscall"
 
 	"github.com/warren-mesh/warren/app/internal/autostart"
@@ -23,7 +22,7 @@ var version = "dev"
 const usage = `Warren-tray shows Warren in the panel of your desktop.
 
   --socket PATH   where warrend listens; the variable WARREN_SOCKET does the same
-  --window PAGE   show the window instead: home, machines, settings, problems or about
+  --window PAGE   show the window instead: home, machines, exits, network, settings, problems, about or join
   --background    open no window where no panel shows the icon: for the desktop's autostart
   --version       print the version
 `
@@ -72,7 +71,7 @@ func run(ctx context.Context, args []string) error {
 	switch {
 	case *page == "":
 		err = runTray(ctx, c)
-	case slices.Contains(view.Pages, view.Page(*page)):
+	case isPage(*page):
 		err = runWindow(ctx, c, view.Page(*page))
 	}
 	if errors.Is(err, tray.ErrRuns) {
@@ -80,6 +79,11 @@ func run(ctx context.Context, args []string) error {
 		return nil
 	}
 	return err
+}
+
+func isPage(name string) bool {
+	_, _, ok := view.Page(name).Split()
+	return ok
 }
 
 // runTray shows the icon until a person quits it.

@@ -1,17 +1,17 @@
 package main
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/warren-mesh/warren/app/internal/nearest"
 	"github.com/warren-mesh/warren/app/internal/say"
 	"github.com/warren-mesh/warren/ipc"
 )
@@ -41,7 +41,7 @@ func (p *program) exitList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			exits := exitPeers(s)
+			exits := nearest.Exits(s)
 			if asJSON {
 				return writeJSON(p.out, struct {
 					ExitNodes []ipc.Peer `json:"exitNodes"`
@@ -71,11 +71,6 @@ func firstAddr(p *ipc.Peer) string {
 		return "-"
 	}
 	return p.Addrs[0].String()
-}
-
-// exitPeers lists the machines that can be used as exit node, by name.
-func exitPeers(s *ipc.Status) []ipc.Peer {
-	return slices.DeleteFunc(slices.Clone(s.Peers), func(p ipc.Peer) bool { return !p.ExitOption })
 }
 
 func (p *program) exitUse() *cobra.Command {
@@ -161,54 +156,16 @@ func (p *program) exitSuggest() *cobra.Command {
 	return cmd
 }
 
-// maxSuggest bounds how many exit nodes are asked.
-const maxSuggest = 16
-
-// suggest asks the exit nodes that are online for an answer, and takes the nearest: one that answers directly before one that
-// does through a relay.
+// suggest finds the nearest exit node.
 func suggest(ctx context.Context, c *ipc.Client) (*ipc.PingReply, error) {
-	s, err := c.Status(ctx)
-	if err != nil {
-		return nil, err
-	}
-	exits := exitPeers(s)
-	if len(exits) == 0 {
+	best, err := nearest.Exit(ctx, c)
+	switch {
+	case errors.Is(err, nearest.ErrNone):
 		return nil, &failure{exitFailed, textNoExits}
-	}
-	slices.SortStableFunc(exits, func(a, b ipc.Peer) int { return cmp.Compare(order(b.Online), order(a.Online)) })
-	exits = exits[:min(len(exits), maxSuggest)]
-	replies := make(chan *ipc.PingReply, len(exits))
-	for _, e := range exits {
-		go func() {
-			reply, err := c.Ping(ctx, ipc.PingRequest{Peer: e.Name, Timeout: 2000})
-			if err != nil {
-				reply = nil
-			}
-			replies <- reply
-		}()
-	}
-	var best *ipc.PingReply
-	for range exits {
-		r := <-replies
-		if r == nil {
-			continue
-		}
-		nearer := best != nil && cmp.Or(cmp.Compare(order(best.Path.Kind == ipc.PathDirect), order(r.Path.Kind == ipc.PathDirect)), cmp.Compare(r.Latency, best.Latency), cmp.Compare(r.Name, best.Name)) < 0
-		if best == nil || nearer {
-			best = r
-		}
-	}
-	if best == nil {
+	case errors.Is(err, nearest.ErrSilent):
 		return nil, &failure{exitPeer, textNoExitAnswers}
 	}
-	return best, nil
-}
-
-func order(yes bool) int {
-	if yes {
-		return 1
-	}
-	return 0
+	return best, err
 }
 
 // exitNames completes the names of exit nodes.
@@ -220,7 +177,7 @@ func (p *program) exitNames(cmd *cobra.Command, _ []string, _ string) ([]string,
 		return nil, cobra.ShellCompDirectiveError
 	}
 	var names []string
-	for _, e := range exitPeers(s) {
+	for _, e := range nearest.Exits(s) {
 		names = append(names, say.Line(e.Name))
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp

@@ -114,7 +114,9 @@ func TestAPersonUsesTheTray(t *testing.T) {
 	d.browses("anna")
 	d.sees("Connected to…")
 	alice.WaitPing(bob, 10*time.Second)
-	d.sees("Machines (1 of 1 online)", "bob · "+bob.Inner().String()+" · direct")
+	d.sees("bob · direct", "Copy "+bob.Inner().String())
+	d.click("bob · direct", "Ping")
+	d.sees("bob · direct", "Answered in…")
 
 	d.click("Disconnect")
 	d.sees("Disconnected")

@@ -3,6 +3,8 @@ package tray
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/warren-mesh/warren/app/internal/view"
@@ -28,7 +30,19 @@ const (
 func (p *program) follow(ctx context.Context) {
 	for tries := 0; ctx.Err() == nil; tries++ {
 		var last *known
-		err := p.client.Watch(ctx, func(s *ipc.Status) error {
+		watching, stop := context.WithCancel(ctx)
+		watch := p.client.Watch
+		if p.live.Load() {
+			watch = p.client.WatchLive
+		}
+		go func() {
+			select {
+			case <-p.looks:
+				stop()
+			case <-watching.Done():
+			}
+		}()
+		err := watch(watching, func(s *ipc.Status) error {
 			f := facts{status: s, autostart: p.autostart()}
 			tries = 0
 			if k := knows(s); last == nil || *last != k {
@@ -39,10 +53,16 @@ func (p *program) follow(ctx context.Context) {
 			}
 			send(ctx, p.facts, f)
 			pause(ctx, pace+time.Duration(len(s.Peers))*machinePace)
-			return ctx.Err()
+			return watching.Err()
 		})
-		if ctx.Err() != nil {
+		again := watching.Err() != nil
+		stop()
+		switch {
+		case ctx.Err() != nil:
 			return
+		case again: // in another way
+			tries = 0
+			continue
 		}
 		if !errors.Is(err, errLater) {
 			send(ctx, p.facts, facts{missing: told(err), autostart: p.autostart()})
@@ -58,15 +78,34 @@ func (p *program) follow(ctx context.Context) {
 // errLater says that the daemon ended between two questions.
 var errLater = errors.New("to be asked again")
 
+// look says whether somebody looks at what changes by the second.
+func (p *program) look(live bool) {
+	if p.live.Swap(live) != live {
+		select {
+		case p.looks <- struct{}{}:
+		default:
+		}
+	}
+}
+
 // known is what prefs and profiles go with: where it changed, they may have.
 type known struct {
 	state                          ipc.State
 	profile, server, user, network string
 	dns, accepts                   bool
+	routes, lockdown, lan          bool
+	name, exits, offers            string
+	port                           uint16
 }
 
 func knows(s *ipc.Status) known {
-	k := known{state: s.State, profile: s.Profile, server: s.Server, user: s.Self.User, network: s.Network.Name}
+	k := known{
+		state: s.State, profile: s.Profile, server: s.Server, user: s.Self.User, network: s.Network.Name,
+		routes: s.Accepts, lockdown: s.Lockdown, name: s.Self.Name, port: s.Self.Port, offers: fmt.Sprint(s.Self.Offers),
+	}
+	if s.Exit != nil {
+		k.exits, k.lan = strings.Join(s.Exit.Wanted, " "), s.Exit.AllowLAN
+	}
 	if s.DNS != nil {
 		k.dns, k.accepts = true, s.DNS.Accept
 	}

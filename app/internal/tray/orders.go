@@ -3,10 +3,13 @@ package tray
 import (
 	"context"
 	"errors"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/warren-mesh/warren/app/internal/login"
+	"github.com/warren-mesh/warren/app/internal/nearest"
 	"github.com/warren-mesh/warren/app/internal/view"
 	"github.com/warren-mesh/warren/ipc"
 )
@@ -33,6 +36,10 @@ func (p *program) do(do view.Intent) {
 		p.copy(do.Arg)
 	case view.OpOpen:
 		p.open(view.Page(do.Arg))
+	case view.OpPing:
+		p.ping(do.Arg)
+	case view.OpLook:
+		p.look(do.Arg == view.On)
 	case view.OpCancelLogin:
 		if p.cancelLogin != nil {
 			p.cancelLogin()
@@ -70,16 +77,17 @@ func (p *program) order(do view.Intent) func(context.Context) end {
 			return end{err: err}
 		}
 	case view.OpExit:
-		nodes := []string{}
-		if do.Arg != "" {
-			nodes = append(nodes, do.Arg)
-		}
+		return func(ctx context.Context) end { return p.useExit(ctx, do.Arg) }
+	case view.OpNearest:
+		return p.nearest
+	case view.OpPortal:
 		return func(ctx context.Context) end {
-			prefs, err := p.client.EditPrefs(ctx, ipc.PrefsEdit{ExitNodes: &nodes})
-			if err != nil {
-				return end{err: err}
+			open := ipc.PortalRequest{}
+			if do.Arg == view.On {
+				open.Duration = ipc.Millis(portalTime)
 			}
-			return end{prefs: &prefs}
+			_, err := p.client.Portal(ctx, open)
+			return end{err: err}
 		}
 	case view.OpAutostart:
 		if p.Autostart == nil {
@@ -89,17 +97,53 @@ func (p *program) order(do view.Intent) func(context.Context) end {
 			err := p.Autostart.Set(do.Arg == view.On)
 			return end{err: err, autostart: p.autostart()}
 		}
-	case view.OpAcceptDNS:
-		return func(ctx context.Context) end {
-			accept := do.Arg == view.On
-			prefs, err := p.client.EditPrefs(ctx, ipc.PrefsEdit{AcceptDNS: &accept})
-			if err != nil {
-				return end{err: err}
-			}
-			return end{prefs: &prefs}
-		}
+	case view.OpSet:
+		return p.set(do.Arg)
 	}
 	return nil
+}
+
+// portalTime is for how long a person may sign in to a network.
+const portalTime = 15 * time.Minute
+
+// useExit chooses the exit node; "" is none.
+func (p *program) useExit(ctx context.Context, name string) end {
+	nodes := []string{}
+	if name != "" {
+		nodes = append(nodes, name)
+	}
+	return p.edit(ctx, ipc.PrefsEdit{ExitNodes: &nodes})
+}
+
+// nearest chooses the exit node that answers soonest.
+func (p *program) nearest(ctx context.Context) end {
+	best, err := nearest.Exit(ctx, p.client)
+	switch {
+	case errors.Is(err, nearest.ErrNone), errors.Is(err, nearest.ErrSilent):
+		return end{err: &ipc.Error{Code: ipc.CodeNoExit, Message: p.Language.NoNearest(errors.Is(err, nearest.ErrSilent))}}
+	case err != nil:
+		return end{err: err}
+	}
+	return p.useExit(ctx, best.Name)
+}
+
+// set changes a preference.
+func (p *program) set(arg string) func(context.Context) end {
+	edit, bad := p.Language.Edit(arg)
+	return func(ctx context.Context) end {
+		if bad != nil {
+			return end{err: bad}
+		}
+		return p.edit(ctx, edit)
+	}
+}
+
+func (p *program) edit(ctx context.Context, e ipc.PrefsEdit) end {
+	prefs, err := p.client.EditPrefs(ctx, e)
+	if err != nil {
+		return end{err: err}
+	}
+	return end{prefs: &prefs}
 }
 
 // up connects, and asks for a login where one is needed, or wanted.
@@ -214,3 +258,51 @@ func (p *program) open(page view.Page) {
 		p.fail(p.Window(page))
 	}
 }
+
+// answer is what came of a ping.
+type answer struct {
+	machine int64
+	name    string
+	view.Answer
+}
+
+// ping asks a machine for an answer, which is shown where it was asked for, and told to who looks elsewhere by then.
+func (p *program) ping(machine string) {
+	if p.in.Status == nil {
+		return
+	}
+	id, _ := strconv.ParseInt(machine, 10, 64)
+	i := slices.IndexFunc(p.in.Status.Peers, func(peer ipc.Peer) bool { return peer.ID == id })
+	if was, asked := p.in.Pings[id]; i < 0 || asked && was == (view.Answer{}) {
+		return // it is gone, or asked already
+	}
+	peer := p.in.Status.Peers[i]
+	p.answered(answer{machine: id})
+	p.work.Go(func() {
+		ctx, cancel := context.WithTimeout(p.ctx, orderLimit)
+		defer cancel()
+		a := answer{machine: id, name: peer.Name}
+		var err error
+		if a.Reply, err = p.client.Ping(ctx, ipc.PingRequest{Peer: peer.Name}); err != nil {
+			a.Reply, a.Err = nil, told(err)
+		}
+		send(p.ctx, p.answers, a)
+	})
+}
+
+// answered draws what came of a ping. Who draws has the map of before, which stays as it is.
+func (p *program) answered(a answer) {
+	pings := map[int64]view.Answer{a.machine: a.Answer}
+	for id, was := range p.in.Pings {
+		if _, is := pings[id]; !is && len(pings) < maxPings {
+			pings[id] = was
+		}
+	}
+	p.in.Pings = pings
+	if a.name != "" && p.desktop != nil && !p.window {
+		p.say(p.Language.Pinged(a.name, a.Answer))
+	}
+}
+
+// maxPings is how many answers are kept.
+const maxPings = 50

@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/warren-mesh/warren/app/internal/autostart"
@@ -53,12 +54,16 @@ type program struct {
 	work    sync.WaitGroup
 	ctx     context.Context //nolint:containedctx // of Run, which all work ends with
 
-	facts  chan facts
-	clicks chan view.Intent
-	ends   chan end
-	steps  chan step
-	hosts  chan bool
-	words  chan string
+	facts   chan facts
+	clicks  chan view.Intent
+	ends    chan end
+	steps   chan step
+	hosts   chan bool
+	words   chan string
+	answers chan answer
+	looks   chan struct{} // signalled when live has changed
+	live    atomic.Bool   // somebody looks at what changes by the second
+	window  bool          // this is the window, not the icon
 
 	// What the loop owns.
 	in          view.Input
@@ -86,7 +91,7 @@ func start(ctx context.Context, d *desktop.Desktop, c Config) (p *program, stop 
 	p = &program{
 		Config: c, client: ipc.NewClient(c.Socket).Asking(), desktop: d, ctx: ctx,
 		facts: make(chan facts), clicks: make(chan view.Intent, maxClicks), ends: make(chan end), steps: make(chan step), hosts: make(chan bool),
-		words: make(chan string, maxWords), in: view.Input{Language: c.Language, Version: c.Version, Windows: c.Window != nil},
+		words: make(chan string, maxWords), answers: make(chan answer), looks: make(chan struct{}, 1), in: view.Input{Language: c.Language, Version: c.Version, Windows: c.Window != nil},
 	}
 	if d != nil {
 		p.notes = notify.New(d.Conn(), desktop.Name, p.click)
@@ -138,7 +143,7 @@ type Face struct {
 func RunWindow(ctx context.Context, d *desktop.Desktop, c Config, page view.Page, f Face) error {
 	p, stop := start(ctx, d, c)
 	defer stop()
-	p.in.Windows = true
+	p.in.Windows, p.window = true, true
 	if d != nil {
 		alone, err := d.Alone(p.ctx, desktop.Name+".Window", string(page), func(page string) { f.Open(view.Page(page)) })
 		switch {
@@ -218,6 +223,8 @@ func (p *program) loop(ctx context.Context, failed <-chan error) error {
 			p.do(do)
 		case e := <-p.ends:
 			p.ended(e)
+		case a := <-p.answers:
+			p.answered(a)
 		case s := <-p.steps:
 			p.stepped(s)
 		case hosted := <-p.hosts:

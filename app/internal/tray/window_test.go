@@ -79,7 +79,7 @@ func TestAPersonJoinsInTheWindow(t *testing.T) {
 // A login of another server than the one that a person named is not opened.
 func TestALoginAtAnotherServerIsRefused(t *testing.T) {
 	d := newDesk(t)
-	d.program("xdg-open", `echo "$1" >"$HOME/opened"`)
+	d.program("xdg-open", `echo "$1" >"$HOME/opened.part" && mv "$HOME/opened.part" "$HOME/opened"`)
 	d.daemon.Edit(func(s *ipc.Status) { s.State = ipc.StateNeedsLogin })
 	d.serve(ipc.LevelOperate)
 	w := d.window(false, view.PageHome)

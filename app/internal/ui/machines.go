@@ -11,6 +11,7 @@ import (
 	"fyne.io/fyne/v2/widget"
 
 	"github.com/warren-mesh/warren/app/internal/view"
+	"github.com/warren-mesh/warren/ipc"
 )
 
 // machines is the page of the other machines: a list to search in, and all about the one that is chosen.
@@ -27,14 +28,12 @@ type machines struct {
 	list   *widget.List
 	none   *widget.Label
 	pick   *widget.Label
-	name   *widget.Label
-	facts  *fyne.Container
-	drawn  []view.Fact
-	detail *fyne.Container
+	detail *detail
+	watch  func() // told when another is chosen
 }
 
 func newMachines(do func(view.Intent)) *machines {
-	m := &machines{do: do}
+	m := &machines{do: do, watch: func() {}}
 	m.search = widget.NewEntry()
 	m.search.OnChanged = func(string) { m.find() }
 	m.list = widget.NewList(func() int { return len(m.shown) }, newRow, m.row)
@@ -42,16 +41,14 @@ func newMachines(do func(view.Intent)) *machines {
 		if i < len(m.shown) {
 			m.chosen = m.shown[i].ID
 			m.drawDetail()
+			m.watch()
 		}
 	}
 	m.none, m.pick = centred(), centred()
-	m.name = widget.NewLabel("")
-	m.name.TextStyle.Bold, m.name.SizeName, m.name.Truncation = true, theme.SizeNameSubHeadingText, fyne.TextTruncateEllipsis
-	m.facts = container.New(layout.NewFormLayout())
-	m.detail = container.NewBorder(m.name, nil, nil, nil, container.NewVScroll(m.facts))
+	m.detail = newDetail(do)
 	left := container.NewBorder(container.NewPadded(m.search), nil, nil, nil, container.NewStack(m.list, container.NewCenter(m.none)))
-	split := container.NewHSplit(left, container.NewPadded(container.NewStack(m.detail, container.NewVBox(layout.NewSpacer(), m.pick, layout.NewSpacer()))))
-	split.SetOffset(0.46)
+	split := container.NewHSplit(left, container.NewPadded(container.NewStack(m.detail.object, container.NewVBox(layout.NewSpacer(), m.pick, layout.NewSpacer()))))
+	split.SetOffset(0.42)
 	m.object = split
 	return m
 }
@@ -90,7 +87,10 @@ func (m *machines) row(i widget.ListItemID, o fyne.CanvasObject) {
 	}
 	set(text[1].(*widget.Label), how)
 	c := theme.Color(theme.ColorNameDisabled)
-	if r.Here {
+	switch {
+	case r.Kind == ipc.PathRelay:
+		c = theme.Color(theme.ColorNameWarning)
+	case r.Here:
 		c = theme.Color(theme.ColorNamePrimary)
 	}
 	// A ring where it is not there: nobody has to tell colours apart.
@@ -106,7 +106,6 @@ func (m *machines) draw(v *view.Window, in *view.Input) {
 	if m.search.PlaceHolder != m.all.Search {
 		m.search.SetPlaceHolder(m.all.Search)
 	}
-	set(m.none, m.all.None)
 	set(m.pick, m.all.Pick)
 	m.find()
 }
@@ -115,7 +114,11 @@ func (m *machines) draw(v *view.Window, in *view.Input) {
 func (m *machines) find() {
 	m.shown = m.all.Find(m.search.Text)
 	m.list.Refresh()
-	show(m.none, len(m.all.Rows) == 0)
+	set(m.none, m.all.None)
+	if len(m.all.Rows) > 0 {
+		set(m.none, m.all.Nobody)
+	}
+	show(m.none, len(m.shown) == 0)
 	at := -1
 	for i := range m.shown {
 		if m.shown[i].ID == m.chosen {
@@ -132,14 +135,20 @@ func (m *machines) find() {
 }
 
 func (m *machines) drawDetail() {
-	show(m.detail, m.chosen != 0)
-	show(m.pick, m.chosen == 0 && len(m.all.Rows) > 0)
-	for _, r := range m.shown {
-		if r.ID == m.chosen {
-			set(m.name, r.Name)
-			facts := m.in.Language.Detail(r, m.in.Status)
-			drawFacts(m.facts, m.drawn, facts, m.do)
-			m.drawn = facts
-		}
+	var v *view.Detail
+	if m.chosen != 0 && m.in != nil {
+		v = m.in.Detail(m.chosen)
 	}
+	show(m.detail.object, v != nil)
+	show(m.pick, v == nil && len(m.all.Rows) > 0)
+	if v != nil {
+		m.detail.show(v, m.in, m.do)
+	}
+}
+
+// choose shows a machine, also one that the search has hidden.
+func (m *machines) choose(id int64) {
+	m.chosen = id
+	m.search.SetText("")
+	m.find()
 }

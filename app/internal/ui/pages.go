@@ -1,30 +1,40 @@
 package ui
 
 import (
+	"image/color"
 	"slices"
+	"strconv"
 
 	"fyne.io/fyne/v2"
+	"fyne.io/fyne/v2/canvas"
 	"fyne.io/fyne/v2/container"
 	"fyne.io/fyne/v2/layout"
 	"fyne.io/fyne/v2/theme"
 	"fyne.io/fyne/v2/widget"
 
+	"github.com/warren-mesh/warren/app/internal/icon"
 	"github.com/warren-mesh/warren/app/internal/view"
 	"github.com/warren-mesh/warren/ipc"
 )
 
-// column is how wide a page of few words is.
-const column = 440
+const (
+	// cardWidth is how wide a page of few words is, and pageWidth one of many: lines that are longer are hard to read.
+	cardWidth = 460
+	pageWidth = 640
+)
 
-// first is the page of somebody who never saw it.
+// first is the page of somebody who never saw it, or who adds an account.
 type first struct {
 	object      *fyne.Container
 	title, text *widget.Label
 	server      *widget.Entry
 	join        *widget.Button
+	back        *widget.Button
+	steps       *fyne.Container
+	drawn       []string
 }
 
-func newFirst(do func(view.Intent)) *first {
+func newFirst(do func(view.Intent), back func()) *first {
 	f := &first{title: title(), text: wrapped(), server: widget.NewEntry()}
 	join := func() {
 		if f.server.Text != "" && !f.join.Disabled() {
@@ -34,11 +44,32 @@ func newFirst(do func(view.Intent)) *first {
 	f.join = widget.NewButton("", join)
 	f.join.Importance = widget.HighImportance
 	f.server.OnSubmitted = func(string) { join() }
-	f.object = card(f.title, f.text, f.server, container.NewHBox(layout.NewSpacer(), f.join))
+	f.back = widget.NewButtonWithIcon("", theme.NavigateBackIcon(), back)
+	f.text.Alignment = fyne.TextAlignCenter
+	f.steps = container.NewHBox()
+	picture := canvas.NewImageFromImage(icon.Draw(view.IconConnected, iconPixels))
+	picture.SetMinSize(fyne.NewSquareSize(56))
+	picture.FillMode = canvas.ImageFillContain
+	f.object = card(picture, f.title, f.text, f.server, container.NewHBox(f.back, layout.NewSpacer(), f.join), gap(12), container.NewCenter(f.steps))
 	return f
 }
 
-func (f *first) draw(v *view.First) {
+// panel is what stands behind things that belong together.
+func panel() *canvas.Rectangle {
+	r := canvas.NewRectangle(color.Transparent)
+	r.CornerRadius, r.StrokeWidth, r.StrokeColor = 8, 1, theme.Color(theme.ColorNameInputBorder)
+	return r
+}
+
+// gap is nothing, of a height.
+func gap(height float32) fyne.CanvasObject {
+	r := canvas.NewRectangle(color.Transparent)
+	r.SetMinSize(fyne.NewSize(1, height))
+	return r
+}
+
+// draw shows the page; back is what leads away from it, "" where there is nothing else to see.
+func (f *first) draw(v *view.First, back string) {
 	if v == nil {
 		return
 	}
@@ -47,6 +78,19 @@ func (f *first) draw(v *view.First) {
 	if f.server.PlaceHolder != v.Hint {
 		f.server.SetPlaceHolder(v.Hint)
 	}
+	if !slices.Equal(f.drawn, v.Steps) {
+		f.drawn, changed = v.Steps, true
+		f.steps.RemoveAll()
+		for i, s := range v.Steps {
+			if i > 0 {
+				f.steps.Add(widget.NewIcon(theme.NewDisabledResource(theme.NavigateNextIcon())))
+			}
+			l := widget.NewLabel(strconv.Itoa(i+1) + "  " + s)
+			l.SizeName, l.Importance = theme.SizeNameCaptionText, widget.LowImportance
+			f.steps.Add(l)
+		}
+	}
+	changed = button(f.back, view.Button{Label: back}) || changed
 	if button(f.join, view.Button{Label: v.Button, Disabled: v.Busy}) || changed {
 		relayout(f.object)
 	}
@@ -107,57 +151,125 @@ type wide struct{}
 
 // MinSize implements fyne.Layout. What wraps has its height only at its width.
 func (wide) MinSize(objects []fyne.CanvasObject) fyne.Size {
-	objects[0].Resize(fyne.NewSize(column, objects[0].MinSize().Height))
-	return fyne.NewSize(column, objects[0].MinSize().Height)
+	objects[0].Resize(fyne.NewSize(cardWidth, objects[0].MinSize().Height))
+	return fyne.NewSize(cardWidth, objects[0].MinSize().Height)
+}
+
+// column is the layout of one object that is as wide as there is place, up to a width.
+type column float32
+
+// MinSize implements fyne.Layout.
+func (column) MinSize(objects []fyne.CanvasObject) fyne.Size { return objects[0].MinSize() }
+
+// Layout implements fyne.Layout.
+func (c column) Layout(objects []fyne.CanvasObject, size fyne.Size) {
+	objects[0].Resize(fyne.NewSize(min(size.Width, float32(c)), size.Height))
 }
 
 // Layout implements fyne.Layout.
 func (wide) Layout(objects []fyne.CanvasObject, size fyne.Size) { objects[0].Resize(size) }
 
-// settings is the page of the switches, and of this machine's logins.
+// settings is the page of the switches, of what is typed, and of this machine's logins.
 type settings struct {
-	object *fyne.Container
-	do     func(view.Intent)
-	drawn  []view.Setting
-	items  []view.Item
-	busy   bool // being drawn: what changes now, no person changes
+	object   *fyne.Container
+	do       func(view.Intent)
+	switches *switches
+	fields   *fyne.Container
+	typed    []*field
+	accounts *fyne.Container
+	title    *widget.Label
+	items    []view.Item
+}
+
+// field is a setting that is typed.
+type field struct {
+	v     view.Field
+	entry *widget.Entry
+	save  *widget.Button
 }
 
 func newSettings(do func(view.Intent)) *settings {
-	return &settings{object: container.NewVBox(), do: do}
+	s := &settings{do: do, switches: newSwitches(do), fields: container.New(layout.NewFormLayout()), accounts: container.NewVBox(), title: widget.NewLabel("")}
+	s.title.TextStyle.Bold = true
+	s.object = container.New(column(pageWidth), container.NewVBox(s.switches.object, inset(widget.NewSeparator()), s.fields, inset(widget.NewSeparator()), s.title, s.accounts))
+	return s
 }
 
 func (s *settings) draw(v *view.Window) {
-	if slices.Equal(s.drawn, v.Settings) && slices.EqualFunc(s.items, v.Accounts, sameItem) {
-		return
+	changed := s.switches.draw(v.Settings)
+	changed = s.drawFields(v) || changed
+	changed = set(s.title, v.AccountsTitle) || changed
+	changed = show(s.title, len(v.Accounts) > 0) || changed
+	changed = s.drawAccounts(v.Accounts) || changed
+	if changed {
+		relayout(s.object)
 	}
-	s.drawn, s.items, s.busy = v.Settings, v.Accounts, true
-	defer func() { s.busy = false }()
-	s.object.RemoveAll()
-	for _, one := range v.Settings {
-		check := widget.NewCheck(one.Label, func(bool) {
-			if !s.busy {
-				s.do(one.Do)
-			}
-		})
-		check.SetChecked(one.On)
-		if one.Disabled {
-			check.Disable()
+}
+
+// drawFields shows what was typed before. What a person types stays until it is saved.
+func (s *settings) drawFields(v *view.Window) bool {
+	changed := len(s.typed) != len(v.Fields)
+	for i := range s.typed {
+		changed = changed || s.typed[i].v.Label != v.Fields[i].Label
+	}
+	if changed {
+		s.typed = nil
+		s.fields.RemoveAll()
+		for _, f := range v.Fields {
+			s.addField(f, v.Save)
 		}
-		explains := wrapped()
-		explains.Importance = widget.LowImportance
-		explains.SetText(one.Explains)
-		s.object.Add(check)
-		s.object.Add(explains)
 	}
-	if len(v.Accounts) > 0 {
-		heading := widget.NewLabel(v.AccountsTitle)
-		heading.TextStyle.Bold = true
-		s.object.Add(widget.NewSeparator())
-		s.object.Add(heading)
+	for i, now := range v.Fields {
+		f := s.typed[i]
+		if f.v.Value != now.Value {
+			f.v.Value = now.Value
+			f.entry.SetText(now.Value)
+		}
+		if f.entry.PlaceHolder != now.Hint {
+			f.entry.SetPlaceHolder(now.Hint)
+		}
+		f.v = now
+		f.changed()
 	}
+	return changed
+}
+
+func (s *settings) addField(v view.Field, saves string) {
+	f := &field{v: v, entry: widget.NewEntry()}
+	f.entry.SetText(v.Value)
+	save := func() { s.do(view.Intent{Op: view.OpSet, Arg: f.v.Key + "=" + f.entry.Text}) }
+	f.save = widget.NewButton(saves, save)
+	f.entry.OnChanged = func(string) { f.changed() }
+	f.entry.OnSubmitted = func(string) {
+		if !f.save.Disabled() {
+			save()
+		}
+	}
+	s.typed = append(s.typed, f)
+	label, explains := widget.NewLabel(v.Label), wrapped()
+	explains.Importance, explains.SizeName = widget.LowImportance, theme.SizeNameCaptionText
+	explains.SetText(v.Explains)
+	s.fields.Add(container.NewVBox(label))
+	s.fields.Add(container.New(layout.NewCustomPaddedVBoxLayout(-6), container.NewBorder(nil, nil, nil, f.save, f.entry), explains))
+}
+
+// changed lets save what is not saved yet.
+func (f *field) changed() {
+	if f.entry.Text == f.v.Value || f.v.Disabled {
+		f.save.Disable()
+	} else {
+		f.save.Enable()
+	}
+}
+
+func (s *settings) drawAccounts(items []view.Item) bool {
+	if slices.EqualFunc(s.items, items, sameItem) {
+		return false
+	}
+	s.items = items
+	s.accounts.RemoveAll()
 	buttons := container.NewHBox()
-	for _, a := range v.Accounts {
+	for _, a := range items {
 		b := widget.NewButton(a.Label, func() { s.do(a.Do) })
 		if a.Disabled {
 			b.Disable()
@@ -168,11 +280,12 @@ func (s *settings) draw(v *view.Window) {
 		}
 		b.Alignment, b.Importance, b.Icon = widget.ButtonAlignLeading, widget.LowImportance, theme.RadioButtonIcon()
 		if a.Checked {
-			b.Icon = theme.RadioButtonCheckedIcon()
+			b.Icon = theme.NewPrimaryThemedResource(theme.RadioButtonCheckedIcon())
 		}
-		s.object.Add(b)
+		s.accounts.Add(b)
 	}
-	s.object.Add(buttons)
+	s.accounts.Add(buttons)
+	return true
 }
 
 func sameItem(a, b view.Item) bool {
@@ -180,7 +293,7 @@ func sameItem(a, b view.Item) bool {
 }
 
 // drawProblems lists what is wrong, each with what to do.
-func drawProblems(to *fyne.Container, was, v *view.Window) {
+func drawProblems(to *fyne.Container, was, v *view.Window, do func(view.Intent)) {
 	if slices.Equal(was.Problems, v.Problems) && was.AllWell == v.AllWell && len(to.Objects) > 0 {
 		return
 	}
@@ -200,12 +313,21 @@ func drawProblems(to *fyne.Container, was, v *view.Window) {
 		default:
 			mark = widget.NewIcon(theme.NewWarningThemedResource(theme.WarningIcon()))
 		}
-		box := container.NewVBox(text)
+		box := container.New(layout.NewCustomPaddedVBoxLayout(-8), text)
 		if p.Fix != "" {
 			box.Add(fix)
 		}
-		to.Add(container.NewBorder(nil, nil, container.NewVBox(container.NewPadded(mark)), nil, box))
-		to.Add(widget.NewSeparator())
+		if p.Button.Label != "" {
+			b := widget.NewButton(p.Button.Label, func() { do(p.Button.Do) })
+			if p.Level == ipc.ProblemUrgent {
+				b.Importance = widget.HighImportance
+			}
+			if p.Button.Disabled {
+				b.Disable()
+			}
+			box.Add(inset(container.NewHBox(b)))
+		}
+		to.Add(container.NewStack(panel(), container.NewBorder(nil, nil, container.New(layout.NewCustomPaddedLayout(8, 0, 10, 0), container.NewVBox(mark)), nil, box)))
 	}
 	if len(v.Problems) == 0 {
 		well := widget.NewLabel(v.AllWell)

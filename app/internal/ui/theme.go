@@ -32,6 +32,21 @@ func (t Theme) Color(name fyne.ThemeColorName, variant fyne.ThemeVariant) color.
 			return color.NRGBA{0x9b, 0xa3, 0xaa, 0xff}
 		}
 		return color.NRGBA{0x63, 0x6a, 0x70, 0xff}
+	case theme.ColorNameInputBorder: // of a box that is not checked, too
+		if dark {
+			return color.NRGBA{0x5c, 0x64, 0x6b, 0xff}
+		}
+		return color.NRGBA{0xb4, 0xba, 0xbf, 0xff}
+	case theme.ColorNameSeparator:
+		if dark {
+			return color.NRGBA{0x33, 0x37, 0x3b, 0xff}
+		}
+		return color.NRGBA{0xe2, 0xe5, 0xe7, 0xff}
+	case theme.ColorNameWarning: // the same orange as that of relays in the icon
+		if dark {
+			return color.NRGBA{0xf0, 0x9a, 0x3e, 0xff}
+		}
+		return color.NRGBA{0xc2, 0x6a, 0x0a, 0xff}
 	case theme.ColorNameFocus, theme.ColorNameSelection:
 		if dark {
 			return color.NRGBA{0x4f, 0xc0, 0x93, 0x40}

@@ -6,6 +6,7 @@ import (
 	"fyne.io/fyne/v2"
 	"fyne.io/fyne/v2/canvas"
 	"fyne.io/fyne/v2/container"
+	"fyne.io/fyne/v2/driver/desktop"
 	"fyne.io/fyne/v2/layout"
 	"fyne.io/fyne/v2/theme"
 	"fyne.io/fyne/v2/widget"
@@ -15,7 +16,7 @@ import (
 )
 
 // size of the window at first, in Fyne's units.
-var size = fyne.NewSize(860, 560)
+var size = fyne.NewSize(900, 640)
 
 // Window is the window. All its methods are for Fyne's own goroutine.
 type Window struct {
@@ -36,10 +37,14 @@ type Window struct {
 	content  *fyne.Container
 	body     *fyne.Container // one of these is visible
 	first    *first
+	joining  bool // a person adds an account
+	looking  bool // what is shown changes by the second
 	waiting  *waiting
 	pages    *container.AppTabs
 	tabs     []*container.TabItem
 	machines *machines
+	exits    *exits
+	network  *network
 	settings *settings
 	problems *fyne.Container
 	about    *fyne.Container
@@ -53,30 +58,37 @@ func New(app fyne.App, do func(view.Intent)) *Window {
 		case view.OpNone:
 		case view.OpCopy:
 			app.Clipboard().SetContent(i.Arg)
+		case view.OpOpen:
+			w.Open(view.Page(i.Arg))
 		default:
 			do(i)
 		}
 	}
 	w.head()
-	w.first, w.waiting = newFirst(w.do), newWaiting(w.do)
-	w.machines, w.settings = newMachines(w.do), newSettings(w.do)
+	w.first, w.waiting = newFirst(w.do, func() { w.join(false) }), newWaiting(w.do)
+	w.machines, w.exits, w.network, w.settings = newMachines(w.do), newExits(w.do), newNetwork(w.do), newSettings(w.do)
+	w.machines.watch = w.look
 	w.problems, w.about = container.NewVBox(), container.New(layout.NewFormLayout())
 	w.tabs = []*container.TabItem{
 		container.NewTabItemWithIcon("", theme.ComputerIcon(), w.machines.object),
-		container.NewTabItemWithIcon("", theme.SettingsIcon(), container.NewVScroll(container.NewPadded(w.settings.object))),
-		container.NewTabItemWithIcon("", theme.WarningIcon(), container.NewVScroll(container.NewPadded(w.problems))),
-		container.NewTabItemWithIcon("", theme.InfoIcon(), container.NewVScroll(container.NewPadded(w.about))),
+		container.NewTabItemWithIcon("", theme.LogoutIcon(), w.exits.object),
+		container.NewTabItemWithIcon("", theme.SearchIcon(), w.network.object),
+		container.NewTabItemWithIcon("", theme.SettingsIcon(), container.NewVScroll(airy(w.settings.object))),
+		container.NewTabItemWithIcon("", theme.WarningIcon(), container.NewVScroll(airy(container.New(column(pageWidth+100), w.problems)))),
+		container.NewTabItemWithIcon("", theme.InfoIcon(), container.NewVScroll(airy(container.New(column(pageWidth), w.about)))),
 	}
 	w.pages = container.NewAppTabs(w.tabs...)
+	w.pages.OnSelected = func(*container.TabItem) { w.look() }
 	w.body = container.NewStack(w.pages, w.first.object, w.waiting.object)
 
-	text := container.NewVBox(w.state, w.below)
+	text := container.New(layout.NewCustomPaddedVBoxLayout(-12), w.state, w.below)
 	buttons := container.NewHBox(container.NewCenter(w.copies), container.NewCenter(w.power))
 	head := container.NewBorder(nil, nil, container.NewPadded(container.NewCenter(w.picture)), buttons, container.NewVBox(layout.NewSpacer(), text, layout.NewSpacer()))
 	w.top = container.NewVBox(container.NewPadded(head), w.alarm, widget.NewSeparator())
 	w.content = container.NewBorder(w.top, nil, nil, nil, w.body)
 	w.SetContent(w.content)
 	w.Resize(size)
+	w.keys()
 	return w
 }
 
@@ -115,15 +127,77 @@ func (w *Window) Draw(in *view.Input) {
 	if len(was.Tabs) == 0 || was.Tabs[0] != v.Tabs[0] {
 		w.pages.Refresh()
 	}
-	w.first.draw(v.First)
-	w.waiting.draw(v.Waiting)
-	show(w.waiting.object, v.Waiting != nil)
-	show(w.first.object, v.First != nil && v.Waiting == nil)
-	show(w.pages, v.First == nil && v.Waiting == nil)
+	if v.First != nil || v.Waiting != nil || was.Waiting != nil || v.Join == nil || (was.State != "" && was.Server != v.Server) {
+		w.joining = false
+	}
+	w.drawBody()
 	w.machines.draw(v, in)
+	w.exits.draw(&v.Exits)
+	w.network.draw(&v.Network)
 	w.settings.draw(v)
-	drawProblems(w.problems, &was, v)
+	drawProblems(w.problems, &was, v, w.do)
 	drawFacts(w.about, was.About, v.About, w.do)
+}
+
+// drawBody shows the pages, or what stands in their place.
+func (w *Window) drawBody() {
+	v := &w.view
+	if w.first.draw(v.First, ""); w.joining {
+		w.first.draw(v.Join, v.Back)
+	}
+	w.waiting.draw(v.Waiting)
+	first := v.First != nil || w.joining
+	show(w.waiting.object, v.Waiting != nil)
+	show(w.first.object, first && v.Waiting == nil)
+	show(w.pages, !first && v.Waiting == nil)
+	w.look()
+}
+
+// join shows the page for another account, or goes back from it.
+func (w *Window) join(on bool) {
+	if w.joining = on && w.view.Join != nil; w.joining {
+		w.first.server.SetText("")
+	}
+	w.drawBody()
+	if w.joining {
+		w.Canvas().Focus(w.first.server)
+	}
+}
+
+// look says whether what is shown changes by the second: then the daemon tells it.
+func (w *Window) look() {
+	at := w.pages.SelectedIndex()
+	live := w.pages.Visible() && (at == 0 && w.machines.chosen != 0 || at == 1 || at == 2)
+	if w.looking == live {
+		return
+	}
+	w.looking = live
+	on := view.Off
+	if live {
+		on = view.On
+	}
+	w.do(view.Intent{Op: view.OpLook, Arg: on})
+}
+
+// keys are those of the whole window: Ctrl and a number for a page, Ctrl+F to search, Ctrl+W to close; Escape goes back.
+func (w *Window) keys() {
+	c := w.Canvas()
+	key := func(k fyne.KeyName, do func()) {
+		c.AddShortcut(&desktop.CustomShortcut{KeyName: k, Modifier: fyne.KeyModifierControl}, func(fyne.Shortcut) { do() })
+	}
+	for i, k := range []fyne.KeyName{fyne.Key1, fyne.Key2, fyne.Key3, fyne.Key4, fyne.Key5, fyne.Key6} {
+		key(k, func() { w.pages.SelectIndex(i) })
+	}
+	key(fyne.KeyF, func() {
+		w.pages.SelectIndex(0)
+		c.Focus(w.machines.search)
+	})
+	key(fyne.KeyW, w.Close)
+	c.SetOnTypedKey(func(e *fyne.KeyEvent) {
+		if e.Name == fyne.KeyEscape {
+			w.join(false)
+		}
+	})
 }
 
 // drawHead shows how things stand.
@@ -151,6 +225,11 @@ func (w *Window) drawHead(v *view.Window) {
 
 // Open goes to a page.
 func (w *Window) Open(p view.Page) {
+	p, id, _ := p.Split()
+	w.join(p == view.PageJoin)
+	if id != 0 {
+		w.machines.choose(id)
+	}
 	for i, t := range w.view.Tabs {
 		if t.Page == p {
 			w.pages.SelectIndex(i)

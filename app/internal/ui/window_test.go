@@ -5,6 +5,7 @@ import (
 	"image"
 	"image/color"
 	"image/png"
+	"math"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -70,11 +71,47 @@ func office(s *ipc.Status) {
 		case 0:
 			p.Path = ipc.Path{Kind: ipc.PathDirect, Endpoint: netip.MustParseAddrPort("203.0.113.7:41641"), Latency: 12, Reason: "the fastest of three"}
 			p.LastHandshake = s.Time.Add(-40 * time.Second)
+			p.Version, p.Expires, p.Path.Switches = "1.2.3", s.Time.Add(90*24*time.Hour), 3
+			p.Path.Reason = "a probe was answered"
+			p.Routes = []netip.Prefix{netip.MustParsePrefix("192.168.7.0/24")}
+			p.History = []ipc.PathChange{
+				{At: s.Time.Add(-90 * time.Minute), Kind: ipc.PathRelay, Via: "fra", Reason: "the link to the relay is up"},
+				{At: s.Time.Add(-80 * time.Minute), Kind: ipc.PathDirect, Via: "203.0.113.7:41641", Reason: "a probe was answered"},
+				{At: s.Time.Add(-25 * time.Minute), Kind: ipc.PathRelay, Via: "fra", Reason: "the direct path stopped answering"},
+				{At: s.Time.Add(-20 * time.Minute), Kind: ipc.PathDirect, Via: "203.0.113.7:41641", Reason: "a probe was answered"},
+			}
 		case 1:
 			p.Path = ipc.Path{Kind: ipc.PathRelay, Relay: "fra", Latency: 30}
 		}
 		s.Peers = append(s.Peers, p)
 	}
+}
+
+// leads makes some of the office's machines exit nodes.
+func leads(s *ipc.Status) {
+	for i := range s.Peers {
+		if i%2 == 0 || i == 5 {
+			s.Peers[i].ExitOption = true
+		}
+	}
+	s.Peers[4].Path.Latency, s.Peers[4].Exit = 31, true
+	s.Exit = &ipc.Exit{Wanted: []string{s.Peers[4].Name}, Name: s.Peers[4].Name, Up: true, IPv4: true}
+}
+
+// net is what a machine behind a NAT at home knows of its network.
+func net(s *ipc.Status) {
+	for addr, kind := range map[string]string{"192.168.1.7:41641": "local", "203.0.113.9:41641": "stun"} {
+		s.Self.Endpoints = append(s.Self.Endpoints, ipc.Endpoint{Addr: netip.MustParseAddrPort(addr), Kind: kind})
+	}
+	slices.SortFunc(s.Self.Endpoints, func(a, b ipc.Endpoint) int { return a.Addr.Compare(b.Addr) })
+	s.Relays = append(s.Relays, ipc.Relay{Name: "helsinki", Latency: 48}, ipc.Relay{Name: "new-york", Latency: 112}, ipc.Relay{Name: "tokyo"})
+}
+
+// blocked is a network without UDP.
+func blocked(s *ipc.Status) {
+	s.Self.Endpoints = s.Self.Endpoints[:1]
+	s.Relays[0].Transport = "websocket"
+	s.Problems = []ipc.Problem{{Code: "udp-blocked", Text: "UDP is blocked."}}
 }
 
 // pictures are what a person may see.
@@ -86,12 +123,20 @@ var pictures = []struct {
 }{
 	{"machines", view.Input{Status: status(office), Profiles: profiles}, view.PageMachines, 2},
 	{"nobody-chosen", view.Input{Status: status(office), Profiles: profiles}, view.PageMachines, 0},
-	{"settings", view.Input{Status: status(), Profiles: profiles}, view.PageSettings, 0},
+	{"detail", view.Input{Status: status(office), Profiles: profiles, Pings: map[int64]view.Answer{1: {Reply: &ipc.PingReply{Latency: 12, Path: ipc.Path{Kind: ipc.PathDirect}}}}}, view.PageMachines, 1},
+	{"offline", view.Input{Status: status(office), Profiles: profiles}, view.PageMachines, 8},
+	{"exits", view.Input{Status: status(office, leads), Profiles: profiles, Prefs: ipc.Prefs{ExitNodeAllowLAN: true}}, view.PageExits, 0},
+	{"no-exits", view.Input{Status: status(office), Profiles: profiles}, view.PageExits, 0},
+	{"network", view.Input{Status: status(office, net)}, view.PageNetwork, 0},
+	{"blocked", view.Input{Status: status(office, net, blocked)}, view.PageNetwork, 0},
+	{"network-off", view.Input{Status: status(func(s *ipc.Status) { s.State = ipc.StateDown })}, view.PageNetwork, 0},
+	{"settings", view.Input{Status: status(), Profiles: profiles, Autostart: view.On, Prefs: ipc.Prefs{Port: 41641, AdvertiseRoutes: []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24")}}}, view.PageSettings, 0},
+	{"join", view.Input{Status: status(office), Profiles: profiles}, view.PageJoin, 0},
 	{"about", view.Input{Status: status(), Profiles: profiles}, view.PageAbout, 0},
 	{"well", view.Input{Status: status()}, view.PageProblems, 0},
 	{"problems", view.Input{Status: status(func(s *ipc.Status) {
 		s.Problems = []ipc.Problem{
-			{Code: "key", Text: "This machine's key expires tomorrow.", Fix: "Extend it: warren login", Level: ipc.ProblemUrgent},
+			{Code: "key-expires-soon", Text: "This machine's key expires tomorrow.", Fix: "Extend it: warren login", Level: ipc.ProblemUrgent},
 			{Code: "dns-contested", Text: "Another program keeps changing the host's DNS back, which has to be set again and again, and so names may not be found for a moment.", Fix: "See which: warren dns status"},
 			{Code: "n", Text: "UDP is blocked here: everything goes through the relay.", Level: ipc.ProblemNotice},
 		}
@@ -105,6 +150,9 @@ var pictures = []struct {
 	{"denied", view.Input{Status: status(office), Failed: &ipc.Error{Code: ipc.CodeDenied}}, view.PageMachines, 0},
 	{"not-running", view.Input{Missing: &ipc.Error{Code: ipc.CodeNotRunning}}, view.PageProblems, 0},
 	{"german", view.Input{Status: status(office), Profiles: profiles, Language: view.German}, view.PageMachines, 1},
+	{"german-settings", view.Input{Status: status(office), Profiles: profiles, Language: view.German}, view.PageSettings, 0},
+	{"german-exits", view.Input{Status: status(office, leads), Profiles: profiles, Language: view.German}, view.PageExits, 0},
+	{"chinese", view.Input{Status: status(office), Profiles: profiles, Language: view.Chinese}, view.PageMachines, 1},
 }
 
 // TestPictures draws every page, light and dark. A page must not be empty, nor be cut at the window's edge. WARREN_PICTURES
@@ -122,11 +170,14 @@ func TestPictures(t *testing.T) {
 				if p.choose > 0 {
 					w.machines.list.Select(p.choose - 1)
 				}
+				if p.name == "detail" {
+					live(w, in)
+				}
 				img := w.Canvas().Capture()
 				if got, want := w.Canvas().Size(), size; got.Width > want.Width || got.Height > want.Height {
 					t.Errorf("the window has grown to %v", got)
 				}
-				if colours(img) < 20 {
+				if !many(img) {
 					t.Error("there is next to nothing on it")
 				}
 				if folder != "" {
@@ -137,14 +188,34 @@ func TestPictures(t *testing.T) {
 	}
 }
 
-func colours(img image.Image) int {
+// live lets a minute pass in which a machine is talked to.
+func live(w *Window, in view.Input) {
+	for i := range 60 {
+		s := *in.Status
+		s.Time = s.Time.Add(time.Duration(i+1) * time.Second)
+		s.Peers = slices.Clone(s.Peers)
+		p := &s.Peers[0]
+		wave := 1 + math.Sin(float64(i)/4)*math.Sin(float64(i)/11)
+		p.RxBytes += uint64(i)*400_000 + uint64(900_000*wave)
+		p.TxBytes += uint64(i)*90_000 + uint64(200_000*wave)
+		p.Path.Latency = ipc.Milliseconds(11 + 2*wave + float64(i*7%5))
+		now := in
+		now.Status = &s
+		w.Draw(&now)
+	}
+}
+
+// many tells whether a picture has more colours than nothing would have.
+func many(img image.Image) bool {
 	seen := map[color.Color]bool{}
-	for y := img.Bounds().Min.Y; y < img.Bounds().Max.Y; y++ {
+	for y := img.Bounds().Min.Y; y < img.Bounds().Max.Y; y += 2 {
 		for x := img.Bounds().Min.X; x < img.Bounds().Max.X; x++ {
-			seen[img.At(x, y)] = true
+			if seen[img.At(x, y)] = true; len(seen) >= 20 {
+				return true
+			}
 		}
 	}
-	return len(seen)
+	return false
 }
 
 func save(t *testing.T, file string, img image.Image) {
@@ -215,7 +286,7 @@ func TestSearchFindsAndTheChosenStaysChosen(t *testing.T) {
 		s.Peers = slices.DeleteFunc(s.Peers, func(p ipc.Peer) bool { return p.ID != chosen && p.ID < 4 })
 	})
 	w.Draw(in)
-	if w.machines.chosen != chosen || !w.machines.detail.Visible() {
+	if w.machines.chosen != chosen || !w.machines.detail.object.Visible() {
 		t.Errorf("chosen was %d, and is %d", chosen, w.machines.chosen)
 	}
 }

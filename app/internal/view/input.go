@@ -1,6 +1,9 @@
 package view
 
 import (
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/warren-mesh/warren/ipc"
@@ -22,6 +25,14 @@ type Input struct {
 	Windows bool       // a window can be opened
 
 	Autostart string // On or Off: whether the tray starts with the desktop; "" where that cannot be told
+
+	Pings map[int64]Answer // to the last pings, by machine
+}
+
+// Answer is what came of a ping.
+type Answer struct {
+	Reply *ipc.PingReply // nil: none yet, or Err
+	Err   *ipc.Error
 }
 
 // Login is a login under way.
@@ -43,12 +54,16 @@ const (
 	OpCancelLogin Op = "cancel-login" //
 	OpJoin        Op = "join"         // Arg: a server's address, or an invite link
 	OpLogout      Op = "logout"
-	OpSwitch      Op = "switch"     // Arg: the profile's ID
-	OpCopy        Op = "copy"       // Arg: the text
-	OpAcceptDNS   Op = "accept-dns" // Arg: On or Off
-	OpExit        Op = "exit-node"  // Arg: the machine to use as exit node; "": none
-	OpAutostart   Op = "autostart"  // Arg: On or Off
-	OpOpen        Op = "open"       // Arg: the page
+	OpSwitch      Op = "switch"    // Arg: the profile's ID
+	OpCopy        Op = "copy"      // Arg: the text
+	OpSet         Op = "set"       // Arg: a preference, as in Edit
+	OpExit        Op = "exit-node" // Arg: the machine to use as exit node; "": none
+	OpNearest     Op = "nearest"   // use the nearest exit node
+	OpPortal      Op = "portal"    // Arg: On or Off: a person signs in to a network
+	OpPing        Op = "ping"      // Arg: the machine's number
+	OpAutostart   Op = "autostart" // Arg: On or Off
+	OpOpen        Op = "open"      // Arg: the page, or a machine's (PageOf)
+	OpLook        Op = "look"      // Arg: On or Off: what is shown changes by the second
 	OpQuit        Op = "quit"
 )
 
@@ -71,10 +86,26 @@ type Page string
 const (
 	PageHome     Page = "home"
 	PageMachines Page = "machines"
+	PageExits    Page = "exits"
+	PageNetwork  Page = "network"
 	PageSettings Page = "settings"
 	PageProblems Page = "problems"
 	PageAbout    Page = "about"
+	PageJoin     Page = "join" // another account or server
 )
 
 // Pages are all of them.
-var Pages = []Page{PageHome, PageMachines, PageSettings, PageProblems, PageAbout}
+var Pages = []Page{PageHome, PageMachines, PageExits, PageNetwork, PageSettings, PageProblems, PageAbout, PageJoin}
+
+// PageOf is the page of one machine.
+func PageOf(id int64) Page { return PageMachines + Page("/"+strconv.FormatInt(id, 10)) }
+
+// Split takes a machine's page apart; id is 0 for any other. ok is false where there is no such page.
+func (p Page) Split() (page Page, id int64, ok bool) {
+	if slices.Contains(Pages, p) {
+		return p, 0, true
+	}
+	number, found := strings.CutPrefix(string(p), string(PageMachines)+"/")
+	id, err := strconv.ParseInt(number, 10, 64)
+	return PageMachines, id, found && err == nil && id > 0
+}

@@ -3,6 +3,8 @@ package view
 import (
 	"slices"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/warren-mesh/warren/ipc"
 )
@@ -68,7 +70,9 @@ func Draw(in *Input) Menu {
 	m.Items = append(m.Items, separator("head"))
 	m.Items = append(m.Items, d.power()...)
 	m.Items = append(m.Items, d.login()...)
-	m.Items = append(m.Items, d.account(), separator("network"), d.self(), d.machines(), separator("foot"), d.preferences())
+	m.Items = append(m.Items, d.account(), separator("network"), d.self())
+	m.Items = append(m.Items, d.machines()...)
+	m.Items = append(m.Items, separator("ways"), d.exitMenu(), d.preferencesMenu(), separator("foot"))
 	m.Items = append(m.Items, d.foot()...)
 	hideIdle(m.Items)
 	return m
@@ -205,17 +209,25 @@ func (d *drawer) head() []Item {
 
 // failure says how an order ended.
 func (d *drawer) failure(e *ipc.Error) string {
-	if e.Code == ipc.CodeDenied {
+	switch {
+	case adminOnly(e):
+		return d.say(textDeniedAdmin)
+	case e.Code == ipc.CodeDenied:
 		return d.say(textDenied)
 	}
 	return d.say(textProblem, long(e.Message))
 }
 
 func (d *drawer) failureFix(e *ipc.Error) string {
-	if e.Code == ipc.CodeDenied {
+	if e.Code == ipc.CodeDenied && !adminOnly(e) {
 		return d.say(textDeniedFix)
 	}
 	return long(e.Fix)
+}
+
+// adminOnly tells a refusal that no group's membership helps against.
+func adminOnly(e *ipc.Error) bool {
+	return e.Code == ipc.CodeDenied && e.Fix != "" && !strings.Contains(e.Fix, "usermod") && strings.Contains(e.Fix, "sudo")
 }
 
 // power switches the connection.
@@ -270,11 +282,22 @@ func (d *drawer) account() Item {
 	if len(items) > 0 {
 		items = append(items, separator("account"))
 	}
+	again := d.say(textRelogin)
+	switch left := d.s.Self.Expires.Sub(d.s.Time); {
+	case !loggedIn:
+		again = d.say(textLogin)
+	case !d.s.Self.Expires.IsZero() && left < soon:
+		again = d.say(textExtend, d.s.Self.Expires.Local().Format("2006-01-02"))
+	}
 	items = append(items,
-		Item{Key: "relogin", Label: d.say(textRelogin), Hidden: !loggedIn, Disabled: d.in.Busy, Do: Intent{Op: OpLogin}},
+		Item{Key: "relogin", Label: again, Hidden: d.s.State == ipc.StateNoServer, Disabled: d.in.Busy || d.in.Login != nil, Do: Intent{Op: OpLogin}},
+		Item{Key: "join", Label: d.say(textAddAccount), Hidden: !d.in.Windows, Do: Intent{OpOpen, string(PageJoin)}},
 		Item{Key: "logout", Label: d.say(textLogout), Hidden: !loggedIn, Disabled: d.in.Busy, Do: Intent{Op: OpLogout}})
 	return Item{Key: "account", Label: title, Hidden: len(d.in.Profiles) == 0 && !loggedIn, Items: items}
 }
+
+// soon is how long before its key's end a person is asked to extend it, as the daemon has it.
+const soon = 14 * 24 * time.Hour
 
 // profile names a login.
 func (d *drawer) profile(p *ipc.Profile) string {
@@ -298,24 +321,6 @@ func (d *drawer) self() Item {
 		i = Item{Key: "self", Label: d.say(textSelf, short(d.s.Self.Name), addr), Do: Intent{OpCopy, addr}}
 	}
 	return i
-}
-
-// preferences are the settings that people change daily.
-func (d *drawer) preferences() Item {
-	accepts, turn := !d.in.Prefs.IgnoreDNS, Off
-	if !accepts {
-		turn = On
-	}
-	return Item{Key: "preferences", Label: d.say(textPreferences), Items: []Item{
-		{
-			Key: "accept-dns", Label: d.say(textAcceptDNS), Toggle: ToggleCheck, Checked: accepts, Disabled: d.in.Busy,
-			Do: Intent{OpAcceptDNS, turn},
-		},
-		{
-			Key: "autostart", Label: d.say(textAutostart), Toggle: ToggleCheck, Checked: d.in.Autostart == On, Hidden: d.in.Autostart == "",
-			Do: Intent{OpAutostart, other(d.in.Autostart == On)},
-		},
-	}}
 }
 
 // foot is what every menu ends with.

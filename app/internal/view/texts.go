@@ -65,6 +65,7 @@ const (
 	textProblem    // {0}: a sentence
 	textDenied
 	textDeniedFix
+	textDeniedAdmin
 
 	textConnect
 	textDisconnect
@@ -148,6 +149,147 @@ const (
 	textVersionDaemon
 	textAccountsTitle
 
+	// Exit nodes.
+	textExitTitle // {0}: which one
+	textExitNone
+	textExitOff
+	textExitNoneExplains
+	textExitGone // {0}: its name
+	textExitDown // {0}: its name
+	textNoExits
+	textExitsSilent
+	textNearest
+	textNearly // {0}: a latency, rounded
+	textAllowLAN
+	textAllowLANExplains
+	textAdvertiseExit
+	textAdvertiseExitExplains
+	textLockdown
+	textLockdownExplains
+	textPortal
+	textPortalUntil   // {0}: a time of day
+	textWaitsForAdmin // {0}: a switch
+	textExitsExplain
+	textExitsShow
+	textUseAsExit
+	textStopExit
+
+	// Preferences.
+	textAcceptRoutes
+	textAcceptRoutesExplains
+	textSNAT
+	textSNATExplains
+	textHostname
+	textHostnameExplains
+	textPort
+	textPortExplains
+	textPortHint
+	textOfferRoutes
+	textOfferRoutesExplains
+	textBadPort    // {0}: what was typed
+	textBadRoute   // {0}: what was typed
+	textBadSetting // {0}: what was asked
+	textAllSettings
+	textAutostartExplains
+	textSave
+
+	// Accounts.
+	textExtend // {0}: the key's end
+	textExtendNow
+	textAddAccount
+	textJoinTitle
+	textJoinText
+	textStepPaste
+	textStepLogin
+	textStepDone
+	textBack
+
+	// Machines.
+	textMoreMachines // {0}: how many
+	textCopy         // {0}: what
+	textPing
+	textPinging
+	textAnswered // {0}: a latency, {1}: the way
+	textPinged   // {0}: a machine, {1}: the answer
+	textShow
+	textNobodyFound
+	textFactVersion
+	textFactRoutes
+	textFactServes
+	textFactExit
+	textFactExitYes
+	textFactSwitches
+	textIn // {0}: a date, {1}: how long until then
+	textChartLatency
+	textChartTraffic
+	textChartWay
+	textChartEmpty
+	textWayDirect // {0}: an address
+	textWayNone
+	textWayAt // {0}: when, {1}: the way, {2}: why
+
+	// Why a path is as it is.
+	textWhyNone
+	textWhyRelayUp
+	textWhyRelayDown
+	textWhyProven
+	textWhyLocal
+	textWhyFaster
+	textWhySilent
+	textWhyLost
+	textWhyRefused
+	textWhyIdle
+	textWhyNetwork
+	textWhyRestarted
+	textWhyCalled
+	textWhyBecause // {0}: a reason
+	textWhyDirect
+	textWhyRelayed // {0}: the relay
+	textWhyBlocked
+	textWhyQuiet
+	textWhyGone
+
+	// Problems.
+	textCopyCommand
+	textTroubleExpires // {0}: when
+	textTroubleExpired
+	textTroubleExitDown // {0}: its name
+	textTroubleExitGone // {0}: its name
+	textTroubleRemoved
+	textTroubleDenied
+	textTroubleNoRelay
+	textTroubleUDP
+	textTroubleCoord
+	textTroubleUnapproved
+	textTroubleUnaccepted
+
+	// The network's page.
+	textTabExits
+	textTabNetwork
+	textNetworkTitle
+	textNetworkOff
+	textNetworkShow
+	textRelaysTitle
+	textEndpointsTitle
+	textEndpointLocal
+	textEndpointPublic
+	textUDPWorks
+	textUDPBlocked
+	textNotKnown
+	textNoNAT  // {0}: an address
+	textSeenAs // {0}: an address
+	textOnlyLocal
+	textNoFamily
+	textCoordUp
+	textCoordDown
+	textRelayUp
+	textNoAnswer
+	textOverTLS   // {0}: a latency
+	textHomeRelay // {0}: a latency
+	textVerdictBlocked
+	textVerdictQuiet
+	textVerdictCount // {0}: direct, {1}: all
+
 	texts // how many there are
 )
 
@@ -191,11 +333,7 @@ func (l Language) CannotCopy(what string) string {
 // Failure says what went wrong, and what to do.
 func (l Language) Failure(e *ipc.Error) string {
 	d := drawer{in: &Input{Language: l}, texts: l.texts()}
-	what := long(e.Message)
-	if e.Code == ipc.CodeDenied {
-		what = d.say(textDenied)
-	}
-	return strings.TrimSpace(strings.TrimPrefix(what, "⚠ ") + "\n" + d.failureFix(e))
+	return strings.TrimSpace(strings.TrimPrefix(d.failure(e), "⚠ ") + "\n" + d.failureFix(e))
 }
 
 // NoBrowser says that a login's page could not be opened.
@@ -211,3 +349,16 @@ func (l Language) NoHost() string { return l.texts()[textNoHost] }
 
 // Started says that another tray runs already.
 func (l Language) Started() string { return l.texts()[textStarted] }
+
+// Pinged says what came of a ping, for who is not looking at the machine.
+func (l Language) Pinged(name string, a Answer) string {
+	return fill(l.texts()[textPinged], []string{short(name), l.Answer(a)})
+}
+
+// NoNearest says that there is no exit node to choose from, or that none of them answers.
+func (l Language) NoNearest(silent bool) string {
+	if silent {
+		return l.texts()[textExitsSilent]
+	}
+	return l.texts()[textNoExits]
+}

@@ -36,6 +36,34 @@ func in(state ipc.State) *ipc.Status {
 	return s
 }
 
+// exits is a network with exit nodes, of which one is used.
+func exits(name string, up bool) *ipc.Status {
+	s := running()
+	s.Exit = &ipc.Exit{Wanted: []string{name}, Name: name, Up: up, IPv4: true, AllowLAN: true}
+	if name == "" {
+		s.Exit.Wanted = []string{"erin"}
+	}
+	s.Self.Offers = []ipc.Offer{{Route: netip.MustParsePrefix("0.0.0.0/0")}}
+	for i := range s.Peers {
+		p := &s.Peers[i]
+		p.ExitOption, p.Exit = true, p.Name == name
+		p.Version, p.Expires = "1.2.3", s.Time.Add(90*24*time.Hour)
+		p.Routes = []netip.Prefix{netip.MustParsePrefix("192.168.7.0/24")}
+	}
+	s.Peers[0].History = []ipc.PathChange{
+		{At: s.Time.Add(-time.Hour), Kind: ipc.PathRelay, Via: "fra", Reason: "the link to the relay is up"},
+		{At: s.Time.Add(-45 * time.Minute), Kind: ipc.PathDirect, Via: "203.0.113.7:41641", Reason: "a probe was answered"},
+	}
+	s.Self.Endpoints = []ipc.Endpoint{
+		{Addr: netip.MustParseAddrPort("192.168.1.7:41641"), Kind: "local"}, {Addr: netip.MustParseAddrPort("203.0.113.9:41641"), Kind: "stun"},
+	}
+	s.Problems = nil
+	if !up && name != "" {
+		s.Problems = []ipc.Problem{{Code: ipc.ProblemExitDown, Level: ipc.ProblemUrgent, Text: "down", Fix: "warren exit-node off"}}
+	}
+	return s
+}
+
 // profiles are those of the fake daemon.
 var profiles = []ipc.Profile{
 	{ID: "00", Name: "home", Server: "https://warren.example.org", User: "alice", Current: true},
@@ -83,8 +111,20 @@ var states = []struct {
 		s.Problems = []ipc.Problem{{Code: "n", Text: "a notice", Level: ipc.ProblemNotice}}
 		return s
 	}()}},
-	{"denied", Input{Status: in(ipc.StateDown), Failed: &ipc.Error{Code: ipc.CodeDenied, Message: "only root", Fix: "Run: sudo x"}}},
+	{"denied", Input{Status: in(ipc.StateDown), Failed: &ipc.Error{Code: ipc.CodeDenied, Message: "only root", Fix: "Run: sudo x\nOr: sudo usermod"}}},
+	{"denied-admin", Input{Status: in(ipc.StateDown), Failed: &ipc.Error{Code: ipc.CodeDenied, Message: "only root", Fix: "Run: sudo x"}}},
 	{"failed", Input{Status: in(ipc.StateDown), Failed: &ipc.Error{Code: ipc.CodeCoord, Message: "the server refused", Fix: "Ask its admin."}}},
+	{"exit", Input{Windows: true, Status: exits("bob", true), Prefs: ipc.Prefs{ExitNodes: []string{"bob"}, ExitNodeAllowLAN: true, AdvertiseExitNode: true}}},
+	{"exit-down", Input{Status: exits("dave", false), Prefs: ipc.Prefs{ExitNodes: []string{"dave"}}}},
+	{"exit-gone", Input{Windows: true, Status: func() *ipc.Status {
+		s := exits("", false)
+		s.Lockdown, s.Portal = true, s.Time.Add(time.Minute)
+		s.Problems = []ipc.Problem{{Code: ipc.ProblemExitGone, Level: ipc.ProblemUrgent, Text: "gone", Fix: "warren exit-node off"}}
+		return s
+	}(), Prefs: ipc.Prefs{ExitNodes: []string{"erin"}, Lockdown: true}}},
+	{"pinged", Input{Status: running(), Pings: map[int64]Answer{
+		3: {Reply: &ipc.PingReply{Name: "bob", Latency: 12, Path: ipc.Path{Kind: ipc.PathDirect}}}, 4: {}, 5: {Err: &ipc.Error{Message: "dave did not answer within 5s."}},
+	}}},
 	{"later-daemon", Input{Status: in("hibernating")}},
 }
 
@@ -159,9 +199,27 @@ func printWindow(w Window, in *Input) string {
 	}
 	for _, r := range w.Machines.Rows {
 		line("machine: %s | %s | %s | %t", r.Name, r.Addr, r.How, r.Here)
-		for _, f := range in.Language.Detail(r, in.Status) {
-			line("    %s: %s", f.Label, f.Value)
-		}
+		printDetail(line, in.Detail(r.ID))
+	}
+	for _, r := range w.Exits.Rows {
+		line("exit: %s | %s | %t | %t %t | %s", r.Name, r.How, r.Here, r.Chosen, r.Trouble, r.Do.Arg)
+	}
+	for _, s := range w.Exits.Settings {
+		line("exits' setting: %s (%s) %t → %s %s", s.Label, s.Explains, s.On, s.Do.Op, s.Do.Arg)
+	}
+	line("exits: %s | %s | %s | %s", w.Exits.State, w.Exits.None, button(w.Exits.Nearest), button(w.Exits.Portal))
+	line("network: %s | %s | %s", w.Network.Mood, w.Network.Verdict, w.Network.None)
+	for _, t := range w.Network.Tiles {
+		line("network: %s: %s (%s)", t.Label, t.Text, t.Mood)
+	}
+	for _, r := range w.Network.Relays {
+		line("relay: %s: %s (%s, %.2f)", r.Name, r.Text, r.Mood, r.Share)
+	}
+	for _, f := range w.Network.Facts {
+		line("endpoint: %s: %s", f.Label, f.Value)
+	}
+	for _, s := range w.Fields {
+		line("field: %s (%s) %q %q", s.Label, s.Explains, s.Value, s.Hint)
 	}
 	for _, s := range w.Settings {
 		line("setting: %s (%s) %t → %s %s", s.Label, s.Explains, s.On, s.Do.Op, s.Do.Arg)
@@ -170,12 +228,22 @@ func printWindow(w Window, in *Input) string {
 		line("account: %s %t → %s %s", a.Label, a.Checked, a.Do.Op, a.Do.Arg)
 	}
 	for _, p := range w.Problems {
-		line("problem: %s: %s / %s", p.Level, p.Text, p.Fix)
+		line("problem: %s: %s / %s | %s", p.Level, p.Text, p.Fix, button(p.Button))
 	}
 	for _, f := range w.About {
 		line("about: %s: %s", f.Label, f.Value)
 	}
 	return b.String()
+}
+
+func printDetail(line func(string, ...any), v *Detail) {
+	line("    %s | %s | %s | %s", v.How, v.Why, v.Answer, v.Exit.Label)
+	for _, f := range v.Facts {
+		line("    %s: %s", f.Label, f.Value)
+	}
+	for _, w := range v.Way {
+		line("    way: %s %.2f %s", w.Kind, w.Share, w.Text)
+	}
 }
 
 func TestWindowsOfAllStates(t *testing.T) {
@@ -288,7 +356,7 @@ func TestHostileNamesAreDrawnPlain(t *testing.T) {
 		p := []ipc.Profile{{ID: "00", Name: c.name, User: c.name, Current: true}, {ID: "11", Name: c.name, User: c.name}}
 		m := Draw(&Input{Status: s, Profiles: p, Failed: &ipc.Error{Code: c.name, Message: c.name, Fix: c.name}, Version: "1"})
 		walk(m.Items, 1, func(i Item, _ int) {
-			if want := c.want + " · 100.64.0.9 · idle"; i.Key == "machine-7" && i.Label != want {
+			if want := c.want + " · idle"; i.Key == "machine-7" && i.Label != want {
 				t.Errorf("%.40q: got %q, want %q", c.name, i.Label, want)
 			}
 			if strings.ContainsFunc(i.Label, moves) || utf8.RuneCountInString(i.Label) > 250 {
@@ -315,21 +383,121 @@ func TestAListTooLongForAScreenIsCut(t *testing.T) {
 	for _, windows := range []bool{false, true} {
 		m := Draw(&Input{Status: many(5000), Windows: windows})
 		sound(t, m)
-		i := slices.IndexFunc(m.Items, func(i Item) bool { return i.Key == "machines" })
-		list := m.Items[i]
-		if list.Label != "Machines (1,666 of 5,000 online)" || len(list.Items) != maxMachines+1 {
+		find := func(key string) Item {
+			i := slices.IndexFunc(m.Items, func(i Item) bool { return i.Key == key })
+			if i < 0 {
+				t.Fatalf("there is no %s", key)
+			}
+			return m.Items[i]
+		}
+		if head := find("machines").Label; head != "Machines (1,666 of 5,000 online)" {
+			t.Error(head)
+		}
+		if first := find("machine-3").Label; first != "machine-00002 · idle" {
+			t.Errorf("the first is %s, which is not there", first)
+		}
+		list := find("machines-rest")
+		if list.Label != "4,995 more machines" || len(list.Items) != maxMachines+1 {
 			t.Fatalf("%s: %d items", list.Label, len(list.Items))
 		}
 		last := list.Items[maxMachines]
-		want := Item{Key: "machines-more", Label: "… 4,970 more: warren status", Disabled: true}
+		want := Item{Key: "machines-more", Label: "… 4,965 more: warren status", Disabled: true}
 		if windows {
-			want = Item{Key: "machines-more", Label: "… all in the window (4,970 more)", Do: Intent{OpOpen, "machines"}}
+			want = Item{Key: "machines-more", Label: "… all in the window (4,965 more)", Do: Intent{OpOpen, "machines"}}
 		}
 		if diff := cmp.Diff(want, last); diff != "" {
 			t.Error(diff)
 		}
-		if first := list.Items[0].Label; first != "machine-00002 · 100.64.0.2 · idle" {
-			t.Errorf("the first is %s, which is not there", first)
+		visible := 0
+		for _, i := range m.Items {
+			if !i.Hidden {
+				visible++
+			}
+		}
+		if visible > 24 {
+			t.Errorf("the menu has %d lines: a small screen has no place for them", visible)
+		}
+	}
+}
+
+// A click on a switch asks for what the daemon understands, and for the other position than the one that is shown.
+func TestEverySwitchIsUnderstood(t *testing.T) {
+	for _, p := range []ipc.Prefs{{}, {IgnoreDNS: true, AcceptRoutes: true, NoSNAT: true, ExitNodeAllowLAN: true, AdvertiseExitNode: true, Lockdown: true}} {
+		p.AdvertiseRoutes = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+		in := Input{Status: running(), Prefs: p}
+		w, seen := DrawWindow(&in), 0
+		for _, s := range slices.Concat(w.Settings, w.Exits.Settings) {
+			e, err := English.Edit(s.Do.Arg)
+			if err != nil {
+				t.Errorf("%s: %v", s.Do.Arg, err)
+				continue
+			}
+			for _, is := range []*bool{e.AcceptDNS, e.AcceptRoutes, e.SNATSubnetRoutes, e.ExitNodeAllowLAN, e.AdvertiseExitNode, e.Lockdown} {
+				if is == nil {
+					continue
+				}
+				if seen++; *is == s.On {
+					t.Errorf("%s does not change anything", s.Label)
+				}
+			}
+		}
+		if seen != 6 {
+			t.Errorf("%d switches change anything", seen)
+		}
+	}
+}
+
+func TestWhatIsTypedIsUnderstoodOrRefusedInWords(t *testing.T) {
+	for arg, want := range map[string]string{
+		"hostname=den": "", "hostname=": "", "port=": "", "port=41641": "", "port=0": "", "advertise-routes=": "", "advertise-routes=10.1.2.3/8, fd00::/8": "",
+		"port=70000": "70000", "port=-1": "-1", "port=x": "x", "advertise-routes=10.0.0.0/8,home": "home", "advertise-routes=10.0.0.1": "10.0.0.1",
+		"nothing=on": "nothing", "": "", "lockdown=maybe": "lockdown=maybe",
+	} {
+		e, err := English.Edit(arg)
+		switch {
+		case arg != "" && (err == nil) != (want == ""), err != nil && !strings.Contains(err.Message, want):
+			t.Errorf("%q: %v, %v", arg, e, err)
+		case arg == "" && err == nil:
+			t.Error("nothing is understood as something")
+		}
+	}
+	e, _ := English.Edit("advertise-routes=10.1.2.3/8, fd00::/8")
+	if got := fmt.Sprint(*e.AdvertiseRoutes); got != "[10.0.0.0/8 fd00::/8]" {
+		t.Errorf("routes are %s", got)
+	}
+}
+
+func TestALatencyThatTremblesStandsStill(t *testing.T) {
+	for m, want := range map[ipc.Milliseconds]string{0.2: "1 ms", 1: "1 ms", 1.6: "2 ms", 11: "10 ms", 12.4: "10 ms", 19: "20 ms", 31: "20 ms", 40: "50 ms", 99: "100 ms", 180: "200 ms", 9_999: "10 s", 1e9: "10 s"} {
+		if got := coarse(m); got != want {
+			t.Errorf("%v is %s, want %s", m, got, want)
+		}
+	}
+}
+
+func TestTheCommandOfASentence(t *testing.T) {
+	for fix, want := range map[string]string{
+		"Start it: sudo systemctl start warrend": "sudo systemctl start warrend", "warren login (no connection breaks)": "warren login", "Ask its admin.": "",
+		"Stop that program, then: warren down, warren up. Or else": "warren down", "": "", "See which: warren dns status": "warren dns status",
+	} {
+		if got := command(fix); got != want {
+			t.Errorf("%q: got %q, want %q", fix, got, want)
+		}
+	}
+}
+
+func TestPagesAreFoundByTheirNames(t *testing.T) {
+	for _, p := range append(slices.Clone(Pages), PageOf(7)) {
+		if _, _, ok := p.Split(); !ok {
+			t.Errorf("%s is no page", p)
+		}
+	}
+	if page, id, ok := PageOf(7).Split(); page != PageMachines || id != 7 || !ok {
+		t.Errorf("%s %d %t", page, id, ok)
+	}
+	for _, p := range []Page{"", "x", "machines/", "machines/x", "machines/0", "machines/-1", "exits/7", "machines/99999999999999999999"} {
+		if _, _, ok := p.Split(); ok {
+			t.Errorf("%q is a page", p)
 		}
 	}
 }
@@ -339,7 +507,7 @@ func TestFewMachinesWithoutAnOnlineOneAreAllShown(t *testing.T) {
 	m := Draw(&Input{Status: s})
 	var got []string
 	walk(m.Items, 1, func(i Item, level int) {
-		if level == 2 && strings.HasPrefix(i.Key, "machine-") {
+		if level == 1 && strings.HasPrefix(i.Key, "machine-") {
 			got = append(got, i.Key)
 		}
 	})

@@ -12,6 +12,7 @@ import (
 type Window struct {
 	Title  string
 	Icon   Icon
+	Server string // whose network it is
 	State  string // how this machine stands
 	Below  string // what to know about it: its name and address, or what to do
 	Failed string // how the last order ended, if not well
@@ -19,11 +20,17 @@ type Window struct {
 	Power  Button // connects, disconnects, logs in
 
 	First   *First   // instead of all pages, before there is a network
+	Join    *First   // the same for another account, where a person asks for it
+	Back    string   // what leads back from there
 	Waiting *Waiting // instead of all pages, while a person is at the browser
 
 	Tabs          []Tab
 	Machines      Machines
+	Exits         Exits
+	Network       Network
 	Settings      []Setting
+	Fields        []Field
+	Save          string // what a field's button says
 	AccountsTitle string
 	Accounts      []Item // logins, and what can be done with them
 	Problems      []Trouble
@@ -44,9 +51,10 @@ type Tab struct {
 	Label string
 }
 
-// First is the page of somebody who never saw it.
+// First is the page of somebody who never saw it, or who adds another account.
 type First struct {
 	Title, Text, Hint, Button string
+	Steps                     []string // what happens, one after another
 	Busy                      bool
 }
 
@@ -59,6 +67,7 @@ type Waiting struct {
 // Machines is the page of the other machines.
 type Machines struct {
 	Search string // in the empty field
+	Nobody string // where the search finds none
 	None   string // where there is none
 	Pick   string // where none is chosen
 	Rows   []Row
@@ -71,8 +80,8 @@ type Row struct {
 	Addr  string
 	How   string
 	Here  bool
-	Peer  *ipc.Peer // what Detail is made of
-	words string    // to search in
+	Kind  ipc.PathKind
+	words string // to search in
 }
 
 // Setting is a switch, with a line of what it does.
@@ -80,12 +89,6 @@ type Setting struct {
 	Label, Explains string
 	On, Disabled    bool
 	Do              Intent
-}
-
-// Trouble is a problem, and what to do.
-type Trouble struct {
-	Text, Fix string
-	Level     ipc.ProblemLevel
 }
 
 // Fact is a line of a page.
@@ -100,6 +103,8 @@ func DrawWindow(in *Input) Window {
 	w := Window{Title: "Warren", AllWell: d.say(textAllWell)}
 	w.Tabs = []Tab{
 		{PageMachines, d.say(textTabMachines)},
+		{PageExits, d.say(textTabExits)},
+		{PageNetwork, d.say(textTabNetwork)},
 		{PageSettings, d.say(textPreferences)},
 		{PageProblems, d.say(textTabProblems)},
 		{PageAbout, d.say(textTabAbout)},
@@ -112,18 +117,21 @@ func DrawWindow(in *Input) Window {
 		d.absent(&w)
 		return w
 	}
-	w.Icon, w.State = d.icon(), d.stateLine()
+	w.Icon, w.State, w.Server = d.icon(), d.stateLine(), d.s.Server
 	w.Power = d.powerButton()
 	if len(d.s.Self.Addrs) > 0 {
 		addr := d.s.Self.Addrs[0].String()
 		w.Below = bare(d.s.Self.Name, maxShort) + "  ·  " + addr
 		w.Copy = Button{Label: d.say(textCopyAddress), Do: Intent{OpCopy, addr}}
 	}
-	w.First, w.Waiting = d.first(), d.waiting()
-	w.Machines = d.allMachines()
-	w.Settings = []Setting{{
-		d.say(textAcceptDNS), d.say(textAcceptDNSExplains), !in.Prefs.IgnoreDNS, in.Busy, Intent{OpAcceptDNS, other(!in.Prefs.IgnoreDNS)},
-	}}
+	w.First, w.Join, w.Waiting = d.first(), d.join(), d.waiting()
+	w.Machines, w.Exits, w.Network = d.allMachines(), d.allExits(), d.network()
+	w.Settings = d.settings(preferences)
+	if in.Autostart != "" {
+		on := in.Autostart == On
+		w.Settings = append(w.Settings, Setting{Label: d.say(textAutostart), Explains: d.say(textAutostartExplains), On: on, Do: Intent{OpAutostart, other(on)}})
+	}
+	w.Fields, w.Save, w.Back = d.fields(), d.say(textSave), d.say(textBack)
 	w.Accounts = slices.DeleteFunc(d.account().Items, func(i Item) bool { return i.Hidden || i.Separator })
 	w.AccountsTitle = d.say(textAccountsTitle)
 	w.Problems = d.troubles()
@@ -145,7 +153,11 @@ func (d *drawer) absent(w *Window) {
 	if e := d.in.Missing; e != nil {
 		w.Icon = IconAttention
 		w.State, w.Below = d.missing(e)
-		w.Problems = []Trouble{{w.State, w.Below, ipc.ProblemUrgent}}
+		t := Trouble{Text: w.State, Fix: w.Below, Level: ipc.ProblemUrgent}
+		if c := command(w.Below); c != "" {
+			t.Button = Button{d.say(textCopyCommand), false, Intent{OpCopy, c}}
+		}
+		w.Problems = []Trouble{t}
 	}
 }
 
@@ -166,7 +178,16 @@ func (d *drawer) first() *First {
 	if d.s.State != ipc.StateNoServer {
 		return nil
 	}
-	return &First{d.say(textFirstTitle), d.say(textFirstText), d.say(textFirstHint), d.say(textFirstButton), d.in.Busy}
+	return &First{d.say(textFirstTitle), d.say(textFirstText), d.say(textFirstHint), d.say(textFirstButton), d.steps(), d.in.Busy}
+}
+
+func (d *drawer) steps() []string {
+	return []string{d.say(textStepPaste), d.say(textStepLogin), d.say(textStepDone)}
+}
+
+// join is first for another account.
+func (d *drawer) join() *First {
+	return &First{d.say(textJoinTitle), d.say(textJoinText), d.say(textFirstHint), d.say(textFirstButton), d.steps(), d.in.Busy}
 }
 
 func (d *drawer) waiting() *Waiting {
@@ -182,7 +203,7 @@ func (d *drawer) waiting() *Waiting {
 
 // allMachines lists the others, those that are there first.
 func (d *drawer) allMachines() Machines {
-	m := Machines{Search: d.say(textSearch), None: d.say(textNoMachines), Pick: d.say(textPick)}
+	m := Machines{Search: d.say(textSearch), None: d.say(textNoMachines), Nobody: d.say(textNobodyFound), Pick: d.say(textPick)}
 	if d.s.State != ipc.StateRunning {
 		m.None = d.say(textMachinesOff)
 		return m
@@ -199,15 +220,19 @@ func (d *drawer) allMachines() Machines {
 }
 
 func (d *drawer) row(p *ipc.Peer) Row {
-	r := Row{ID: p.ID, Name: bare(p.Name, maxShort), Here: here(p), Peer: p, How: d.how(p)}
-	if r.Name == "" {
-		r.Name = d.say(textNoName)
-	}
+	r := Row{ID: p.ID, Name: d.rowName(p), Here: here(p), Kind: p.Path.Kind, How: d.how(p)}
 	if len(p.Addrs) > 0 {
 		r.Addr = p.Addrs[0].String()
 	}
 	r.words = strings.ToLower(r.Name + " " + r.Addr + " " + bare(p.User, maxShort) + " " + bare(p.OS, maxShort))
 	return r
+}
+
+func (d *drawer) rowName(p *ipc.Peer) string {
+	if name := bare(p.Name, maxShort); name != "" {
+		return name
+	}
+	return d.say(textNoName)
 }
 
 // how says how packets reach a machine now, in full.
@@ -246,43 +271,6 @@ func (m *Machines) Find(search string) []Row {
 	return found
 }
 
-// Detail is all that is known of a machine.
-func (l Language) Detail(r Row, s *ipc.Status) []Fact {
-	d := drawer{&Input{Language: l}, l.texts(), s}
-	p := r.Peer
-	var facts []Fact
-	add := func(t text, value string, copies bool) {
-		if value != "" {
-			facts = append(facts, Fact{d.say(t), value, copies})
-		}
-	}
-	add(textFactHow, r.How, false)
-	if p.Path.Kind == ipc.PathDirect {
-		add(textFactEndpoint, p.Path.Endpoint.String(), false)
-	}
-	add(textFactWhy, bare(p.Path.Reason, maxLong), false)
-	for _, a := range p.Addrs {
-		add(textFactAddress, a.String(), true)
-	}
-	add(textFactName, bare(p.DNSName, maxLong), true)
-	add(textFactUser, bare(p.User, maxShort), false)
-	add(textFactOS, bare(p.OS, maxShort), false)
-	add(textFactTraffic, d.say(textTraffic, say.Bytes(p.RxBytes), say.Bytes(p.TxBytes)), false)
-	if !p.LastHandshake.IsZero() {
-		add(textFactHandshake, d.say(textAgo, say.Span(s.Time.Sub(p.LastHandshake))), false)
-	}
-	return facts
-}
-
-// troubles are the problems, the worst first, notices too.
-func (d *drawer) troubles() []Trouble {
-	var all []Trouble
-	for _, p := range d.s.Problems {
-		all = append(all, Trouble{bare(p.Text, maxText), bare(p.Fix, maxText), p.Level})
-	}
-	return all
-}
-
 // about is what to know of this machine.
 func (d *drawer) about() []Fact {
 	facts := []Fact{{d.say(textVersionDaemon), bare(d.s.Version, maxShort), false}}
@@ -299,7 +287,7 @@ func (d *drawer) about() []Fact {
 		add(textFactAddress, a.String(), true)
 	}
 	if !d.s.Self.Expires.IsZero() {
-		add(textFactExpires, d.s.Self.Expires.Format("2006-01-02"), false)
+		add(textFactExpires, d.day(d.s.Self.Expires), false)
 	}
 	for _, r := range d.s.Relays {
 		if r.Home {
