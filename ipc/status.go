@@ -211,6 +211,7 @@ const (
 	ProblemExitGone    = "exit-node-gone"    // none of those wanted is one
 	ProblemExitHeld    = "exit-node-held"    // this machine is not on the network, and what was to go through one goes nowhere
 	ProblemExitNoIPv6  = "exit-node-no-ipv6" // or no IPv4: what it does not lead to is blocked
+	ProblemLockedOffer = "lockdown-offers"   // with lockdown, nothing of others is forwarded
 	ProblemExitDNS     = "exit-node-dns"     // the host's programs do not ask for names through it
 	ProblemUnapproved  = "route-unapproved"  // an offer waits for an admin
 	ProblemUnaccepted  = "route-unaccepted"  // others offer subnets, and this machine does not use them

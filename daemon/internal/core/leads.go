@@ -40,9 +40,14 @@ const (
 	// ExitReturn is for how long one that is preferred must have answered, each time, before it is used again. One that
 	// comes and goes would break every connection each time.
 	ExitReturn = 30 * time.Second
-	// ExitAsk is how often those that matter are asked, and ExitAnswer how long they may take.
-	ExitAsk    = 5 * time.Second
+	// ExitAsk is how often those that matter are asked, and ExitAnswer how long they may take. ExitRetry is how soon one is asked
+	// again that missed an answer.
+	ExitAsk    = 3 * time.Second
 	ExitAnswer = 2 * time.Second
+	ExitRetry  = 500 * time.Millisecond
+	// ExitSilence is how long it takes at the most until an exit node that does not answer any more is known to: it falls silent
+	// just after an answer.
+	ExitSilence = ExitAsk + ExitPatience*ExitAnswer + (ExitPatience-1)*ExitRetry
 )
 
 // Leads is who leads where. It is decided anew at every netmap and every answer, and carried on: what works stays. The zero

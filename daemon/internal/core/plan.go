@@ -89,7 +89,7 @@ func NewPlan(m *coord.Netmap, w *Wants, l *Leads) *Plan {
 	for i := range m.Peers {
 		n := &m.Peers[i]
 		p.Peers = append(p.Peers, Peer{
-			Key: n.Key, AllowedIPs: append(host(n.Addrs), l.through(n)...), Disco: n.Disco, Endpoints: n.Endpoints, Relay: n.Relay,
+			Key: n.Key, AllowedIPs: append(host(n.Addrs), l.through(n, &m.Network)...), Disco: n.Disco, Endpoints: n.Endpoints, Relay: n.Relay,
 		})
 	}
 	p.Subnets = slices.SortedFunc(maps.Keys(l.Routers), netip.Prefix.Compare)
@@ -114,14 +114,34 @@ func Hold(w *Wants) *Plan {
 	return &Plan{Exit: &Exit{AllowLAN: w.AllowLAN}, DNS: DNS{ViaExit: true}, Lockdown: w.Lockdown, Filter: &coord.Filter{}}
 }
 
-// through lists the routes that a machine was chosen for.
-func (l *Leads) through(n *coord.Node) (ps []netip.Prefix) {
+// through lists the routes that a machine was chosen for. An exit node leads everywhere but into the network itself: it may
+// not send as a machine that is not there, and gets no packets to one.
+func (l *Leads) through(n *coord.Node, network *coord.Network) (ps []netip.Prefix) {
 	for _, p := range n.Routes {
-		if coord.IsExitRoute(p) && n.ID == l.Exit || l.Routers[p] == n.ID {
+		switch {
+		case coord.IsExitRoute(p) && n.ID == l.Exit && p.Addr().Is4():
+			ps = append(ps, without(p, network.IPv4)...)
+		case coord.IsExitRoute(p) && n.ID == l.Exit:
+			ps = append(ps, without(p, network.IPv6)...)
+		case l.Routers[p] == n.ID:
 			ps = append(ps, p)
 		}
 	}
 	return ps
+}
+
+// without gives the least prefixes that are all of p but its part.
+func without(p, part netip.Prefix) (rest []netip.Prefix) {
+	if !part.IsValid() || !p.Overlaps(part) || part.Bits() < p.Bits() {
+		return []netip.Prefix{p}
+	}
+	for bits := p.Bits() + 1; bits <= part.Bits(); bits++ {
+		bytes := part.Masked().Addr().AsSlice()
+		bytes[(bits-1)/8] ^= 0x80 >> ((bits - 1) % 8)
+		other, _ := netip.AddrFromSlice(bytes)
+		rest = append(rest, netip.PrefixFrom(other, bits).Masked())
+	}
+	return rest
 }
 
 // leadsTo reports whether a machine leads to the internet of a version.

@@ -112,6 +112,18 @@ func (f *Facts) exitProblems() []ipc.Problem {
 	return nil
 }
 
+// lockedOffers says that a machine with lockdown leads nobody anywhere. The two cannot be asked for together, but lockdown is the
+// machine's, and what is offered the login's: switching may bring them together.
+func (f *Facts) lockedOffers() []ipc.Problem {
+	if !f.Wants.Lockdown || len(f.Wants.Offer) == 0 {
+		return nil
+	}
+	return []ipc.Problem{{
+		Code: ipc.ProblemLockedOffer, Fix: "End one of them: sudo warren set --lockdown=false, or sudo warren set --advertise-exit-node=false --advertise-routes=",
+		Text: "With lockdown nothing leaves this machine, not even what others send through it: nobody reaches what it offers to lead to.",
+	}}
+}
+
 // routeNotices are what people may want to know of routes, and has time.
 func (f *Facts) routeNotices() (ps []ipc.Problem) {
 	if f.Netmap == nil || f.State() != ipc.StateRunning {

@@ -40,9 +40,16 @@ func wish(ids ...coord.NodeID) *Wants {
 }
 
 // allowed lists who may send from p.
+// allowed lists who may send from a route: for the whole internet, from an address of it.
 func allowed(p *Plan, route netip.Prefix) (keys []byte) {
+	far := netip.MustParseAddr("203.0.113.1")
+	if route.Addr().Is6() {
+		far = netip.MustParseAddr("2001:db8::1")
+	}
 	for _, peer := range p.Peers {
-		if slices.Contains(peer.AllowedIPs, route) {
+		if slices.ContainsFunc(peer.AllowedIPs, func(p netip.Prefix) bool {
+			return p == route || coord.IsExitRoute(route) && p.Contains(far)
+		}) {
 			keys = append(keys, peer.Key[0])
 		}
 	}
@@ -345,4 +352,41 @@ func TestWhoIsNotOnTheNetworkIsHeldBehindItsExitNodeAndToldSo(t *testing.T) {
 	if p := Hold(&Wants{AllowLAN: true, Exits: wish(2).Exits}); p.Exit == nil || p.Exit.IPv4 || p.Exit.IPv6 || !p.Exit.AllowLAN || len(p.Peers)+len(p.Addrs) > 0 {
 		t.Errorf("held by %+v", p)
 	}
+}
+
+func TestAnExitNodeLeadsEverywhereButIntoTheNetwork(t *testing.T) {
+	m, w := exitNetmap(), wish(2)
+	p := NewPlan(m, w, new(Leads).Decide(m, w, now))
+	for text, want := range map[string]bool{
+		"203.0.113.9": true, "0.0.0.1": true, "255.255.255.254": true, "100.63.255.255": true, "100.128.0.0": true, "192.168.1.1": true, "2001:db8::9": true, "fd00:1:3::1": true,
+		"100.64.0.2": true /* its own */, "100.64.0.99": false, "100.64.0.1": false, "100.127.255.255": false, "fd00:1:2::99": false, "fd00:1:2:ffff::": false,
+	} {
+		a := netip.MustParseAddr(text)
+		if got := slices.ContainsFunc(p.Peers[0].AllowedIPs, func(p netip.Prefix) bool { return p.Contains(a) }); got != want {
+			t.Errorf("%s: %v", text, got)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		draw := func(name string) netip.Addr {
+			return netip.AddrFrom4([4]byte(rapid.SliceOfN(rapid.Byte(), 4, 4).Draw(t, name)))
+		}
+		p := netip.PrefixFrom(draw("all"), rapid.IntRange(0, 32).Draw(t, "bits")).Masked()
+		part := netip.PrefixFrom(draw("part"), rapid.IntRange(0, 32).Draw(t, "part's bits")).Masked()
+		if part.Bits() <= p.Bits() && part.Overlaps(p) && part != p {
+			t.Skip("no part of it")
+		}
+		a, n := draw("address"), 0
+		for _, q := range without(p, part) {
+			if q.Contains(a) {
+				n++
+			}
+		}
+		want := 0
+		if p.Contains(a) && !part.Contains(a) {
+			want = 1
+		}
+		if n != want {
+			t.Fatalf("%s is in %d of %v", a, n, without(p, part))
+		}
+	})
 }

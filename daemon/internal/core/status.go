@@ -199,6 +199,7 @@ func (f *Facts) graver(ending ipc.Problem, soon bool) []ipc.Problem {
 		return ps
 	}
 	ps = append(ps, f.exitProblems()...)
+	ps = append(ps, f.lockedOffers()...)
 	if !f.Coord.Connected && f.Coord.Error != "" {
 		text := "No connection to the coordination server: " + strings.TrimSuffix(f.Coord.Error, ".") + "."
 		if f.Netmap != nil {

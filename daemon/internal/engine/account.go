@@ -271,6 +271,9 @@ func edit(s *store.State, q ipc.PrefsEdit, m *coord.Netmap) error {
 	if err != nil {
 		return err
 	}
+	if s.Lockdown && len(routing.Offers()) > 0 && (q.Lockdown != nil || q.AdvertiseExitNode != nil || q.AdvertiseRoutes != nil) {
+		return lockedOffer(q.Lockdown != nil && *q.Lockdown)
+	}
 	l.Routing = routing
 	if q.Hostname != nil {
 		l.Hostname = *q.Hostname

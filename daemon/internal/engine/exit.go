@@ -47,9 +47,6 @@ type asking struct {
 	round bool        // one is under way
 }
 
-// retryMiss is how soon an exit node is asked again that missed an answer.
-const retryMiss = 500 * time.Millisecond
-
 // planAsks sees to it that exit nodes are asked while they matter. sooner: something tells against the one in use.
 func (e *Engine) planAsks(sooner bool) {
 	a := &e.asks
@@ -122,7 +119,7 @@ func (e *Engine) answered(from *cancelling, answered map[coord.NodeID]bool) {
 	for id, ok := range answered {
 		e.leads.Answered(id, ok, time.Now())
 		if !ok && id == e.leads.Exit && e.leads.Up {
-			next = retryMiss
+			next = core.ExitRetry
 		}
 	}
 	e.asks.timer.Reset(next)
@@ -165,6 +162,19 @@ func editRouting(r store.Routing, q ipc.PrefsEdit, m *coord.Netmap) (store.Routi
 		return r, checkRoutes(r.Offer, &m.Network)
 	}
 	return r, nil
+}
+
+// lockedOffer refuses lockdown on a machine that leads others somewhere: it would forward nothing of theirs. locking: it is
+// lockdown that is asked for.
+func lockedOffer(locking bool) error {
+	e := &ipc.Error{
+		Status: http.StatusConflict, Code: ipc.CodeBadRequest, Fix: "First: sudo warren set --lockdown=false",
+		Message: "A machine with lockdown cannot be an exit node or lead to subnets: nothing leaves it, not even what others send through it.",
+	}
+	if locking {
+		e.Fix = "First: sudo warren set --advertise-exit-node=false --advertise-routes="
+	}
+	return e
 }
 
 // chosenExits finds the machines that a person names. One that was chosen before may be named again while it is away.

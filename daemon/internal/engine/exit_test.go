@@ -45,7 +45,7 @@ func (h *host) exit() (byte, *core.Exit) {
 	defer h.mu.Unlock()
 	p := h.plans[len(h.plans)-1]
 	for _, peer := range p.Peers {
-		if slices.Contains(peer.AllowedIPs, exitRoutes[0]) {
+		if slices.ContainsFunc(peer.AllowedIPs, func(p netip.Prefix) bool { return p.Contains(netip.MustParseAddr("203.0.113.1")) }) {
 			return peer.Key[0], p.Exit
 		}
 	}
@@ -110,7 +110,7 @@ func TestASilentExitNodeIsReplacedByTheNext(t *testing.T) {
 			t.Fatalf("%d is used", k)
 		}
 		m.host.silence(2)
-		time.Sleep(3 * core.ExitAsk) // a round under way, one that is missed, and the question after it
+		time.Sleep(core.ExitSilence + time.Second)
 		if k, _ := m.host.exit(); k != 5 {
 			t.Errorf("%d is used after the first one fell silent", k)
 		}
@@ -118,12 +118,12 @@ func TestASilentExitNodeIsReplacedByTheNext(t *testing.T) {
 			t.Errorf("%+v, %+v", s.Exit, s.Peers)
 		}
 		m.host.silence(2, 5)
-		time.Sleep(3 * core.ExitAsk) // a round under way, one that is missed, and the question after it
+		time.Sleep(core.ExitSilence + time.Second)
 		if s := m.status(); s.Exit.Up || !slices.Contains(codes(s), ipc.ProblemExitDown) {
 			t.Errorf("%+v, %+v", s.Exit, s.Problems)
 		}
 		m.host.silence()
-		time.Sleep(core.ExitReturn + 3*core.ExitAsk)
+		time.Sleep(core.ExitReturn + 2*core.ExitSilence)
 		if s := m.status(); s.Exit.Name != "bob" || !s.Exit.Up || slices.Contains(codes(s), ipc.ProblemExitDown) {
 			t.Errorf("when all are back: %+v, %+v", s.Exit, s.Problems)
 		}
@@ -226,4 +226,39 @@ func TestWhoLosesTheNetworkStaysBehindTheExitNodeUntilThePersonChooses(t *testin
 			})
 		}
 	}
+}
+
+func TestAMachineWithLockdownLeadsNobodyAnywhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := withExitsAnd(t, newLock())
+		defer func() { m.stop() }()
+		refused := func(what string, e ipc.PrefsEdit) {
+			t.Helper()
+			if _, err := m.edit(e); !errors.Is(err, &ipc.Error{Code: ipc.CodeBadRequest}) {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		must := func(e ipc.PrefsEdit) {
+			t.Helper()
+			if _, err := m.edit(e); err != nil {
+				t.Error(err)
+			}
+		}
+		site := &[]netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}
+		must(ipc.PrefsEdit{Lockdown: new(true)})
+		refused("an exit node", ipc.PrefsEdit{AdvertiseExitNode: new(true)})
+		refused("a router", ipc.PrefsEdit{AdvertiseRoutes: site})
+		must(ipc.PrefsEdit{Lockdown: new(false), AdvertiseRoutes: site})
+		refused("lockdown", ipc.PrefsEdit{Lockdown: new(true)})
+		if m.status().Lockdown {
+			t.Error("refused, and on")
+		}
+		must(ipc.PrefsEdit{Lockdown: new(true), AdvertiseRoutes: &[]netip.Prefix{}})
+
+		// Lockdown is the machine's, offers are a login's: another login may bring them together.
+		f := core.Facts{Prefs: ipc.Prefs{Server: "https://coord.example", Up: true}, Registered: true, Wants: core.Wants{Lockdown: true, Offer: *site}}
+		if got := codes(f.Status(time.Now())); !slices.Contains(got, ipc.ProblemLockedOffer) {
+			t.Errorf("problems %v", got)
+		}
+	})
 }

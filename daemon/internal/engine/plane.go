@@ -193,6 +193,9 @@ func (w *wire) protect(p *core.Plan) []ipc.Problem {
 	for _, a := range p.Addrs {
 		r.Self = append(r.Self, a.Addr())
 	}
+	if site := w.events.site(); p.Forward.Exit4 || p.Forward.Exit6 {
+		r.Site = site
+	}
 	for _, n := range []netip.Prefix{p.Network.IPv4, p.Network.IPv6} {
 		if n.IsValid() {
 			r.Network = append(r.Network, n)
@@ -350,6 +353,9 @@ func (w *wire) follow(ctx context.Context, host <-chan router.Event) {
 			gone = nil
 			w.cfg.Told(Gone)
 		case <-w.events.full:
+			if w.events.moved() {
+				w.cfg.Told(Disturbed)
+			}
 			for _, k := range w.events.takeRestarted() {
 				// The peer has forgotten the session; WireGuard would find out after 15 s.
 				if err := w.tunnel.Rehandshake(k); err != nil {
@@ -380,6 +386,7 @@ type mailbox struct {
 	mu        sync.Mutex
 	restarted map[key.NodePublic]struct{} // guarded by mu
 	local     sock.LocalEndpoints         // guarded by mu
+	sited     []netip.Addr                // guarded by mu; what site gave last
 }
 
 func newMailbox() *mailbox {
@@ -405,6 +412,31 @@ func (m *mailbox) reach() sock.LocalEndpoints {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.local
+}
+
+// site lists the addresses as which others on the internet see this machine: those of the routers before it.
+func (m *mailbox) site() []netip.Addr {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sited = seenAs(m.local.Endpoints)
+	return m.sited
+}
+
+// moved reports whether site would give others now.
+func (m *mailbox) moved() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return !slices.Equal(m.sited, seenAs(m.local.Endpoints))
+}
+
+func seenAs(endpoints []coord.Endpoint) (addrs []netip.Addr) {
+	for _, e := range endpoints {
+		if e.Kind != coord.EndpointLocal {
+			addrs = append(addrs, e.Addr.Addr().Unmap())
+		}
+	}
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	return slices.Compact(addrs)
 }
 
 func (m *mailbox) takeRestarted() (keys []key.NodePublic) {

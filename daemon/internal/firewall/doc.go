@@ -4,7 +4,8 @@
 // It has tables of its own, named "warren", for IPv4, IPv6 and ARP:
 //
 //	raw         prerouting, before connection tracking: packets to this machine's addresses in the network come from
-//	            the tunnel, or from this machine itself; so do packets that claim to come from there (CVE-2019-14899)
+//	            the tunnel, or from this machine itself; so do packets that claim to come from there (CVE-2019-14899).
+//	            And what comes from the tunnel does not claim to come from this machine or its LAN
 //	input       what comes through the tunnel is for those addresses, and not for others that this machine has
 //	forward     nothing passes between the tunnel and other networks that was not granted
 //	mss, nat    only where this machine routes for the network: segments that fit, and masquerade

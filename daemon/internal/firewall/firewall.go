@@ -33,6 +33,9 @@ type Rules struct {
 	// Routes are what this machine routes for the network, as far as it was granted. 0.0.0.0/0 and ::/0 lead to the
 	// public internet only, not into the networks that this machine is on: those are routes of their own.
 	Routes []netip.Prefix
+	// Site are addresses that lead back into the networks that this machine is on, as its router's on the internet: from 0.0.0.0/0
+	// and ::/0 they are as these networks are.
+	Site []netip.Addr
 	// Plain leaves the machines' own addresses on packets into Routes, where else they get this machine's. To the
 	// internet they always get it.
 	Plain bool

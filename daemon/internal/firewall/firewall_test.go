@@ -261,6 +261,23 @@ func TestAnExitNodeLeadsToTheInternetOnly(t *testing.T) {
 	for _, a := range own {
 		p.wants(t, "what is the exit's own", p.peer, a, nobody)
 	}
+	// Its router's address on the internet leads back into the LAN, and so does any that is a gateway.
+	serve(t, p.home.Machine)
+	p.wants(t, "control: the router, from outside of the LAN", p.peer, p.home.Addr(), p.host.Addr().String())
+	site := base.routing("0.0.0.0/0", "::/0")
+	site.Site = []netip.Addr{p.home.Addr()}
+	p.apply(t, site)
+	p.wants(t, "its router, as the internet sees it", p.peer, p.home.Addr(), nobody)
+	p.wants(t, "the internet", p.peer, p.web.Addr(), p.home.Addr().String())
+	site.Routes = append(site.Routes, prefixes(p.home.Addr().String()+"/32")...)
+	p.apply(t, site)
+	p.wants(t, "its router, granted", p.peer, p.home.Addr(), p.host.Addr().String())
+	p.apply(t, base.routing("0.0.0.0/0", "::/0"))
+	p.host.MustRun("ip", "route", "add", "198.18.0.0/15", "via", p.home.Addr().String(), "dev", p.host.Device(), "onlink")
+	p.apply(t, base.routing("0.0.0.0/0", "::/0"))
+	p.wants(t, "a gateway of the host's routes", p.peer, p.home.Addr(), nobody)
+	p.host.MustRun("ip", "route", "del", "198.18.0.0/15")
+
 	p.apply(t, base.routing("0.0.0.0/0", "::/0", lan))
 	p.wants(t, "its LAN, granted", p.peer, p.nas.Addr(), p.host.Addr().String())
 	p.wants(t, "the internet", p.peer, p.web.Addr(), p.home.Addr().String())

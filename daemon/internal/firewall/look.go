@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"slices"
 
@@ -13,6 +14,7 @@ import (
 type host struct {
 	links    []string       // names of all links but loopback
 	attached []netip.Prefix // networks of all links but the tunnel
+	gateways []netip.Addr   // whom the host's routes lead to
 	guests   []string       // links to what runs on this machine: bridges of containers and virtual machines
 	forwards struct{ four, six bool }
 	opened   []string // links that forward IPv4 because of us
@@ -48,27 +50,25 @@ func (f *Firewall) look() (h host, err error) {
 	slices.SortFunc(h.attached, netip.Prefix.Compare)
 	h.attached = slices.Compact(h.attached)
 	slices.Sort(h.links)
-	if h.guests, err = f.guests(links); err != nil {
-		return h, err
+	routes, err := again(func() ([]netlink.Route, error) {
+		return f.route.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{}, netlink.RT_FILTER_TABLE) // every table
+	})
+	if err != nil {
+		return h, explain("look at the routes", err)
 	}
+	h.guests, h.gateways = guests(links, routes), gateways(routes)
 	h.forwards.four, h.forwards.six = sysctl(forward4) == "1", sysctl(forward6) == "1"
 	return h, nil
 }
 
 // guests lists the bridges that have no port to the outside, and over which no default route goes: what sends there runs
 // on this machine.
-func (f *Firewall) guests(links []netlink.Link) ([]string, error) {
+func guests(links []netlink.Link, routes []netlink.Route) (names []string) {
 	outside := make(map[int]bool)
 	for _, l := range links {
 		if kind := l.Type(); kind != "veth" && kind != "tuntap" {
 			outside[l.Attrs().MasterIndex] = true
 		}
-	}
-	routes, err := again(func() ([]netlink.Route, error) {
-		return f.route.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{}, netlink.RT_FILTER_TABLE) // every table
-	})
-	if err != nil {
-		return nil, explain("read the routes", err)
 	}
 	for _, r := range routes {
 		if r.Dst == nil || r.Dst.IP.IsUnspecified() {
@@ -78,14 +78,33 @@ func (f *Firewall) guests(links []netlink.Link) ([]string, error) {
 			}
 		}
 	}
-	var names []string
 	for _, l := range links {
 		if l.Type() == "bridge" && !outside[l.Attrs().Index] {
 			names = append(names, l.Attrs().Name)
 		}
 	}
 	slices.Sort(names)
-	return names, nil
+	return names
+}
+
+// gateways lists the routers that routes name, each once.
+func gateways(routes []netlink.Route) (all []netip.Addr) {
+	add := func(gateway net.IP) {
+		if a, ok := netip.AddrFromSlice(gateway); ok && !a.IsUnspecified() {
+			all = append(all, a.Unmap())
+		}
+	}
+	for _, r := range routes {
+		add(r.Gw)
+		if via, ok := r.Via.(*netlink.Via); ok {
+			add(via.Addr)
+		}
+		for _, hop := range r.MultiPath {
+			add(hop.Gw)
+		}
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	return slices.Compact(all)
 }
 
 // again repeats a dump that changes interrupted (NLM_F_DUMP_INTR), a few times.

@@ -70,6 +70,32 @@ var never = withTranslated(
 	"::/8", "64:ff9b:1::/48", "2001::/32", "2002::/16", "fc00::/7", "fe80::/9", "ff00::/8",
 )
 
+// strange is from where nothing comes through the tunnel, though an exit node may send from anywhere: what is of one machine or
+// one link (RFC 6890), and the private networks that this host is on, which its services may trust. Others with public
+// addresses in its networks are reached through the exit node, and answer from there.
+func (w *wish) strange() []netip.Prefix {
+	ps := slices.Concat(single(w.rules.Host), nobodys)
+	for _, p := range w.host.attached {
+		ours := slices.ContainsFunc(w.rules.Network, p.Overlaps)
+		if !ours && slices.ContainsFunc(private, func(q netip.Prefix) bool { return q.Bits() <= p.Bits() && q.Contains(p.Addr()) }) {
+			ps = append(ps, p)
+		}
+	}
+	return ps
+}
+
+// nobodys are addresses that no packet from elsewhere comes from.
+var nobodys = prefixList("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "::/127", "fe80::/10", "ff00::/8")
+
+// single makes each address a prefix of its own.
+func single(addrs []netip.Addr) (ps []netip.Prefix) {
+	for _, a := range addrs {
+		a = a.Unmap().WithZone("")
+		ps = append(ps, netip.PrefixFrom(a, a.BitLen()))
+	}
+	return ps
+}
+
 func withTranslated(texts ...string) (ps []netip.Prefix) {
 	for _, text := range texts {
 		p := netip.MustParsePrefix(text)

@@ -23,7 +23,7 @@ type draft struct {
 
 	own                               []netip.Addr  // of self, the family's
 	self, host, network, routes, shut *nftables.Set // nil: empty
-	inside, opened                    *nftables.Set
+	strange, inside, opened           *nftables.Set
 }
 
 // replace makes our tables anew, in one transaction.
@@ -58,9 +58,7 @@ func (f *Firewall) replace(w wish) error {
 // write writes the table of one family.
 func (d *draft) write(w wish) {
 	var self, host, routes []netip.Prefix
-	for _, a := range w.rules.Host {
-		host = append(host, netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()))
-	}
+	host = append(host, single(w.rules.Host)...)
 	for _, a := range w.rules.Self {
 		if a = a.Unmap(); a.Is4() == d.is4 {
 			d.own, self = append(d.own, a), append(self, netip.PrefixFrom(a, a.BitLen()))
@@ -82,8 +80,9 @@ func (d *draft) write(w wish) {
 	d.network = d.addresses("network", w.rules.Network)
 	d.routes = d.addresses("routes", routes)
 	if exit {
-		d.shut = d.addresses("shut", slices.Concat(never, w.host.attached, w.rules.Network))
+		d.shut = d.addresses("shut", slices.Concat(never, w.host.attached, single(w.host.gateways), single(w.rules.Site), w.rules.Network))
 	}
+	d.strange = d.addresses("strange", w.strange())
 	d.inside = d.links("inside", append([]string{"lo", d.tun}, w.host.guests...))
 	if d.is4 {
 		d.opened = d.links("opened", w.host.opened)
@@ -114,6 +113,7 @@ func (d *draft) base() {
 			d.add(raw, inNoneOf(d.inside), d.to(s), drop)
 		}
 	}
+	d.add(raw, in(d.tun), d.from(d.strange), drop)
 	// Another network may use some of the same addresses (carriers do, RFC 6598); what the host routes there passes.
 	if d.network != nil {
 		d.add(raw, inNoneOf(d.inside), d.from(d.network), astray(), drop)
