@@ -102,7 +102,7 @@ func NewPlan(m *coord.Netmap, w *Wants, l *Leads) *Plan {
 		p.DNS.ViaExit = true
 	}
 	if p.Forward.Exit4 || p.Forward.Exit6 {
-		p.DNS.Serve, p.DNS.Clients = m.Self.Addrs, p.Routes
+		p.DNS.Serve, p.DNS.Clients = m.Self.Addrs, exitClients(m, &p.Forward)
 	}
 	p.Filter = admission(m, w, p)
 	return p
@@ -164,6 +164,34 @@ func forward(m *coord.Netmap, w *Wants) (f Forward) {
 	}
 	f.NoSNAT = w.NoSNAT
 	return f
+}
+
+// exitClients are the machines that may go to the internet through this one: whom a rule forwards somewhere beyond the subnets
+// that it leads to. A server that knows no rules lets all.
+func exitClients(m *coord.Netmap, f *Forward) (clients []netip.Prefix) {
+	if m.Filter == nil {
+		for _, p := range []netip.Prefix{m.Network.IPv4, m.Network.IPv6} {
+			if p.IsValid() {
+				clients = append(clients, p.Masked())
+			}
+		}
+		return clients
+	}
+	beyond := func(p netip.Prefix) bool {
+		return !slices.ContainsFunc(f.Subnets, func(s netip.Prefix) bool { return s.Bits() <= p.Bits() && s.Contains(p.Addr()) })
+	}
+	var names []string
+	for _, r := range m.Filter.Forward {
+		if slices.ContainsFunc(r.To, beyond) {
+			names = append(names, r.From...)
+		}
+	}
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		clients = append(clients, m.Filter.Set(name)...)
+	}
+	slices.SortFunc(clients, netip.Prefix.Compare)
+	return slices.Compact(clients)
 }
 
 // free gives the resolver's addresses that no machine has: a server of another version may have given one away.

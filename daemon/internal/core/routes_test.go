@@ -390,3 +390,30 @@ func TestAnExitNodeLeadsEverywhereButIntoTheNetwork(t *testing.T) {
 		}
 	})
 }
+
+func TestAnExitNodeAnswersForNamesWhomItMayServe(t *testing.T) {
+	m := exitNetmap()
+	m.Self.Routes = []netip.Prefix{exit4, exit6, netip.MustParsePrefix("192.168.3.0/24")}
+	w := &Wants{Offer: m.Self.Routes}
+	clients := func() []netip.Prefix { return NewPlan(m, w, &Leads{}).DNS.Clients }
+	if got := clients(); !slices.Equal(got, []netip.Prefix{m.Network.IPv4, m.Network.IPv6}) {
+		t.Errorf("without rules: %v", got)
+	}
+	zoe, bob := netip.MustParsePrefix("100.64.0.2/32"), netip.MustParsePrefix("100.64.0.3/32")
+	anything := []coord.Service{{}}
+	m.Filter = &coord.Filter{
+		Sets: []coord.FilterSet{{Name: "bob", Nets: []netip.Prefix{bob}}, {Name: "zoe", Nets: []netip.Prefix{zoe}}},
+		In:   []coord.FilterRule{{From: []string{"bob", "zoe"}, Allow: anything}},
+		Forward: []coord.FilterRule{
+			{From: []string{"bob"}, To: []netip.Prefix{netip.MustParsePrefix("192.168.3.0/28")}, Allow: anything},
+			{From: []string{"zoe"}, To: []netip.Prefix{netip.MustParsePrefix("1.0.0.0/8")}, Allow: anything},
+		},
+	}
+	if got := clients(); !slices.Equal(got, []netip.Prefix{zoe}) {
+		t.Errorf("with rules: %v", got)
+	}
+	m.Filter.Forward = nil
+	if got := clients(); len(got) > 0 {
+		t.Errorf("nobody is let through: %v", got)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -66,6 +67,8 @@ type Wish struct {
 	// learn what this host's own nameservers say, and no name of the network.
 	Serve   []netip.Addr
 	Clients []netip.Prefix
+	// Guests are the networks of this host's own containers and virtual machines. They may ask as its programs do.
+	Guests []netip.Prefix
 }
 
 // Exit is the exit node in use.
@@ -90,7 +93,9 @@ type DNS struct {
 	wish    *Wish
 	servers map[netip.Addr]*resolver.Server
 	serving map[netip.Addr]*resolver.Server // for other machines
-	guests  *resolver.Resolver              // answers those
+	others  *resolver.Resolver              // answers those
+	clients among                           // Wish.Clients
+	guests  among                           // Wish.Guests
 	bus     *dbus.Conn
 	signals chan *dbus.Signal
 	files   *files
@@ -111,6 +116,18 @@ type chosen struct {
 	hosts []host // the first one knows the other nameservers
 	plan  hostmode.Plan
 	set   bool // plan was set, and must be so now
+}
+
+// among is a set of addresses that the servers' goroutines ask. The zero value is empty.
+type among struct {
+	nets atomic.Pointer[[]netip.Prefix]
+}
+
+func (a *among) set(nets []netip.Prefix) { a.nets.Store(&nets) }
+
+func (a *among) has(addr netip.Addr) bool {
+	nets := a.nets.Load()
+	return nets != nil && slices.ContainsFunc(*nets, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
 type wished struct {
@@ -140,7 +157,7 @@ func Open(cfg Config) (*DNS, error) {
 		return nil, err
 	}
 	d := &DNS{
-		cfg: cfg, log: cfg.Log, resolver: resolver.New(cfg.Log), first: resolver.New(cfg.Log), guests: resolver.New(cfg.Log), wishes: make(chan wished), wanted: make(chan Wish, 1), step: func() {}, now: time.Now,
+		cfg: cfg, log: cfg.Log, resolver: resolver.New(cfg.Log), first: resolver.New(cfg.Log), others: resolver.New(cfg.Log), wishes: make(chan wished), wanted: make(chan Wish, 1), step: func() {}, now: time.Now,
 		servers: make(map[netip.Addr]*resolver.Server), serving: make(map[netip.Addr]*resolver.Server), files: fs, signals: make(chan *dbus.Signal, 64),
 	}
 	d.status.Store(&Status{DNS: ipc.DNS{Mode: string(hostmode.Off), Reason: reasonStart}})
@@ -239,6 +256,8 @@ func (d *DNS) run(ctx context.Context) {
 func (d *DNS) take(ctx context.Context, w Wish) {
 	renamed := d.wish == nil || d.wish.Zone != w.Zone
 	d.wish = &w
+	d.clients.set(w.Clients)
+	d.guests.set(w.Guests)
 	d.answer()
 	if renamed {
 		for _, h := range d.host.hosts {
@@ -260,7 +279,7 @@ func (d *DNS) end(ctx context.Context) {
 	for _, s := range d.serving {
 		s.Close()
 	}
-	d.guests.Set(resolver.Settings{})
+	d.others.Set(resolver.Settings{})
 	d.cfg.Direct(nil)
 	for _, u := range d.https {
 		_ = u.(io.Closer).Close()

@@ -1,6 +1,6 @@
 // Package dns lets this host's programs find the network's machines by name.
 //
-//	Wish ─▶ Apply ─▶ zone ─────▶ resolver  listens on our interface, for this host alone
+//	Wish ─▶ Apply ─▶ zone ─────▶ resolver  listens on our interface, for this host and its containers
 //	                 hostmode ─▶ host      systemd-resolved, NetworkManager, resolvconf or /etc/resolv.conf
 //	inotify, D-Bus ─▶ the same loop: look again, whatever it was
 //

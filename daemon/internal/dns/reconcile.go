@@ -48,7 +48,7 @@ func (d *DNS) reconcile(ctx context.Context) (again bool) {
 	if choice.Advice != "" {
 		problems = append(problems, ipc.Problem{Code: ipc.ProblemDNSAdvice, Level: ipc.ProblemNotice, Text: sentence(choice.Reason), Fix: choice.Advice})
 	}
-	d.own = d.others(ctx)
+	d.own = d.theirs(ctx)
 	if d.wish.Exit != nil || d.wish.Lockdown {
 		d.cfg.Direct(d.own)
 	} else {
@@ -137,7 +137,7 @@ func (d *DNS) listen() (problems []ipc.Problem) {
 	}
 	for _, a := range d.wish.Servers {
 		if d.servers[a] == nil {
-			s, err := d.resolver.Listen(netip.AddrPortFrom(a, port))
+			s, err := d.resolver.Listen(netip.AddrPortFrom(a, port), d.guests.has)
 			if err != nil {
 				problems = append(problems, portTaken(a, err))
 				continue
@@ -175,7 +175,7 @@ func (d *DNS) answer() {
 	s.Routes = append(s.Routes, root)
 	d.first.Set(resolver.Settings{Zone: d.wish.Zone, Routes: []resolver.Route{own}})
 	d.resolver.Set(s)
-	d.guests.Set(resolver.Settings{Routes: []resolver.Route{root}})
+	d.others.Set(resolver.Settings{Routes: []resolver.Route{root}})
 	for name, u := range d.https {
 		if https[name] == nil {
 			_ = u.(io.Closer).Close()
@@ -213,7 +213,6 @@ var shared = netip.MustParsePrefix("100.64.0.0/10")
 
 // serve opens the addresses at which other machines may ask, and closes those that are not wished any more.
 func (d *DNS) serve() (problems []ipc.Problem) {
-	clients := d.wish.Clients
 	for a, s := range d.serving {
 		if !slices.Contains(d.wish.Serve, a) {
 			s.Close()
@@ -224,9 +223,7 @@ func (d *DNS) serve() (problems []ipc.Problem) {
 		if d.serving[a] != nil {
 			continue
 		}
-		s, err := d.guests.ListenFor(netip.AddrPortFrom(a, port), func(from netip.Addr) bool {
-			return slices.ContainsFunc(clients, func(p netip.Prefix) bool { return p.Contains(from) })
-		})
+		s, err := d.others.ListenFor(netip.AddrPortFrom(a, port), d.clients.has)
 		if err != nil {
 			problems = append(problems, guestPortTaken(a, err))
 			continue
@@ -236,8 +233,8 @@ func (d *DNS) serve() (problems []ipc.Problem) {
 	return problems
 }
 
-// others are the host's own nameservers; never us.
-func (d *DNS) others(ctx context.Context) []netip.AddrPort {
+// theirs are the host's own nameservers; never us.
+func (d *DNS) theirs(ctx context.Context) []netip.AddrPort {
 	var hs []netip.AddrPort
 	if len(d.host.hosts) > 0 {
 		hs = d.host.hosts[0].others(ctx)

@@ -45,6 +45,7 @@ type asking struct {
 	timer *time.Timer // when the next round is due
 	armed bool        // there will be one
 	round bool        // one is under way
+	began time.Time   // when the last one did
 }
 
 // planAsks sees to it that exit nodes are asked while they matter. sooner: something tells against the one in use.
@@ -83,7 +84,7 @@ func (e *Engine) askExits() {
 	if len(keys) == 0 {
 		return
 	}
-	e.asks.round = true
+	e.asks.round, e.asks.began = true, time.Now()
 	plane.wg.Go(func() {
 		answered := askAll(plane.ctx, plane.Plane, keys)
 		e.post(plane.ctx, func() { e.answered(plane, answered) })
@@ -115,7 +116,7 @@ func (e *Engine) answered(from *cancelling, answered map[coord.NodeID]bool) {
 		return // of a plane that is closed
 	}
 	e.asks.round = false
-	next := core.ExitAsk
+	next := core.ExitAsk - time.Since(e.asks.began) // however long another one was waited for
 	for id, ok := range answered {
 		e.leads.Answered(id, ok, time.Now())
 		if !ok && id == e.leads.Exit && e.leads.Up {

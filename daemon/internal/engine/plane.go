@@ -163,7 +163,7 @@ func (w *wire) Apply(p *core.Plan) error {
 	w.problems = append(w.problems, problems...)
 	names := dns.Wish{
 		Servers: p.DNS.Servers, Suffix: p.Network.Suffix, Zone: p.DNS.Zone, DNS: p.DNS.Settings, Accept: p.DNS.Accept,
-		Serve: p.DNS.Serve, Clients: p.DNS.Clients, Lockdown: p.Lockdown,
+		Serve: p.DNS.Serve, Clients: p.DNS.Clients, Guests: w.filter.Guests(), Lockdown: p.Lockdown,
 	}
 	if p.DNS.ViaExit {
 		names.Exit = &dns.Exit{Servers: p.DNS.Exit}

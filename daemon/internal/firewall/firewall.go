@@ -123,6 +123,13 @@ func (f *Firewall) Apply(ctx context.Context, r Rules) ([]ipc.Problem, error) {
 	return problems, f.forward(want, h.links)
 }
 
+// Guests are the networks of this host's own containers and virtual machines, as the last Apply saw them.
+func (f *Firewall) Guests() []netip.Prefix {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.made.host.inner
+}
+
 // Close takes everything back.
 func (f *Firewall) Close(ctx context.Context) error {
 	f.mu.Lock()

@@ -15,6 +15,7 @@ type host struct {
 	links    []string       // names of all links but loopback
 	attached []netip.Prefix // networks of all links but the tunnel
 	gateways []netip.Addr   // whom the host's routes lead to
+	inner    []netip.Prefix // networks of guests
 	guests   []string       // links to what runs on this machine: bridges of containers and virtual machines
 	forwards struct{ four, six bool }
 	opened   []string // links that forward IPv4 because of us
@@ -57,6 +58,16 @@ func (f *Firewall) look() (h host, err error) {
 		return h, explain("look at the routes", err)
 	}
 	h.guests, h.gateways = guests(links, routes), gateways(routes)
+	for _, l := range links {
+		if !slices.Contains(h.guests, l.Attrs().Name) {
+			continue
+		}
+		for _, a := range addrs {
+			if p, ok := prefix(a); ok && a.LinkIndex == l.Attrs().Index && !p.Addr().IsLinkLocalUnicast() {
+				h.inner = append(h.inner, p.Masked())
+			}
+		}
+	}
 	h.forwards.four, h.forwards.six = sysctl(forward4) == "1", sysctl(forward6) == "1"
 	return h, nil
 }

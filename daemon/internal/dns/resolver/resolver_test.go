@@ -34,7 +34,7 @@ func listen(t testing.TB, s Settings) (*Resolver, *Server) {
 	udp, tcp := both(t)
 	at := udp.LocalAddr().(*net.UDPAddr).AddrPort()
 	_, _ = udp.Close(), tcp.Close()
-	srv, err := r.Listen(at)
+	srv, err := r.Listen(at, nil)
 	if err != nil || srv.TCPError() != nil {
 		t.Fatal(err, srv.TCPError())
 	}

@@ -36,10 +36,10 @@ type Server struct {
 }
 
 // Listen serves on an address of this host, which may come and go meanwhile. Where another program has the TCP port there
-// is a server all the same, for UDP alone; TCPError says so.
-func (r *Resolver) Listen(at netip.AddrPort) (*Server, error) {
+// is a server all the same, for UDP alone; TCPError says so. Beside this host's programs those may ask whom also names (nil: nobody).
+func (r *Resolver) Listen(at netip.AddrPort, also func(from netip.Addr) bool) (*Server, error) {
 	local := new(localAddrs)
-	return r.ListenFor(at, func(from netip.Addr) bool { return local.has(from, at.Addr()) })
+	return r.ListenFor(at, func(from netip.Addr) bool { return local.has(from, at.Addr()) || also != nil && also(from) })
 }
 
 // ListenFor is Listen for those whose addresses may, which several goroutines call.
