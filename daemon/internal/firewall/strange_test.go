@@ -15,35 +15,7 @@ import (
 func datagram(from, to netip.Addr, port uint16, text string) []byte {
 	udp := binary.BigEndian.AppendUint16([]byte{0x30, 0x39}, port)
 	udp = binary.BigEndian.AppendUint16(udp, uint16(8+len(text)))
-	udp = append(append(udp, 0, 0), text...)
-	pseudo := append(append([]byte{}, from.AsSlice()...), to.AsSlice()...)
-	pseudo = append(pseudo, 0, unix.IPPROTO_UDP, byte(len(udp)>>8), byte(len(udp)))
-	binary.BigEndian.PutUint16(udp[6:], checksum(append(pseudo, udp...)))
-	if from.Is4() {
-		ip := make([]byte, 20) // the kernel fills in length, checksum and identification
-		ip[0], ip[8], ip[9] = 0x45, 64, unix.IPPROTO_UDP
-		copy(ip[12:], from.AsSlice())
-		copy(ip[16:], to.AsSlice())
-		return append(ip, udp...)
-	}
-	ip := append([]byte{0x60, 0, 0, 0, byte(len(udp) >> 8), byte(len(udp)), unix.IPPROTO_UDP, 64}, from.AsSlice()...)
-	return append(append(ip, to.AsSlice()...), udp...)
-}
-
-// checksum is that of RFC 1071.
-func checksum(b []byte) uint16 {
-	sum := uint32(0)
-	for i := 0; i < len(b); i += 2 {
-		word := uint32(b[i]) << 8
-		if i+1 < len(b) {
-			word |= uint32(b[i+1])
-		}
-		sum += word
-	}
-	for sum>>16 != 0 {
-		sum = sum&0xffff + sum>>16
-	}
-	return ^uint16(sum)
+	return ipPacket(from, to, unix.IPPROTO_UDP, 1, append(append(udp, 0, 0), text...))
 }
 
 // forge sends a datagram from an address that is not the machine's.
