@@ -261,6 +261,8 @@ func anyFilter(r *rand.Rand) *coord.Filter {
 		for range r.IntN(6) {
 			s.Nets = append(s.Nets, anyPrefix(r, universe.from))
 		}
+		slices.SortFunc(s.Nets, netip.Prefix.Compare)
+		s.Nets = slices.Compact(s.Nets)
 		f.Sets, names = append(f.Sets, s), append(names, s.Name)
 	}
 	rule := func(to []netip.Prefix) coord.FilterRule {

@@ -165,7 +165,9 @@ func serve(t testing.TB, m *lab.Machine) {
 const port = "7777"
 
 // call gives who the other side of a connection says that calls, or "".
-func call(m *lab.Machine, to netip.Addr) string {
+func call(m *lab.Machine, to netip.Addr) string { return callPort(m, to, port) }
+
+func callPort(m *lab.Machine, to netip.Addr, port string) string {
 	var text [64]byte
 	n := 0
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
