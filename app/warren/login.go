@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,7 +16,16 @@ import (
 
 // throughLogin shows the login's page and waits for its end.
 func (p *program) throughLogin(ctx context.Context, c *ipc.Client, l *ipc.Login, secret login.Secret, asked string, f upFlags) error {
-	err := login.Through(ctx, c, l, secret, asked, func(page login.Page, listener *login.Listener) { p.showLogin(page, l, listener, f) })
+	held := ""
+	if s, err := c.Status(ctx); err == nil && !f.json {
+		held = heldBack(s)
+	}
+	err := login.Through(ctx, c, l, secret, asked, func(page login.Page, listener *login.Listener) {
+		p.showLogin(page, l, listener, f)
+		if held != "" {
+			p.print(textLoginHeld, held)
+		}
+	})
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return &failure{exitInterrupted, textLoginStopped}
@@ -23,6 +33,19 @@ func (p *program) throughLogin(ctx context.Context, c *ipc.Client, l *ipc.Login,
 		return &failure{exitServer, textLoginExpired}
 	}
 	return err
+}
+
+// heldBack says why programs of this machine reach no page of a server, if they do not.
+func heldBack(s *ipc.Status) string {
+	switch {
+	case !s.Portal.IsZero():
+		return ""
+	case s.Lockdown:
+		return textHeldLockdown
+	case slices.ContainsFunc(s.Problems, func(p ipc.Problem) bool { return p.Code == ipc.ProblemExitHeld }):
+		return textHeldExit
+	}
+	return ""
 }
 
 // showLogin says how to log in, and opens the page where there is a desktop. listener is nil where none could be
@@ -47,7 +70,7 @@ func (p *program) showLogin(page login.Page, l *ipc.Login, listener *login.Liste
 			p.print(textLoginHere, listener.URL())
 		}
 	}
-	p.print(textLoginElsewhere, page.Elsewhere(), say.Line(l.Code))
+	p.print(textLoginElsewhere, page.Elsewhere(), page.ByCode(), say.Line(l.Code))
 	p.showQR(page, opened, f)
 	p.print(textLoginWaiting, l.Expires.Local().Format("15:04"))
 }

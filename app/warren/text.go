@@ -24,6 +24,17 @@ Start with:  warren up https://warren.example.org`
 	textFlagHelp   = "say what this does"
 	textFlagJSON   = "print JSON, for programs"
 
+	// mistakes in the command line
+	textNoFlag    = "%s has no flag %s"
+	textFlagTakes = "--%s takes %s, not %q"
+	textFlagNeeds = "--%s needs a value: %s"
+	textFlagText  = "a text"
+	textNoCommand = "%s has no command %q; it has: %s"
+	textNoneOf    = "%q is none of %s"
+	textTooFew    = "something is missing; write: %s"
+	textTooMany   = "%q is too much; write: %s"
+	textSetWord   = "%q belongs to no flag; a value follows its flag with =, as in: warren set --lockdown=false"
+
 	// up, login
 	textShortUp = "Connect, and log in where it is needed"
 	textLongUp  = `Up connects this machine to its network. The first time, name your coordination server, or give the invite link
@@ -78,8 +89,13 @@ Put it into a file, and give --auth-key file:PATH; or give --auth-key - and writ
 
     %s
 
-and type there the code:  %s
+or go to %s and type there the code:  %s
 `
+	textLoginHeld = `This machine's own browser reaches no page now: %s.
+First let it, for five minutes: warren exit-node portal
+`
+	textHeldExit     = "what was to go through the exit node goes nowhere"
+	textHeldLockdown = "lockdown is on"
 	textLoginWaiting = "Waiting until %s. Ctrl-C stops."
 
 	// down, logout, set
@@ -479,4 +495,15 @@ func prefsText(p ipc.Prefs, e ipc.PrefsEdit) string {
 		lines = append(lines, "Profile: "+say.Line(*e.Profile))
 	}
 	return strings.Join(append(lines, routesText(p, e)...), "\n")
+}
+
+// textFlagTypes says what the values of flags are, by the library's name of the type.
+var textFlagTypes = map[string]string{
+	"bool": "true or false", "uint16": "a number from 0 to 65535", "int": "a whole number", "uint": "a whole number",
+	"duration": "a time such as 90s or 5m",
+}
+
+// textFlagMistakes says what a flag does not take, where people expect that it does.
+var textFlagMistakes = map[string]string{
+	"accept-routes": "--accept-routes takes true or false, and no subnets: all that an admin has approved are used, but those that this machine is on itself",
 }

@@ -310,6 +310,9 @@ func (d *Daemon) editRoutes(e ipc.PrefsEdit) error {
 			*b.to = *b.from
 		}
 	}
+	if e.Lockdown != nil {
+		d.edit(func(s *ipc.Status) { s.Lockdown = p.Lockdown })
+	}
 	if e.SNATSubnetRoutes != nil {
 		p.NoSNAT = !*e.SNATSubnetRoutes
 	}

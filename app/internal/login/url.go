@@ -81,6 +81,9 @@ func NewPage(l *ipc.Login, asked string) (Page, error) {
 // Elsewhere is the page on another device.
 func (p Page) Elsewhere() string { return p.origin + "/login/" + p.id }
 
+// ByCode is the page that asks for a code alone.
+func (p Page) ByCode() string { return p.origin + "/login" }
+
 // Here is the page on this device, where a Listener waits.
 func (p Page) Here(port uint16, state string) string {
 	return p.Elsewhere() + "?" + url.Values{"port": {strconv.Itoa(int(port))}, "state": {state}}.Encode()

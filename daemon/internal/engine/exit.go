@@ -200,6 +200,12 @@ func chosenExit(name string, m *coord.Netmap, before []store.Exit) (store.Exit, 
 	if m != nil {
 		plain = strings.TrimSuffix(plain, "."+m.Network.Suffix)
 		addr, _ := netip.ParseAddr(plain)
+		if plain == m.Self.Name || slices.Contains(m.Self.Addrs, addr) {
+			return store.Exit{}, &ipc.Error{
+				Status: http.StatusConflict, Code: ipc.CodeNoPeer, Message: m.Self.Name + " is this machine itself: an exit node is another one.",
+				Fix: "warren exit-node list shows those that can be used. To offer this machine to others: sudo warren set --advertise-exit-node",
+			}
+		}
 		for i := range m.Peers {
 			n := &m.Peers[i]
 			if n.Name != plain && !slices.Contains(n.Addrs, addr) {

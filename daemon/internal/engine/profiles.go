@@ -173,7 +173,7 @@ func (e *Engine) Switch(ctx context.Context, r ipc.SwitchRequest) (*ipc.UpReply,
 	defer release()
 	var failed error
 	err = e.do(ctx, func() {
-		l := e.state.Find(r.Profile)
+		l := e.state.FindOf(r.Profile)
 		switch {
 		case l == nil:
 			failed = &ipc.Error{

@@ -108,6 +108,13 @@ func TestEachLoginHasKeysAndANameOfItsOwn(t *testing.T) {
 	if st.Find("coord.example-2") != &st.Logins[1] || st.Find(st.Logins[1].ID) != &st.Logins[1] || st.Find("nobody") != nil {
 		t.Error("a profile is not found by name and ID")
 	}
+	st.Logins[0].Network, st.Logins[1].Network = "home", "work"
+	if st.FindOf("work") != &st.Logins[1] || st.FindOf("coord.example-2") != &st.Logins[1] || st.FindOf("") != nil || st.Find("work") != nil {
+		t.Errorf("of a network: %+v", st.FindOf("work"))
+	}
+	if st.Logins[0].Network = "work"; st.FindOf("work") != nil {
+		t.Error("of two networks of one name one is found")
+	}
 	st.Logins[1].Former = true
 	if st.Find("coord.example-2") != nil {
 		t.Error("what was given up is found")

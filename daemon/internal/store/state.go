@@ -164,12 +164,29 @@ func (s *State) DropAuthKeys() {
 
 // Find gives the profile that a person names by its name or its ID, or nil.
 func (s *State) Find(name string) *Login {
+	return s.only(func(l *Login) bool { return l.Name == name || l.ID == name })
+}
+
+// FindOf is Find, and where no profile has that name, the one whose network has it, if it is the only one.
+func (s *State) FindOf(name string) *Login {
+	if l := s.Find(name); l != nil {
+		return l
+	}
+	return s.only(func(l *Login) bool { return l.Network == name && name != "" })
+}
+
+// only gives the profile that matches, or nil if none does or several do.
+func (s *State) only(match func(*Login) bool) (found *Login) {
 	for i := range s.Logins {
-		if l := &s.Logins[i]; !l.Former && (l.Name == name || l.ID == name) {
-			return l
+		switch l := &s.Logins[i]; {
+		case l.Former || !match(l):
+		case found != nil:
+			return nil
+		default:
+			found = l
 		}
 	}
-	return nil
+	return found
 }
 
 // freeName makes a profile's name of its server's.
