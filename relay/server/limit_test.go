@@ -49,17 +49,18 @@ func limited(t *testing.T, l Limits, clients int) (*forwarder, []*script) {
 func TestAFastClientHasItsRateAndOthersTheirs(t *testing.T) {
 	f, all := limited(t, Limits{ClientRate: 100_000}, 4)
 	fast, sink, slow, other := all[0], all[1], all[2], all[3]
-	packet := make([]byte, 1000)
+	toSink := relay.AppendTrailer(make([]byte, 1000), relay.AddressOf(sink.node.Public()), fast.tag)
+	toOther := relay.AppendTrailer(make([]byte, 1000), relay.AddressOf(other.node.Public()), slow.tag)
 	got, lost := 0, 0
 	for range 10 * 1000 { // ten seconds, a millisecond each
 		for _, s := range all {
 			s.now = s.now.Add(time.Millisecond)
 		}
 		for range 5 { // fifty times its rate
-			got += len(fast.say(relay.AppendTrailer(packet, relay.AddressOf(sink.node.Public()), fast.tag)))
+			got += len(fast.say(toSink))
 		}
 		if fast.now.UnixMilli()%20 == 0 { // half of it
-			if len(slow.say(relay.AppendTrailer(packet, relay.AddressOf(other.node.Public()), slow.tag))) != 1 {
+			if len(slow.say(toOther)) != 1 {
 				lost++
 			}
 		}
