@@ -120,6 +120,10 @@ var modules = []allowance{
 		why: "command lines belong to main packages",
 	},
 	{
+		module: "github.com/spf13/pflag", in: []string{"relay/warren-relay"},
+		why: "cobra's flags, which settings from a file and from variables fill too",
+	},
+	{
 		module: "github.com/coreos/go-systemd/v22", in: []string{"daemon/warrend"},
 		why: "systemd's notify and watchdog protocol, spoken by the program that systemd starts",
 	},

@@ -45,10 +45,11 @@ type slot struct {
 
 // note is what Receive found that is Run's business.
 type note struct {
-	link *link
-	pong *Pong
-	bye  Reason // 0: none
-	err  error  // of the carrier; with udpbatch.Passing only a hint
+	link  *link
+	pong  *Pong
+	bye   Reason // 0: none
+	drain bool   // it will stop soon
+	err   error  // of the carrier; with udpbatch.Passing only a hint
 }
 
 type counts struct {
@@ -235,6 +236,12 @@ func (c *Client) special(l *link, frame []byte) bool {
 		why, ok := OpenBye(frame, l.shared)
 		if ok {
 			c.note(note{link: l, bye: why})
+		}
+		return ok
+	case TypeDrain:
+		_, ok := OpenDrain(frame, l.shared)
+		if ok {
+			c.note(note{link: l, drain: true})
 		}
 		return ok
 	default:

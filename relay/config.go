@@ -55,6 +55,7 @@ type State struct {
 	Remote    string         // the relay's address in use
 	Observed  netip.AddrPort // our address as the relay sees it
 	RTT       time.Duration  // of the last Ping; 0: not measured yet
+	Draining  bool           // the relay will stop soon: who has another should move there
 	Err       error          // why there is no link, or why it is not UDP; its text is fit for people
 
 	Counters

@@ -21,6 +21,7 @@
 //	Pong       0x09  to client  │ box(counter 8, observed 18) │ tag 8 │ type 1 │
 //	Leave      0x0a  to relay   │ box(counter 8) │ tag 8 │ type 1 │
 //	Bye        0x0b  to client  │ box(reason 1) │ tag 8 │ type 1 │
+//	Drain      0x0c  to client  │ box(seconds 2) │ tag 8 │ type 1 │
 //
 //	address   in a Data frame to the relay whom it is for, in one from the relay whom it is from
 //	tag       the session: that of the sender to the relay, that of the receiver from it
@@ -52,6 +53,9 @@
 // moves the session there, and one with a newer ticket prolongs it. A client pings when nothing came for 20 seconds, or
 // much less while there is traffic, and joins again when three Pings have no answer: a relay that restarted knows
 // nobody and says nothing. Absent is a hint, at most ten a second: the address has no session here.
+//
+// Drain says that the relay will stop after so many seconds at the most: the session goes on until then, and whoever has
+// another relay moves there in peace. It is repeated; a relay that drains answers no STUN.
 //
 // No answer is longer than its question. What is malformed, unknown or unproven gets none.
 //

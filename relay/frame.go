@@ -46,6 +46,7 @@ const (
 	TypePong      Type = 0x09 // relay to client: its answer
 	TypeLeave     Type = 0x0a // client to relay: the session ends
 	TypeBye       Type = 0x0b // relay to client: the session ended, and why
+	TypeDrain     Type = 0x0c // relay to client: it will stop soon; look for another
 )
 
 // Address names a node on the wire: the first bytes of its public key. A client knows the keys of all its peers and

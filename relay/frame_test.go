@@ -90,6 +90,9 @@ func TestFramesReadBack(t *testing.T) {
 	if why, ok := OpenBye(AppendBye(nil, e.serve, tag, ReasonShutdown), e.client); !ok || why != ReasonShutdown {
 		t.Error("Bye")
 	}
+	if left, ok := OpenDrain(AppendDrain(nil, e.serve, tag, time.Minute), e.client); !ok || left != time.Minute {
+		t.Error("Drain")
+	}
 }
 
 func TestNoAnswerIsLongerThanItsQuestion(t *testing.T) {
@@ -113,7 +116,7 @@ func TestOneBitSpoilsASealedFrame(t *testing.T) {
 	e := newEnds(t)
 	cookie, tag := Cookie{1}, Tag{2}
 	open := func(f []byte) bool {
-		var ok [6]bool
+		var ok [7]bool
 		if j, parsed := ParseJoin(f); parsed {
 			ok[0] = j.Open(e.serve)
 		}
@@ -122,7 +125,8 @@ func TestOneBitSpoilsASealedFrame(t *testing.T) {
 		_, ok[3] = OpenPong(f, e.client)
 		_, ok[4] = OpenLeave(f, e.serve)
 		_, ok[5] = OpenBye(f, e.client)
-		return ok != [6]bool{}
+		_, ok[6] = OpenDrain(f, e.client)
+		return ok != [7]bool{}
 	}
 	for _, f := range [][]byte{
 		AppendJoin(nil, e.client, cookie, []byte("ticket")),
@@ -131,6 +135,7 @@ func TestOneBitSpoilsASealedFrame(t *testing.T) {
 		AppendPong(nil, e.serve, tag, Pong{Counter: 1}),
 		AppendLeave(nil, e.client, tag, 1),
 		AppendBye(nil, e.serve, tag, 1),
+		AppendDrain(nil, e.serve, tag, time.Second),
 	} {
 		if !open(f) {
 			t.Fatalf("type %d cannot be read as it is", TypeOf(f))

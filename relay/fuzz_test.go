@@ -42,6 +42,7 @@ func FuzzFrame(f *testing.F) {
 		AppendPong(nil, shared, tag, Pong{Counter: 1}),
 		AppendLeave(nil, shared, tag, 1),
 		AppendBye(nil, shared, tag, ReasonFull),
+		AppendDrain(nil, shared, tag, time.Second),
 	} {
 		f.Add(b)
 	}
@@ -69,6 +70,7 @@ func FuzzFrame(f *testing.F) {
 		OpenPong(b, shared)
 		OpenLeave(b, shared)
 		OpenBye(b, shared)
+		OpenDrain(b, shared)
 		if !bytes.Equal(b, before) {
 			t.Error("reading changed the frame")
 		}
@@ -186,7 +188,7 @@ func FuzzMaliciousRelay(f *testing.F) {
 			t.Errorf("%d packets, not %d", got, want)
 		}
 		for len(c.notes) > 0 {
-			if n := <-c.notes; n.pong != nil || n.bye != 0 {
+			if n := <-c.notes; n.pong != nil || n.bye != 0 || n.drain {
 				t.Error("a sealed frame that nobody sealed")
 			}
 		}

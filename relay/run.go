@@ -287,6 +287,14 @@ func (c *Client) heed(a *attendance, n note) {
 		a.link.observed = n.pong.Observed
 		rtt := a.live.rtt
 		c.set(func(s *State) { s.RTT, s.Observed = rtt, n.pong.Observed })
+	case n.drain:
+		c.mu.Lock()
+		told := c.state.Draining
+		c.mu.Unlock()
+		if !told {
+			c.cfg.Log.Info("relay will stop", "relay", c.cfg.Name)
+			c.set(func(s *State) { s.Draining = true })
+		}
 	case n.bye == ReasonReplaced:
 		a.broken = errReplaced
 	case n.bye != 0:

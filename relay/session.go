@@ -218,6 +218,20 @@ func OpenBye(frame []byte, shared key.Shared) (why Reason, ok bool) {
 	return Reason(body[0]), true
 }
 
+// AppendDrain appends a Drain: how long the relay serves at the most, in whole seconds.
+func AppendDrain(dst []byte, shared key.Shared, tag Tag, left time.Duration) []byte {
+	return appendSealed(dst, shared, tag, TypeDrain, appendUint16(nil, int(min(left/time.Second, 1<<16-1))))
+}
+
+// OpenDrain reads a Drain.
+func OpenDrain(frame []byte, shared key.Shared) (left time.Duration, ok bool) {
+	body, ok := openSealed(frame, shared, TypeDrain)
+	if !ok || len(body) < 2 {
+		return 0, false
+	}
+	return time.Duration(binary.BigEndian.Uint16(body)) * time.Second, true
+}
+
 // appendSealed appends box, tag and type.
 func appendSealed(dst []byte, shared key.Shared, tag Tag, t Type, body []byte) []byte {
 	end := append(tag[:], byte(t))

@@ -1,6 +1,10 @@
 package e2e
 
 import (
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -79,4 +83,42 @@ func movesWithin(t *testing.T, alice, bob *mesh.Node, happens func()) {
 			t.Errorf("%s reaches %s by %+v", pair[0].Name(), pair[1].Name(), p)
 		}
 	}
+}
+
+// TestADrainedRelayLosesNothing restarts a relay as an upgrade does: the machines go to the other one first.
+func TestADrainedRelayLosesNothing(t *testing.T) {
+	m, _, alice, bob := relayedPair(t)
+	lost := losses(t, alice, bob, func() {
+		if err := m.Relay.Proc.Stop(); err != nil {
+			t.Errorf("the relay ended with %v", err)
+		}
+	})
+	if lost > 0 {
+		t.Errorf("%d packets were lost", lost)
+	}
+	movesWithin(t, alice, bob, func() {})
+}
+
+// losses pings ten times a second while something happens and a little longer, and gives how many had no answer.
+func losses(t *testing.T, from, to *mesh.Node, happens func()) int {
+	t.Helper()
+	inner := to.Inner()
+	ping := from.Start("ping", "-n", "-i", "0.1", inner.String())
+	lab.Eventually(t, 10*time.Second, func() error {
+		if !strings.Contains(ping.Output(), "bytes from") {
+			return errorf("no answer yet")
+		}
+		return nil
+	})
+	happens()
+	from.WaitPing(to, 10*time.Second)
+	ping.Signal(syscall.SIGINT) // it then says how it was
+	_ = ping.Wait(10 * time.Second)
+	said := regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`).FindStringSubmatch(ping.Output())
+	if said == nil {
+		t.Fatalf("ping does not say what was lost:\n%s", ping.Output())
+	}
+	sent, _ := strconv.Atoi(said[1])
+	got, _ := strconv.Atoi(said[2])
+	return max(0, sent-got-1) // the last may be on its way
 }

@@ -69,6 +69,9 @@ func (f *forwarder) stun(o origin, b []byte) {
 		f.malformed++
 		return
 	}
+	if f.hub.draining.Load() {
+		return // who looks for a relay is to take another
+	}
 	f.hub.count.stun.Add(1)
 	if relay.STUNWantsOtherPort(b) {
 		f.two.answer(id, o.addr)

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/warren-mesh/warren/coord/key"
@@ -43,6 +44,8 @@ type hub struct {
 	sessions table
 	networks []share // as issuers
 	count    counters
+
+	draining atomic.Bool
 
 	changing sync.Mutex // held to add and remove sessions
 }

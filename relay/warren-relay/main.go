@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -27,9 +28,10 @@ func run() int {
 
 func command() *cobra.Command {
 	var f flags
+	settled := func(cmd *cobra.Command, _ []string) error { return settle(cmd.Flags()) }
 	root := &cobra.Command{
 		Use: "warren-relay", Short: textShort, Long: textLong, Version: version,
-		Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,
+		Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true, PersistentPreRunE: settled,
 		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), f) },
 	}
 	serving := &cobra.Command{
@@ -40,16 +42,25 @@ func command() *cobra.Command {
 		Use: "key", Short: textKey, Long: textKeyLong, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return show(cmd.OutOrStdout(), f) },
 	}
-	root.AddCommand(serving, showing, manual())
+	checking := &cobra.Command{
+		Use: "check", Short: textCheck, Long: textCheckLong, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return check(cmd.Context(), cmd.OutOrStdout(), f) },
+	}
+	root.AddCommand(serving, showing, checking, manual())
 	common := root.PersistentFlags()
+	common.String("config", "", textConfig)
 	common.StringVar(&f.state, "state", "/var/lib/warren-relay", textState)
 	common.StringVar(&f.udp, "udp", ":3478", textUDP)
 	common.StringVar(&f.https, "https", ":8443", textHTTPS)
 	common.StringVar(&f.cert, "tls-cert", "", textCert)
 	common.StringVar(&f.certKey, "tls-key", "", textCertKey)
-	for _, c := range []*cobra.Command{root, serving} {
+	for _, c := range []*cobra.Command{root, serving, checking} {
+		c.Flags().Var((*rate)(&f.limits.ClientRate), "client-rate", textClientRate)
+		c.Flags().Var((*rate)(&f.limits.NetworkRate), "network-rate", textNetworkRate)
+		c.Flags().IntVar(&f.limits.NetworkClients, "network-clients", 0, textNetworkClients)
 		c.Flags().StringArrayVar(&f.issuers, "issuer", nil, textIssuer)
 		c.Flags().StringVar(&f.metrics, "metrics", "", textMetrics)
+		c.Flags().DurationVar(&f.drain, "drain", 20*time.Second, textDrain)
 		c.Flags().BoolVar(&f.debug, "debug", false, textDebug)
 	}
 	showing.Flags().StringVar(&f.host, "host", "HOST", textHost)

@@ -22,16 +22,21 @@ func TestScripts(t *testing.T) {
 			e.Setenv("ISSUER", key.NewServer().Public().String())
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"ready": ready},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"ready": ready, "logged": logged},
 	})
 }
 
 // ready waits until the relay has written to its log that it relays.
-func ready(ts *testscript.TestScript, _ bool, args []string) {
+func ready(ts *testscript.TestScript, neg bool, args []string) {
+	logged(ts, neg, append(args, "relaying"))
+}
+
+// logged waits until a log has the words.
+func logged(ts *testscript.TestScript, _ bool, args []string) {
 	for limit := time.Now().Add(20 * time.Second); time.Now().Before(limit); time.Sleep(5 * time.Millisecond) {
-		if b, err := os.ReadFile(ts.MkAbs(args[0])); err == nil && strings.Contains(string(b), "relaying") {
+		if b, err := os.ReadFile(ts.MkAbs(args[0])); err == nil && strings.Contains(string(b), args[1]) {
 			return
 		}
 	}
-	ts.Fatalf("the relay did not start")
+	ts.Fatalf("the log does not say %q", args[1])
 }

@@ -8,7 +8,13 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/signal"
+	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/warren-mesh/warren/coord/key"
 	"github.com/warren-mesh/warren/relay/server"
@@ -19,6 +25,8 @@ type flags struct {
 	issuers                          []string
 	metrics                          string
 	debug                            bool
+	drain                            time.Duration
+	limits                           server.Limits
 	host, name                       string
 }
 
@@ -35,6 +43,8 @@ func serve(ctx context.Context, f flags) error {
 	if err != nil {
 		return err
 	}
+	certs := &certificates{flags: f}
+	certs.current.Store(&cert)
 	level := slog.LevelInfo
 	if f.debug {
 		level = slog.LevelDebug
@@ -42,17 +52,77 @@ func serve(ctx context.Context, f flags) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	s, err := server.New(server.Config{
 		UDP: f.udp, HTTPS: f.https, Metrics: f.metrics,
-		TLS: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
-		Key: k, Issuers: issuers, Log: log,
+		TLS: &tls.Config{GetCertificate: certs.get, MinVersion: tls.VersionTLS12},
+		Key: k, Issuers: issuers, Limits: f.limits, Log: log,
 	})
 	if err != nil {
 		return hint(err)
 	}
 	log.Info("relaying", "version", version, "udp", s.UDPAddr(), "https", s.HTTPSAddr(), "key", k.Public(), "networks", len(issuers))
 	notify("READY=1")
-	err = s.Serve(ctx)
-	notify("STOPPING=1")
+	return f.run(ctx, s, certs, log)
+}
+
+// run relays until ctx ends, then until the clients have gone to other relays or it is told to stop a second time.
+func (f *flags) run(ctx context.Context, s *server.Server, certs *certificates, log *slog.Logger) error {
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var work sync.WaitGroup
+	work.Go(func() { certs.reload(serving, log) })
+	work.Go(func() {
+		defer stop()
+		select {
+		case <-ctx.Done():
+		case <-serving.Done():
+			return
+		}
+		notify("STOPPING=1")
+		again, cancel := signal.NotifyContext(serving, os.Interrupt, syscall.SIGTERM)
+		defer cancel()
+		s.Drain(again, f.drain)
+	})
+	err := s.Serve(serving)
+	stop()
+	work.Wait()
 	return err
+}
+
+// certificates are those that connections get: read again on SIGHUP.
+type certificates struct {
+	flags   flags
+	current atomic.Pointer[tls.Certificate]
+}
+
+func (c *certificates) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return c.current.Load(), nil
+}
+
+// reload reads them again whenever it is asked to, until ctx ends. One that cannot be read leaves the present one.
+func (c *certificates) reload(ctx context.Context, log *slog.Logger) {
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGHUP)
+	defer signal.Stop(asked)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-asked:
+		}
+		notify(fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d", monotonic()))
+		if cert, err := c.flags.certificate(); err != nil {
+			log.Error("the certificate stays as it was", "err", err)
+		} else {
+			c.current.Store(&cert)
+			log.Info("reloaded the certificate")
+		}
+		notify("READY=1")
+	}
+}
+
+// monotonic is what sd_notify(3) wants with RELOADING=1, in microseconds.
+func monotonic() int64 {
+	var t unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &t)
+	return t.Nano() / 1000
 }
 
 // check reads the flags that can be wrong by themselves.

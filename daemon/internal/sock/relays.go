@@ -27,6 +27,9 @@ const (
 	tryFor  = 2 * time.Second
 	tryLast = 30 * time.Second
 
+	// lingerFor is how long the link to the last home stays at the least.
+	lingerFor = 3 * time.Second
+
 	// measureEvery is how often the latency of several relays is measured while there is no traffic, for which it is stunEvery.
 	measureEvery = 5 * time.Minute
 )
@@ -43,6 +46,7 @@ type relays struct {
 	was   bool          // its link has been up
 
 	move  coord.RelayID // where the home is to move to, though its link is up; 0: it stays
+	old   coord.RelayID // that was the home until since, and whose link is still there; 0: none
 	trial coord.RelayID // whose link is to come up in the other slot and to be the home's; 0: none
 	tried time.Time     // when that began
 	tries int           // that failed, one after the other
@@ -119,6 +123,7 @@ func (l *loop) chooseHome() {
 	default:
 		l.try(want, other)
 	}
+	l.leave()
 }
 
 // try opens the link that is to be the home's in the slot that has other. If it does not come up, the next relay has its turn.
@@ -136,6 +141,24 @@ func (l *loop) try(want coord.RelayID, other *link) {
 		}
 	}
 	l.local.next = earliest(l.local.next, r.tried.Add(r.patience()))
+}
+
+// leave closes the link to the home before this one, once everybody knows of the new.
+func (l *loop) leave() {
+	r := &l.relays
+	is := l.slots[1-r.at].link.Load()
+	switch at := r.since.Add(lingerFor); {
+	case r.old == 0:
+	case is == nil || is.relay.ID != r.old || r.trial == r.old:
+		r.old = 0
+	case l.now.Before(at):
+		l.local.next = earliest(l.local.next, at)
+	case is.draining || !l.needed(is):
+		r.old = 0
+		l.slots[1-r.at].clear()
+		l.dirty = true
+		l.relink()
+	}
 }
 
 // patience is how long the link to the relay that is tried may take.
@@ -171,6 +194,7 @@ func (l *loop) moveHome(to *link, lost bool) {
 		r.homing.disappointed(r.home, l.now)
 	}
 	l.log.Info("another home relay", "relay", to.relay.Name, "before", l.relayName(r.home), "lost", lost)
+	r.old = r.home
 	r.home, r.at, r.since, r.was = to.relay.ID, 1-r.at, l.now, true
 	r.move, r.trial, r.tries = 0, 0, 0
 	l.local.home, l.dirty = r.home, true
@@ -279,9 +303,15 @@ func (l *loop) linksChanged() {
 		if is == nil {
 			continue
 		}
-		was := is.up
-		if is.up = is.client.State().Connected; was && !is.up && i == r.at {
+		was, now := is.up, is.client.State()
+		is.up, is.draining = now.Connected, now.Draining
+		switch {
+		case i != r.at:
+		case was && !is.up:
 			r.since = l.now
+		case is.draining && len(r.list) > 1 && r.move == 0:
+			r.homing.disappointed(r.home, l.now)
+			r.move = r.homing.best(r.list, r.home, l.now)
 		}
 	}
 	if is := l.slots[r.at].link.Load(); is != nil && is.up {

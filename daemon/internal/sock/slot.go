@@ -23,7 +23,10 @@ type link struct {
 	relay  coord.Relay
 	client *relay.Client
 	cancel context.CancelFunc
-	up     bool // owned by the loop
+
+	// owned by the loop
+	up       bool
+	draining bool // the relay will stop soon
 }
 
 func (sl *slot) fill(l *link) {

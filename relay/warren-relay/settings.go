@@ -1,0 +1,135 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// envPrefix begins the variables that stand for flags.
+const envPrefix = "WARREN_RELAY_"
+
+// settle fills the flags that were not given, from the environment or else from the file.
+func settle(flags *pflag.FlagSet) error {
+	path := flags.Lookup("config")
+	if path == nil {
+		return nil // help and the like
+	}
+	given := map[string]bool{}
+	flags.Visit(func(f *pflag.Flag) { given[f.Name] = true })
+	set := func(name, value, where string) error {
+		if given[name] {
+			return nil
+		}
+		if err := flags.Set(name, value); err != nil {
+			return fmt.Errorf("%s: %w", where, err)
+		}
+		return nil
+	}
+	var errs []error
+	fromEnv := map[string]bool{}
+	flags.VisitAll(func(f *pflag.Flag) {
+		variable := envPrefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		value, ok := os.LookupEnv(variable)
+		if !ok || f.Name == "help" || f.Name == "version" {
+			return
+		}
+		fromEnv[f.Name] = true
+		for _, one := range values(f, value) {
+			errs = append(errs, set(f.Name, one, "the variable "+variable))
+		}
+	})
+	if err := errors.Join(errs...); err != nil || path.Value.String() == "" {
+		return err
+	}
+	return readSettings(path.Value.String(), func(name, value, where string) error {
+		f := flags.Lookup(name)
+		switch {
+		case f == nil && known(flags, name):
+			return nil // of another command
+		case f == nil || name == "config" || name == "help" || name == "version":
+			return fmt.Errorf("%s: there is no setting %q ('warren-relay serve --help' lists them)", where, name)
+		case fromEnv[name]:
+			return nil
+		}
+		return set(name, value, where)
+	})
+}
+
+// values takes a list apart, which in one variable stands with spaces.
+func values(f *pflag.Flag, value string) []string {
+	if f.Value.Type() == "stringArray" {
+		return strings.Fields(value)
+	}
+	return []string{value}
+}
+
+// serveOnly are the flags that key has not, and that may stand in a file for both.
+var serveOnly = []string{"issuer", "metrics", "drain", "debug", "client-rate", "network-rate", "network-clients"}
+
+func known(flags *pflag.FlagSet, name string) bool {
+	for _, one := range serveOnly {
+		if one == name {
+			return flags.Lookup(one) == nil
+		}
+	}
+	return false
+}
+
+// readSettings gives each setting of a file to set, with where it stands.
+func readSettings(path string, set func(name, value, where string) error) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("cannot read the settings: %w", err)
+	}
+	defer file.Close()
+	lines := bufio.NewScanner(file)
+	for n := 1; lines.Scan(); n++ {
+		line := strings.TrimSpace(lines.Text())
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		where := fmt.Sprintf("%s, line %d", path, n)
+		name, value, ok := strings.Cut(line, "=")
+		if !ok {
+			return fmt.Errorf("%s: it should be like \"udp = :3478\"", where)
+		}
+		value = strings.TrimSpace(value)
+		if quoted, err := strconv.Unquote(value); err == nil {
+			value = quoted
+		}
+		if err := set(strings.TrimSpace(name), value, where); err != nil {
+			return err
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("cannot read the settings of %s: %w", path, err)
+	}
+	return nil
+}
+
+// rate is a flag in Mbit/s for a number of bytes per second.
+type rate int64
+
+const bytesPerMegabit = 1_000_000 / 8
+
+// String implements pflag.Value.
+func (r *rate) String() string { return strconv.FormatFloat(float64(*r)/bytesPerMegabit, 'g', -1, 64) }
+
+// Type implements pflag.Value.
+func (r *rate) Type() string { return "Mbit/s" }
+
+// Set implements pflag.Value.
+func (r *rate) Set(text string) error {
+	n, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(n >= 0 && n <= 1e6) || n > 0 && n < 0.1 {
+		return fmt.Errorf("%q is no rate: give a number of Mbit/s from 0.1 to 1000000, or 0 for none", text)
+	}
+	*r = rate(n * bytesPerMegabit)
+	return nil
+}
