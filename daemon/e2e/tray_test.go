@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -126,6 +127,24 @@ func TestAPersonUsesTheTray(t *testing.T) {
 	d.click("Connect")
 	d.sees("Connected to…")
 	alice.WaitPing(bob, 10*time.Second)
+
+	// An exit node, on and off.
+	bob.MustWarren("set", "--advertise-exit-node")
+	approve(m, bob, "--approve-exit-node")
+	d.sees("Exit node: none", "Use the nearest (suggested)")
+	d.click("Exit node: none", "Use the nearest (suggested)")
+	d.sees("Exit node: bob")
+	lab.Eventually(t, 10*time.Second, func() error {
+		if e := alice.Status().Exit; e == nil || e.Name != "bob" || !e.Up {
+			return fmt.Errorf("the exit node in use is %+v", e)
+		}
+		return nil
+	})
+	d.click("Exit node: bob", "No exit node")
+	d.sees("Exit node: none")
+	if e := alice.Status().Exit; e != nil {
+		t.Errorf("the exit node is %+v still", e)
+	}
 
 	// A second account, and back to the first.
 	m.Coord.AddUser("berta", password)

@@ -93,7 +93,7 @@ type known struct {
 	state                          ipc.State
 	profile, server, user, network string
 	dns, accepts                   bool
-	routes, lockdown, lan          bool
+	routes, lockdown, lan, shields bool
 	name, exits, offers            string
 	port                           uint16
 }
@@ -101,7 +101,7 @@ type known struct {
 func knows(s *ipc.Status) known {
 	k := known{
 		state: s.State, profile: s.Profile, server: s.Server, user: s.Self.User, network: s.Network.Name,
-		routes: s.Accepts, lockdown: s.Lockdown, name: s.Self.Name, port: s.Self.Port, offers: fmt.Sprint(s.Self.Offers),
+		routes: s.Accepts, lockdown: s.Lockdown, shields: s.Shields, name: s.Self.Name, port: s.Self.Port, offers: fmt.Sprint(s.Self.Offers),
 	}
 	if s.Exit != nil {
 		k.exits, k.lan = strings.Join(s.Exit.Wanted, " "), s.Exit.AllowLAN

@@ -3,7 +3,6 @@ package tray
 import (
 	"context"
 	"errors"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -38,6 +37,10 @@ func (p *program) do(do view.Intent) {
 		p.open(view.Page(do.Arg))
 	case view.OpPing:
 		p.ping(do.Arg)
+	case view.OpWhy:
+		p.why(do.Arg)
+	case view.OpNetcheck:
+		p.netcheck()
 	case view.OpLook:
 		p.look(do.Arg == view.On)
 	case view.OpCancelLogin:
@@ -266,43 +269,96 @@ type answer struct {
 	view.Answer
 }
 
-// ping asks a machine for an answer, which is shown where it was asked for, and told to who looks elsewhere by then.
-func (p *program) ping(machine string) {
-	if p.in.Status == nil {
+// peer is the machine of a number, or nil.
+func (p *program) peer(number string) *ipc.Peer {
+	id, _ := strconv.ParseInt(number, 10, 64)
+	if p.in.Status != nil {
+		for i := range p.in.Status.Peers {
+			if p.in.Status.Peers[i].ID == id {
+				return &p.in.Status.Peers[i]
+			}
+		}
+	}
+	return nil
+}
+
+// why asks what the access rules say of a machine. A daemon that cannot tell is asked in vain.
+func (p *program) why(machine string) {
+	peer := p.peer(machine)
+	if peer == nil {
 		return
 	}
-	id, _ := strconv.ParseInt(machine, 10, 64)
-	i := slices.IndexFunc(p.in.Status.Peers, func(peer ipc.Peer) bool { return peer.ID == id })
-	if was, asked := p.in.Pings[id]; i < 0 || asked && was == (view.Answer{}) {
-		return // it is gone, or asked already
+	id, name := peer.ID, peer.Name
+	p.work.Go(func() {
+		ctx, cancel := context.WithTimeout(p.ctx, askLimit)
+		defer cancel()
+		if w, err := p.client.Why(ctx, ipc.WhyRequest{Peer: name}); err == nil {
+			send(p.ctx, p.found, func() { p.in.Whys = with(p.in.Whys, id, w) })
+		}
+	})
+}
+
+// netcheck finds out what this network lets through.
+func (p *program) netcheck() {
+	if p.in.Checking {
+		return
 	}
-	peer := p.in.Status.Peers[i]
-	p.answered(answer{machine: id})
+	p.in.Checking = true
 	p.work.Go(func() {
 		ctx, cancel := context.WithTimeout(p.ctx, orderLimit)
 		defer cancel()
-		a := answer{machine: id, name: peer.Name}
+		n, err := p.client.Netcheck(ctx)
+		send(p.ctx, p.found, func() {
+			if p.in.Checking = false; err == nil {
+				p.in.Netcheck = n
+			}
+			p.fail(err)
+		})
+	})
+}
+
+// with adds to a map what is known of a machine. Who draws has the map of before, which stays as it is.
+func with[T any](was map[int64]T, id int64, is T) map[int64]T {
+	now := map[int64]T{id: is}
+	for other, v := range was {
+		if other != id && len(now) < maxKnown {
+			now[other] = v
+		}
+	}
+	return now
+}
+
+// maxKnown is of how many machines what was asked is kept.
+const maxKnown = 50
+
+// ping asks a machine for an answer, which is shown where it was asked for, and told to who looks elsewhere by then.
+func (p *program) ping(machine string) {
+	peer := p.peer(machine)
+	if peer == nil {
+		return
+	}
+	id := peer.ID
+	if was, asked := p.in.Pings[id]; asked && was == (view.Answer{}) {
+		return // it is asked already
+	}
+	p.answered(answer{machine: id})
+	name := peer.Name
+	p.work.Go(func() {
+		ctx, cancel := context.WithTimeout(p.ctx, orderLimit)
+		defer cancel()
+		a := answer{machine: id, name: name}
 		var err error
-		if a.Reply, err = p.client.Ping(ctx, ipc.PingRequest{Peer: peer.Name}); err != nil {
+		if a.Reply, err = p.client.Ping(ctx, ipc.PingRequest{Peer: name}); err != nil {
 			a.Reply, a.Err = nil, told(err)
 		}
 		send(p.ctx, p.answers, a)
 	})
 }
 
-// answered draws what came of a ping. Who draws has the map of before, which stays as it is.
+// answered draws what came of a ping.
 func (p *program) answered(a answer) {
-	pings := map[int64]view.Answer{a.machine: a.Answer}
-	for id, was := range p.in.Pings {
-		if _, is := pings[id]; !is && len(pings) < maxPings {
-			pings[id] = was
-		}
-	}
-	p.in.Pings = pings
+	p.in.Pings = with(p.in.Pings, a.machine, a.Answer)
 	if a.name != "" && p.desktop != nil && !p.window {
 		p.say(p.Language.Pinged(a.name, a.Answer))
 	}
 }
-
-// maxPings is how many answers are kept.
-const maxPings = 50

@@ -61,6 +61,7 @@ type program struct {
 	hosts   chan bool
 	words   chan string
 	answers chan answer
+	found   chan func()   // what was asked, to be drawn by the loop
 	looks   chan struct{} // signalled when live has changed
 	live    atomic.Bool   // somebody looks at what changes by the second
 	window  bool          // this is the window, not the icon
@@ -91,7 +92,7 @@ func start(ctx context.Context, d *desktop.Desktop, c Config) (p *program, stop 
 	p = &program{
 		Config: c, client: ipc.NewClient(c.Socket).Asking(), desktop: d, ctx: ctx,
 		facts: make(chan facts), clicks: make(chan view.Intent, maxClicks), ends: make(chan end), steps: make(chan step), hosts: make(chan bool),
-		words: make(chan string, maxWords), answers: make(chan answer), looks: make(chan struct{}, 1), in: view.Input{Language: c.Language, Version: c.Version, Windows: c.Window != nil},
+		words: make(chan string, maxWords), answers: make(chan answer), found: make(chan func()), looks: make(chan struct{}, 1), in: view.Input{Language: c.Language, Version: c.Version, Windows: c.Window != nil},
 	}
 	if d != nil {
 		p.notes = notify.New(d.Conn(), desktop.Name, p.click)
@@ -223,6 +224,8 @@ func (p *program) loop(ctx context.Context, failed <-chan error) error {
 			p.do(do)
 		case e := <-p.ends:
 			p.ended(e)
+		case f := <-p.found:
+			f()
 		case a := <-p.answers:
 			p.answered(a)
 		case s := <-p.steps:

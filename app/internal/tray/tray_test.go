@@ -392,6 +392,22 @@ func TestAPersonUsesAnExitNode(t *testing.T) {
 	d.says("Only an administrator may change this")
 }
 
+// The window has what it asks for: a check of the network, the access rules about a machine, and what changes by the second.
+func TestTheWindowHasWhatItAsksFor(t *testing.T) {
+	d := newDesk(t)
+	d.serve(ipc.LevelOperate)
+	w := d.window(false, view.PageHome)
+	w.shows(func(v view.Window) bool { return len(v.Machines.Rows) == 3 })
+	w.clicks <- view.Intent{Op: view.OpLook, Arg: view.On}
+	w.shows(func(v view.Window) bool { return len(v.Machines.Rows) == 3 }) // anew, from the other watch
+	w.clicks <- view.Intent{Op: view.OpNetcheck}
+	w.shows(func(v view.Window) bool { return len(v.Network.Tiles) == 7 && !v.Network.Check.Disabled })
+	w.clicks <- view.Intent{Op: view.OpWhy, Arg: "3"}
+	w.until(func(in *view.Input) bool { return in.Whys[3] != nil && in.Whys[3].In.Allowed })
+	w.clicks <- view.Intent{Op: view.OpSet, Arg: "port=many"}
+	w.shows(func(v view.Window) bool { return strings.Contains(v.Failed, "many") })
+}
+
 func TestAPingIsAnsweredInTheMenu(t *testing.T) {
 	d := runs(t)
 	d.click("bob · direct", "Ping")

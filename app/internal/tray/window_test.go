@@ -50,15 +50,21 @@ func (d *desk) window(onBus bool, page view.Page) *pane {
 // shows waits until what is drawn is so.
 func (p *pane) shows(ok func(view.Window) bool) {
 	p.d.t.Helper()
-	var last view.Window
+	p.until(func(in *view.Input) bool { return ok(view.DrawWindow(in)) })
+}
+
+// until waits until it is drawn from what is so.
+func (p *pane) until(ok func(*view.Input) bool) {
+	p.d.t.Helper()
+	var last view.Input
 	for {
 		select {
-		case in := <-p.draws:
-			if last = view.DrawWindow(&in); ok(last) {
+		case last = <-p.draws:
+			if ok(&last) {
 				return
 			}
 		case <-p.d.ctx.Done():
-			p.d.t.Fatalf("it shows %+v; said was %s", last, p.d.words.String())
+			p.d.t.Fatalf("it shows %+v; said was %s", view.DrawWindow(&last), p.d.words.String())
 		}
 	}
 }

@@ -39,9 +39,12 @@ func newMachines(do func(view.Intent)) *machines {
 	m.list = widget.NewList(func() int { return len(m.shown) }, newRow, m.row)
 	m.list.OnSelected = func(i widget.ListItemID) {
 		if i < len(m.shown) {
+			was := m.chosen
 			m.chosen = m.shown[i].ID
 			m.drawDetail()
-			m.watch()
+			if was != m.chosen {
+				m.watch()
+			}
 		}
 	}
 	m.none, m.pick = centred(), centred()
@@ -151,4 +154,5 @@ func (m *machines) choose(id int64) {
 	m.chosen = id
 	m.search.SetText("")
 	m.find()
+	m.watch()
 }

@@ -2,6 +2,7 @@ package ui
 
 import (
 	"image/color"
+	"strconv"
 
 	"fyne.io/fyne/v2"
 	"fyne.io/fyne/v2/canvas"
@@ -67,7 +68,10 @@ func New(app fyne.App, do func(view.Intent)) *Window {
 	w.head()
 	w.first, w.waiting = newFirst(w.do, func() { w.join(false) }), newWaiting(w.do)
 	w.machines, w.exits, w.network, w.settings = newMachines(w.do), newExits(w.do), newNetwork(w.do), newSettings(w.do)
-	w.machines.watch = w.look
+	w.machines.watch = func() {
+		w.do(view.Intent{Op: view.OpWhy, Arg: strconv.FormatInt(w.machines.chosen, 10)})
+		w.look()
+	}
 	w.problems, w.about = container.NewVBox(), container.New(layout.NewFormLayout())
 	w.tabs = []*container.TabItem{
 		container.NewTabItemWithIcon("", theme.ComputerIcon(), w.machines.object),

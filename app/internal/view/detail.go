@@ -2,6 +2,7 @@ package view
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -96,6 +97,7 @@ func (d *drawer) facts(p *ipc.Peer) []Fact {
 	add(textFactOS, strings.TrimSpace(bare(p.OS, maxShort)), false)
 	add(textFactVersion, bare(p.Version, maxShort), false)
 	add(textFactRoutes, prefixes(p.Routes), false)
+	add(textFactAccess, d.access(p), false)
 	add(textFactServes, prefixes(p.Serves), false)
 	if p.ExitOption {
 		add(textFactExit, d.say(textFactExitYes), false)
@@ -111,6 +113,30 @@ func (d *drawer) facts(p *ipc.Peer) []Fact {
 		add(textFactExpires, d.day(p.Expires), false)
 	}
 	return facts
+}
+
+// access says what a machine may reach here.
+func (d *drawer) access(p *ipc.Peer) string {
+	w := d.in.Whys[p.ID]
+	switch {
+	case w == nil:
+		return "" // nobody has asked, or the daemon is of an older version
+	case w.In.Shields:
+		return d.say(textAccessShields)
+	case !w.In.Ruled:
+		return d.say(textAccessAll)
+	case !w.In.Allowed:
+		return d.say(textAccessNone)
+	}
+	var services []string
+	for _, r := range w.In.Rules {
+		for _, s := range r.Allow {
+			if s = bare(s, maxShort); len(services) < 12 && !slices.Contains(services, s) {
+				services = append(services, s)
+			}
+		}
+	}
+	return d.say(textAccessSome, strings.Join(services, ", "))
 }
 
 // day writes a date, and how far off it is.

@@ -26,7 +26,10 @@ type Input struct {
 
 	Autostart string // On or Off: whether the tray starts with the desktop; "" where that cannot be told
 
-	Pings map[int64]Answer // to the last pings, by machine
+	Pings    map[int64]Answer   // to the last pings, by machine
+	Whys     map[int64]*ipc.Why // what the access rules say, by machine
+	Netcheck *ipc.Netcheck      // of the last check; nil: none yet
+	Checking bool
 }
 
 // Answer is what came of a ping.
@@ -61,6 +64,8 @@ const (
 	OpNearest     Op = "nearest"   // use the nearest exit node
 	OpPortal      Op = "portal"    // Arg: On or Off: a person signs in to a network
 	OpPing        Op = "ping"      // Arg: the machine's number
+	OpWhy         Op = "why"       // Arg: the machine's number
+	OpNetcheck    Op = "netcheck"  //
 	OpAutostart   Op = "autostart" // Arg: On or Off
 	OpOpen        Op = "open"      // Arg: the page, or a machine's (PageOf)
 	OpLook        Op = "look"      // Arg: On or Off: what is shown changes by the second

@@ -60,6 +60,14 @@ func (d *drawer) network() Network {
 		n.None = d.say(textNetworkOff)
 		return n
 	}
+	n.Check = Button{d.say(textCheckNow), false, Intent{Op: OpNetcheck}}
+	if d.in.Checking {
+		n.Check = Button{d.say(textChecking), true, Intent{}}
+	}
+	if d.in.Netcheck != nil {
+		d.checked(&n, d.in.Netcheck)
+		return n
+	}
 	n.Tiles = []Tile{d.udpTile(), d.familyTile("IPv4", true), d.familyTile("IPv6", false), d.coordTile()}
 	n.Relays = d.bars()
 	for _, e := range d.s.Self.Endpoints {

@@ -30,6 +30,10 @@ var preferences = []preference{
 		hidden: (*drawer).noLogin,
 	},
 	{
+		key: "shields-up", label: textShields, explains: textShieldsExplains,
+		on: func(d *drawer) bool { return d.in.Prefs.ShieldsUp }, edit: func(e *ipc.PrefsEdit, on *bool) { e.ShieldsUp = on },
+	},
+	{
 		key: "snat", label: textSNAT, explains: textSNATExplains,
 		on: func(d *drawer) bool { return !d.in.Prefs.NoSNAT }, edit: func(e *ipc.PrefsEdit, on *bool) { e.SNATSubnetRoutes = on },
 		hidden: func(d *drawer) bool { return len(d.in.Prefs.AdvertiseRoutes) == 0 || d.noLogin() },

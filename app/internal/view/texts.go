@@ -290,6 +290,37 @@ const (
 	textVerdictQuiet
 	textVerdictCount // {0}: direct, {1}: all
 
+	// A check of the network.
+	textCheckNow
+	textChecking
+	textCheckedAt // {0}: a time of day
+	textTilePorts
+	textTilePortal
+	textNATNone
+	textNATEasy
+	textNATHard
+	textPortsBy // {0}: protocols
+	textPortsNone
+	textPortalFound // {0}: a host
+	textPortalNone
+	textVerdictPortal
+	textVerdictOpen
+	textVerdictEasy
+	textVerdictHard
+	textFactMTU
+	textBytesLong // {0}: a number
+	textFactFiltering
+	textFactMapping
+
+	// Access rules.
+	textFactAccess
+	textAccessAll
+	textAccessShields
+	textAccessNone
+	textAccessSome // {0}: services
+	textShields
+	textShieldsExplains
+
 	texts // how many there are
 )
 

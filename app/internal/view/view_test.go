@@ -1,6 +1,7 @@
 package view
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"net/netip"
@@ -21,6 +22,18 @@ import (
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
+
+// Times of day are shown as they are here.
+func init() { time.Local = time.UTC }
+
+// found is what a check of a network at home finds.
+func found() *ipc.Netcheck {
+	n, err := fake.New().Netcheck(context.Background())
+	if err != nil {
+		panic(err)
+	}
+	return n
+}
 
 func running() *ipc.Status {
 	s := fake.Running()
@@ -125,6 +138,11 @@ var states = []struct {
 	{"pinged", Input{Status: running(), Pings: map[int64]Answer{
 		3: {Reply: &ipc.PingReply{Name: "bob", Latency: 12, Path: ipc.Path{Kind: ipc.PathDirect}}}, 4: {}, 5: {Err: &ipc.Error{Message: "dave did not answer within 5s."}},
 	}}},
+	{"checked", Input{Status: exits("bob", true), Netcheck: found(), Whys: map[int64]*ipc.Why{
+		3: {In: ipc.Access{Ruled: true, Allowed: true, Rules: []ipc.AccessRule{{Allow: []string{"tcp:22", "icmp"}}, {Allow: []string{"icmp"}}}}},
+		4: {In: ipc.Access{Ruled: true}}, 5: {In: ipc.Access{}},
+	}}},
+	{"checking", Input{Status: running(), Checking: true}},
 	{"later-daemon", Input{Status: in("hibernating")}},
 }
 
@@ -208,7 +226,7 @@ func printWindow(w Window, in *Input) string {
 		line("exits' setting: %s (%s) %t → %s %s", s.Label, s.Explains, s.On, s.Do.Op, s.Do.Arg)
 	}
 	line("exits: %s | %s | %s | %s", w.Exits.State, w.Exits.None, button(w.Exits.Nearest), button(w.Exits.Portal))
-	line("network: %s | %s | %s", w.Network.Mood, w.Network.Verdict, w.Network.None)
+	line("network: %s | %s | %s | %s | %s", w.Network.Mood, w.Network.Verdict, w.Network.None, strings.Join(w.Network.Advice, " / "), button(w.Network.Check))
 	for _, t := range w.Network.Tiles {
 		line("network: %s: %s (%s)", t.Label, t.Text, t.Mood)
 	}
@@ -422,7 +440,7 @@ func TestAListTooLongForAScreenIsCut(t *testing.T) {
 
 // A click on a switch asks for what the daemon understands, and for the other position than the one that is shown.
 func TestEverySwitchIsUnderstood(t *testing.T) {
-	for _, p := range []ipc.Prefs{{}, {IgnoreDNS: true, AcceptRoutes: true, NoSNAT: true, ExitNodeAllowLAN: true, AdvertiseExitNode: true, Lockdown: true}} {
+	for _, p := range []ipc.Prefs{{}, {IgnoreDNS: true, AcceptRoutes: true, NoSNAT: true, ExitNodeAllowLAN: true, AdvertiseExitNode: true, Lockdown: true, ShieldsUp: true}} {
 		p.AdvertiseRoutes = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 		in := Input{Status: running(), Prefs: p}
 		w, seen := DrawWindow(&in), 0
@@ -432,7 +450,7 @@ func TestEverySwitchIsUnderstood(t *testing.T) {
 				t.Errorf("%s: %v", s.Do.Arg, err)
 				continue
 			}
-			for _, is := range []*bool{e.AcceptDNS, e.AcceptRoutes, e.SNATSubnetRoutes, e.ExitNodeAllowLAN, e.AdvertiseExitNode, e.Lockdown} {
+			for _, is := range []*bool{e.AcceptDNS, e.AcceptRoutes, e.SNATSubnetRoutes, e.ExitNodeAllowLAN, e.AdvertiseExitNode, e.Lockdown, e.ShieldsUp} {
 				if is == nil {
 					continue
 				}
@@ -441,7 +459,7 @@ func TestEverySwitchIsUnderstood(t *testing.T) {
 				}
 			}
 		}
-		if seen != 6 {
+		if seen != 7 {
 			t.Errorf("%d switches change anything", seen)
 		}
 	}
