@@ -33,6 +33,7 @@ type detail struct {
 	buttons        *fyne.Container
 	latency        *plot
 	traffic        *plot
+	plots          fyne.CanvasObject
 	way            *way
 	facts          *fyne.Container
 	body           *fyne.Container
@@ -49,8 +50,8 @@ func newDetail(do func(view.Intent)) *detail {
 	d.latency, d.traffic, d.way = newPlot(plotPoints), newPlot(plotPoints), newWay()
 	d.facts = container.New(layout.NewFormLayout())
 	head := container.New(layout.NewCustomPaddedVBoxLayout(-10), d.name, d.how)
-	plots := container.New(layout.NewGridLayoutWithColumns(2), d.latency.object, container.New(layout.NewCustomPaddedLayout(0, 0, 10, 0), d.traffic.object))
-	d.body = container.NewVBox(d.buttons, d.answer, d.why, inset(plots), inset(d.way.object), d.facts)
+	d.plots = inset(container.New(layout.NewGridLayoutWithColumns(2), d.latency.object, container.New(layout.NewCustomPaddedLayout(0, 0, 10, 0), d.traffic.object)))
+	d.body = container.NewVBox(d.buttons, d.answer, d.why, d.plots, inset(d.way.object), d.facts)
 	d.scroll = container.NewVScroll(d.body)
 	d.object = container.NewBorder(head, nil, nil, nil, d.scroll)
 	return d
@@ -82,6 +83,7 @@ func (d *detail) show(v *view.Detail, in *view.Input, do func(view.Intent)) {
 	changed = button(d.copies, v.Copy) || changed
 	changed = button(d.ping, v.Ping) || changed
 	changed = button(d.exit, v.Exit) || changed
+	changed = show(d.plots, v.Here) || changed
 	d.trace.Add(in.Status, v.ID)
 	latencies, top := d.trace.Latencies()
 	d.latency.show(v.Charts[0], say.Latency(ipc.Milliseconds(top)), v.Waiting, top*1.15, curve{latencies, theme.ColorNamePrimary})

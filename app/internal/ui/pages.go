@@ -57,7 +57,7 @@ func newFirst(do func(view.Intent), back func()) *first {
 // panel is what stands behind things that belong together.
 func panel() *canvas.Rectangle {
 	r := canvas.NewRectangle(color.Transparent)
-	r.CornerRadius, r.StrokeWidth, r.StrokeColor = 8, 1, theme.Color(theme.ColorNameInputBorder)
+	r.CornerRadius, r.StrokeWidth, r.StrokeColor = 8, 1, theme.Color(theme.ColorNameSeparator)
 	return r
 }
 
@@ -107,6 +107,7 @@ type waiting struct {
 func newWaiting(do func(view.Intent)) *waiting {
 	w := &waiting{title: title(), text: wrapped(), elsewhere: wrapped(), code: title(), v: &view.Waiting{}}
 	w.code.TextStyle.Monospace = true
+	w.text.Alignment, w.elsewhere.Alignment = fyne.TextAlignCenter, fyne.TextAlignCenter
 	w.copies = widget.NewButtonWithIcon("", theme.ContentCopyIcon(), func() { do(w.v.Copy.Do) })
 	w.cancel = widget.NewButton("", func() { do(w.v.Cancel.Do) })
 	w.object = card(w.title, w.text, widget.NewSeparator(), w.elsewhere, w.code,

@@ -34,14 +34,18 @@ func (t Theme) Color(name fyne.ThemeColorName, variant fyne.ThemeVariant) color.
 		return color.NRGBA{0x63, 0x6a, 0x70, 0xff}
 	case theme.ColorNameInputBorder: // of a box that is not checked, too
 		if dark {
-			return color.NRGBA{0x5c, 0x64, 0x6b, 0xff}
+			return color.NRGBA{0x6d, 0x75, 0x7c, 0xff}
 		}
-		return color.NRGBA{0xb4, 0xba, 0xbf, 0xff}
+		return color.NRGBA{0x8a, 0x91, 0x97, 0xff}
 	case theme.ColorNameSeparator:
 		if dark {
 			return color.NRGBA{0x33, 0x37, 0x3b, 0xff}
 		}
 		return color.NRGBA{0xe2, 0xe5, 0xe7, 0xff}
+	case theme.ColorNameShadow: // lines below the tabs and between the parts of a page
+		if !dark {
+			return color.NRGBA{0, 0, 0, 0x18}
+		}
 	case theme.ColorNameWarning: // the same orange as that of relays in the icon
 		if dark {
 			return color.NRGBA{0xf0, 0x9a, 0x3e, 0xff}

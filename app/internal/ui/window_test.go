@@ -16,8 +16,10 @@ import (
 	"time"
 
 	"fyne.io/fyne/v2"
+	"fyne.io/fyne/v2/driver/desktop"
 	"fyne.io/fyne/v2/test"
 	"fyne.io/fyne/v2/theme"
+	"fyne.io/fyne/v2/widget"
 
 	"github.com/warren-mesh/warren/app/internal/fake"
 	"github.com/warren-mesh/warren/app/internal/view"
@@ -310,7 +312,7 @@ func thousands(s *ipc.Status) {
 	s.Peers = nil
 	for i := range 5000 {
 		s.Peers = append(s.Peers, ipc.Peer{
-			ID: int64(i + 1), Name: fmt.Sprintf("machine-%05d", i), Online: i%3 == 0, Addrs: []netip.Addr{netip.AddrFrom4([4]byte{100, 64, byte(i >> 8), byte(i)})},
+			ID: int64(i + 1), Name: fmt.Sprintf("machine-%05d", i), Online: i%3 == 0, ExitOption: i%2 == 0, Addrs: []netip.Addr{netip.AddrFrom4([4]byte{100, 64, byte(i >> 8), byte(i)})},
 		})
 	}
 }
@@ -320,6 +322,7 @@ func TestFiveThousandMachinesAreDrawnAndScrolledAtOnce(t *testing.T) {
 	w, _ := open(t, theme.VariantLight)
 	in := &view.Input{Status: status(thousands)}
 	w.Draw(in)
+	w.machines.list.Select(0)
 	w.Canvas().Capture()
 	measure := func(what string, do func()) {
 		var took []time.Duration
@@ -338,6 +341,93 @@ func TestFiveThousandMachinesAreDrawnAndScrolledAtOnce(t *testing.T) {
 	at := float32(0)
 	measure("a screen of scrolling", func() { at += 400; w.machines.list.ScrollToOffset(at) })
 	measure("a search", func() { w.machines.search.SetText(w.machines.search.Text + "0") })
+}
+
+// Everything can be done without a mouse: keys lead to the pages and to the search, and back from where one came.
+func TestKeysLeadEverywhere(t *testing.T) {
+	w, _ := open(t, theme.VariantLight)
+	w.Draw(&view.Input{Status: status(office), Profiles: profiles})
+	press := func(k fyne.KeyName) {
+		w.Canvas().(fyne.Shortcutable).TypedShortcut(&desktop.CustomShortcut{KeyName: k, Modifier: fyne.KeyModifierControl})
+	}
+	for i, k := range []fyne.KeyName{fyne.Key1, fyne.Key2, fyne.Key3, fyne.Key4, fyne.Key5, fyne.Key6} {
+		if press(k); w.pages.SelectedIndex() != i {
+			t.Errorf("Ctrl+%s leads to page %d", k, w.pages.SelectedIndex())
+		}
+	}
+	if press(fyne.KeyF); w.pages.SelectedIndex() != 0 || w.Canvas().Focused() != w.machines.search {
+		t.Error("Ctrl+F does not search")
+	}
+	if w.Open(view.PageJoin); !w.first.object.Visible() || w.pages.Visible() {
+		t.Error("the page for another account is not shown")
+	}
+	w.Canvas().OnTypedKey()(&fyne.KeyEvent{Name: fyne.KeyEscape})
+	if w.first.object.Visible() || !w.pages.Visible() {
+		t.Error("Escape does not lead back")
+	}
+	for range 40 { // Tab reaches something on every page, and never gets stuck
+		test.FocusNext(w.Canvas())
+		if w.Canvas().Focused() == nil {
+			t.Fatal("the focus is lost")
+		}
+	}
+}
+
+// What is shown by the second is asked for only while it is shown.
+func TestOnlyWhatIsLookedAtIsMeasured(t *testing.T) {
+	w, asked := open(t, theme.VariantLight)
+	w.Draw(&view.Input{Status: status(office), Profiles: profiles})
+	w.Open(view.PageOf(2))
+	if w.machines.chosen != 2 {
+		t.Errorf("chosen is %d", w.machines.chosen)
+	}
+	w.Open(view.PageSettings)
+	w.Open(view.PageNetwork)
+	w.Draw(&view.Input{Status: &ipc.Status{State: ipc.StateNoServer}})
+	want := []view.Intent{{Op: view.OpWhy, Arg: "2"}, {Op: view.OpLook, Arg: view.On}, {Op: view.OpLook, Arg: view.Off}, {Op: view.OpLook, Arg: view.On}, {Op: view.OpLook, Arg: view.Off}}
+	if !slices.Equal(*asked, want) {
+		t.Errorf("asked was %v, want %v", *asked, want)
+	}
+}
+
+func TestTheWindowFitsAtEveryScale(t *testing.T) {
+	for _, scale := range []float32{1, 1.25, 2} {
+		w, _ := open(t, theme.VariantDark)
+		w.Draw(&view.Input{Status: status(office), Profiles: profiles, Language: view.German})
+		w.machines.list.Select(0)
+		w.Canvas().(test.WindowlessCanvas).SetScale(scale)
+		img := w.Canvas().Capture().Bounds()
+		if want := int(size.Width * scale); img.Dx() != want || w.Canvas().Size().Width > size.Width {
+			t.Errorf("at %v, the window has %d pixels, want %d", scale, img.Dx(), want)
+		}
+	}
+}
+
+// What a person types into a setting stays while the daemon says other things, and goes out when it is saved.
+func TestASettingIsTypedAndSaved(t *testing.T) {
+	w, asked := open(t, theme.VariantLight)
+	in := &view.Input{Status: status(), Prefs: ipc.Prefs{Port: 41641}}
+	w.Draw(in)
+	port := w.settings.typed[1]
+	if port.entry.Text != "41641" || !port.save.Disabled() {
+		t.Fatalf("it shows %q", port.entry.Text)
+	}
+	port.entry.SetText("4000")
+	w.Draw(in)
+	test.Tap(port.save)
+	if want := []view.Intent{{Op: view.OpSet, Arg: "port=4000"}}; port.entry.Text != "4000" || !slices.Equal(*asked, want) {
+		t.Errorf("it shows %q, asked was %v", port.entry.Text, *asked)
+	}
+	next := *in
+	next.Prefs.Port = 4000
+	if w.Draw(&next); !port.save.Disabled() {
+		t.Error("what is saved can be saved again")
+	}
+	check := w.settings.switches.object.Objects[0].(*fyne.Container).Objects[0].(*widget.Check)
+	test.Tap(check)
+	if got := (*asked)[1]; got != (view.Intent{Op: view.OpSet, Arg: "accept-dns=off"}) {
+		t.Errorf("asked was %v", got)
+	}
 }
 
 func TestHostileNamesAreDrawnPlain(t *testing.T) {
