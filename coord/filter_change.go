@@ -3,7 +3,6 @@ package coord
 import (
 	"fmt"
 	"net/netip"
-	"reflect"
 	"slices"
 	"strings"
 )
@@ -31,7 +30,9 @@ func (f *Filter) with(c *NetsOf) *Filter {
 	nets := slices.DeleteFunc(slices.Clone(f.Sets[i].Nets), func(p netip.Prefix) bool { return contains(gone, p) })
 	nets = append(nets, c.Add...)
 	slices.SortFunc(nets, netip.Prefix.Compare)
-	out.Sets[i].Nets = slices.Compact(nets)
+	if out.Sets[i].Nets = slices.Compact(nets); len(nets) == 0 {
+		out.Sets[i].Nets = nil
+	}
 	return &out
 }
 
@@ -70,7 +71,7 @@ func (f *Filter) validateNets(c *NetsOf) error {
 // DiffFilters is Diff for filters alone: only the sets' addresses, where all else is alike.
 func DiffFilters(old, new *Filter) (cs []Change) {
 	switch {
-	case new == nil || reflect.DeepEqual(old, new):
+	case new == nil || old == new:
 		return nil
 	case old == nil || !sameRules(old, new):
 		return []Change{{Filter: new}}
@@ -95,6 +96,9 @@ func sameRule(a, b FilterRule) bool {
 
 // missing gives those of all, which is in order, that are not in these, which is in order too.
 func missing(all, these []netip.Prefix) (out []netip.Prefix) {
+	if len(all) == len(these) && (len(all) == 0 || &all[0] == &these[0]) {
+		return nil
+	}
 	for _, p := range all {
 		for len(these) > 0 && these[0].Compare(p) < 0 {
 			these = these[1:]

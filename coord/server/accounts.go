@@ -146,7 +146,11 @@ func (s *Server) createKey(ctx context.Context, by caller, o KeyOptions) (secret
 	}
 	secret = authPrefix + rand.Text() // 128 random bits at the least
 	err = s.store.Write(ctx, func(tx store.Tx) error {
-		if err := authorizeNow(tx, by, account.Change, by.user != 0 && o.User == by.login); err != nil {
+		if len(tags) > 0 {
+			if err := s.mayTag(tx, by, tags); err != nil {
+				return err
+			}
+		} else if err := authorizeNow(tx, by, account.Change, by.user != 0 && o.User == by.login); err != nil {
 			return err
 		}
 		k := store.AuthKey{

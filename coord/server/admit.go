@@ -256,7 +256,7 @@ func (s *Server) nodeOf(n store.Node, u store.User) coord.Node {
 // memberOf is nodeOf with what peers do not see.
 func (s *Server) memberOf(n store.Node, u store.User) state.Member {
 	return state.Member{
-		Machine: n.Machine, Node: s.nodeOf(n, u), Expired: n.Expired, Pending: n.Pending, Ephemeral: n.Ephemeral,
+		Machine: n.Machine, Node: s.nodeOf(n, u), Expired: n.Expired, Pending: n.Pending, Ephemeral: n.Ephemeral, Role: string(u.Role),
 		Offered: n.Said.Routes, Approved: n.Approved, TicketUntil: n.Ticket, TicketSeq: n.TicketSeq,
 	}
 }

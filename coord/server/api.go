@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,7 +39,8 @@ type operation struct {
 	right        account.Right
 	own          bool
 	of           ownerOf
-	local        bool // at the host only
+	local        bool  // at the host only
+	body         int64 // the longest that it takes, in bytes; 0: coord.MaxBody
 
 	register func(huma.API, huma.Operation)
 }
@@ -46,7 +48,7 @@ type operation struct {
 // operations are all operations.
 func (s *Server) operations() []operation {
 	return slices.Concat(s.machineOperations(), s.userOperations(), s.keyOperations(), s.networkOperations(), s.dnsOperations(), s.providerOperations(), s.accountOperations(),
-		s.auditOperations(), s.webhookOperations())
+		s.auditOperations(), s.webhookOperations(), s.policyOperations())
 }
 
 // gives completes an operation that answers with something.
@@ -59,6 +61,25 @@ func gives[I, O any](o operation, do func(ctx context.Context, by caller, in *I)
 				return nil, c.fail(err)
 			}
 			return &struct{ Body O }{out}, nil
+		})
+	}
+	return o
+}
+
+// marked completes an operation on something that has versions: its answer says which, in a header.
+func marked[I any, O interface{ ETag() string }](o operation, do func(ctx context.Context, by caller, in *I) (O, error)) operation {
+	o.register = func(api huma.API, h huma.Operation) {
+		type answer struct {
+			ETag string `header:"ETag"`
+			Body O
+		}
+		huma.Register(api, h, func(ctx context.Context, in *I) (*answer, error) {
+			c := callOf(ctx)
+			out, err := do(ctx, c.by, in)
+			if err != nil {
+				return nil, c.fail(err)
+			}
+			return &answer{out.ETag(), out}, nil
 		})
 	}
 	return o
@@ -194,7 +215,7 @@ func (s *Server) newAPI() (*api, error) {
 		}
 		o.register(h, huma.Operation{
 			OperationID: o.id, Method: o.method, Path: PathAPI + o.path, Summary: o.about, Description: needs, Tags: []string{kind}, Hidden: o.local,
-			Security: []map[string][]string{{"token": {}}}, MaxBodyBytes: coord.MaxBody, BodyReadTimeout: -1, // the router has read it
+			Security: []map[string][]string{{"token": {}}}, MaxBodyBytes: cmp.Or(o.body, coord.MaxBody), BodyReadTimeout: -1, // the router has read it
 			Errors: []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests},
 		})
 	}
@@ -220,7 +241,7 @@ func (s *Server) apiRoutes(kind access) (all []route) {
 		}
 		handle := s.api.handlers[o.method+" "+PathAPI+o.path]
 		all = append(all, route{
-			method: o.method, path: PathAPI + o.path, access: kind, right: o.right, own: o.own, of: o.of, limited: true, op: &o,
+			method: o.method, path: PathAPI + o.path, access: kind, right: o.right, own: o.own, of: o.of, limited: true, op: &o, body: o.body,
 			api: func(w http.ResponseWriter, r *http.Request, by caller) error {
 				c := &apiCall{ResponseWriter: w, by: by}
 				handle(c, r.WithContext(context.WithValue(r.Context(), apiCallKey{}, c)))
@@ -259,10 +280,7 @@ func (s *Server) callAPI(rt route, w http.ResponseWriter, r *http.Request) error
 	if rt.access == bearer {
 		var scopes []account.Scope
 		var err error
-		if by, scopes, err = s.bearer(r); err != nil {
-			if errors.Is(err, errNoToken) {
-				w.Header().Set("WWW-Authenticate", "Bearer")
-			}
+		if by, scopes, err = s.program(w, r); err != nil {
 			return err
 		}
 		if !rt.op.allows(scopes) {
@@ -274,6 +292,15 @@ func (s *Server) callAPI(rt route, w http.ResponseWriter, r *http.Request) error
 		return apiFailure(by, err)
 	}
 	return rt.api(w, r, by)
+}
+
+// program finds who calls by their token.
+func (s *Server) program(w http.ResponseWriter, r *http.Request) (caller, []account.Scope, error) {
+	by, scopes, err := s.bearer(r)
+	if errors.Is(err, errNoToken) {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	}
+	return by, scopes, err
 }
 
 // authorize holds a caller to the route's right over what it is about.

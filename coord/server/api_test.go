@@ -43,6 +43,13 @@ func (r *running) program(login string, scopes ...account.Scope) *program {
 // call calls, and decodes the answer into reply; code is the error's.
 func (p *program) call(method, path string, body, reply any) (status int, code string) {
 	p.w.t.Helper()
+	status, code, _ = p.marked(method, path, "", body, reply)
+	return status, code
+}
+
+// marked is call for what has versions: match is the one that is to be replaced, etag the one that came.
+func (p *program) marked(method, path, match string, body, reply any) (status int, code, etag string) {
+	p.w.t.Helper()
 	var content io.Reader
 	if text, ok := body.(string); ok {
 		content = strings.NewReader(text)
@@ -60,6 +67,9 @@ func (p *program) call(method, path string, body, reply any) (status int, code s
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	if match != "" {
+		req.Header.Set("If-Match", match)
+	}
 	resp, err := p.w.Do(req)
 	if err != nil {
 		p.w.t.Fatal(err)
@@ -75,14 +85,14 @@ func (p *program) call(method, path string, body, reply any) (status int, code s
 		if reply, ok := reply.(*string); ok {
 			*reply = e.Error.Message
 		}
-		return resp.StatusCode, e.Error.Code
+		return resp.StatusCode, e.Error.Code, ""
 	}
 	if reply != nil {
 		if err := json.Unmarshal(text, reply); err != nil {
 			p.w.t.Fatalf("%s %s: %v in %s", method, path, err, text)
 		}
 	}
-	return resp.StatusCode, ""
+	return resp.StatusCode, "", resp.Header.Get("ETag")
 }
 
 // may reports whether an operation is open to the program. It asks for something that no operation takes, so that

@@ -81,6 +81,7 @@ const (
 	actMachineTag      action = "machine.tag"
 	actMachineRoutes   action = "machine.routes"
 	actDNS             action = "dns.change"
+	actPolicy          action = "policy.set"
 	actTokenAdd        action = "token.add"
 	actTokenRemove     action = "token.remove"
 	actSettings        action = "settings.change"
@@ -140,6 +141,7 @@ var actionTexts = map[action]string{
 	actMachineTag:      "machine's tags changed",
 	actMachineRoutes:   "machine's routes approved or withdrawn",
 	actDNS:             "DNS settings changed",
+	actPolicy:          "access rules changed",
 	actTokenAdd:        "API token made",
 	actTokenRemove:     "API token removed",
 	actSettings:        "settings changed",

@@ -35,6 +35,7 @@ func (s *Server) showConsole(w http.ResponseWriter, status int, name, part strin
 		{textPeople, "/users", account.See, false},
 		{textKeys, "/keys", account.See, true},
 		{textRelays, "/relays", account.See, false},
+		{textRules, "/policy", account.See, false},
 		{textDNS, "/dns", account.See, false},
 		{textSettings, "/settings", account.See, false},
 		{textAudit, "/audit", account.See, false},

@@ -224,6 +224,9 @@ func (s *Server) node(w http.ResponseWriter, r *http.Request, sess *session) err
 	}
 	s.hub.say(r.Context(), n.Node.ID, u)
 	if fresh := without(without(u.Routes, n.Offered), n.Approved); len(fresh) > 0 {
+		if err := s.autoApprove(r.Context(), n.Node.ID, fresh); err != nil {
+			s.log.Warn("cannot approve what a machine offers", "err", err) // an admin can
+		}
 		if err := s.noteOffer(r.Context(), s.clientAddr(r), sess.machine, fresh); err != nil {
 			s.log.Warn("cannot record what a machine offers", "err", err) // it is offered all the same
 		}

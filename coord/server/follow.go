@@ -167,13 +167,18 @@ func (h *hub) translate(n store.News) (out state.News, err error) {
 			return out, err
 		}
 	}
+	if n.Policy != "" {
+		if out.Rules, err = rulesOf(n.Policy); err != nil {
+			return out, err
+		}
+	}
 	return out, nil
 }
 
 var kinds = map[store.Kind]state.Kind{
 	store.NodeChanged: state.NodeChange, store.TicketChanged: state.TicketChange,
 	store.RelaysChanged: state.RelaysChange, store.NetworkChanged: state.NetworkChange,
-	store.DNSChanged: state.DNSChange,
+	store.DNSChanged: state.DNSChange, store.PolicyChanged: state.RulesChange,
 }
 
 func changeOf(c store.Change) state.Change {
@@ -181,5 +186,5 @@ func changeOf(c store.Change) state.Change {
 	if !ok {
 		kind = state.OtherChange
 	}
-	return state.Change{Seq: c.Seq, Kind: kind, ID: c.Node, Was: c.Was}
+	return state.Change{Seq: c.Seq, Kind: kind, ID: c.Node, Facts: c.Facts}
 }

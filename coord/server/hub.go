@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/internal/policy"
 	"github.com/warren-mesh/warren/coord/internal/state"
 	"github.com/warren-mesh/warren/coord/internal/store"
 	"github.com/warren-mesh/warren/coord/key"
@@ -164,6 +165,13 @@ func (h *hub) memberNow(m key.MachinePublic) (state.Member, error) {
 		h.wish(n.Node.ID)
 	}
 	return n, nil
+}
+
+// rules has a question answered by the rules in force.
+func (h *hub) rules(question func(*policy.Compiled)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	question(h.st.Rules())
 }
 
 func (h *hub) view() *state.View {

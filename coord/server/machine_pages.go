@@ -48,6 +48,7 @@ type machineDetail struct {
 	Endpoints                          []endpointRow
 	Routes                             []routeInfo
 	Change                             bool // the visitor may change it
+	Rules                              bool // or see the network's rules
 	Decide, Extend, Tag, Lead          bool // or let it in, or give its key another life, or other tags, or approve its routes
 }
 
@@ -183,6 +184,7 @@ func (s *Server) showMachine(w http.ResponseWriter, status int, v *visit, m stat
 		Decide:      mayDecide(v) && m.Pending,
 		Tag:         mayDecide(v) && !m.Pending,
 		Routes:      routesOf(m), Lead: mayDecide(v),
+		Rules:  authorize(v.caller(), account.See, false) == nil,
 		Extend: mayDecide(v) && !m.Pending && m.Node.User.ID != 0 && len(m.Node.Tags) == 0,
 	}
 	for _, l := range s.hub.view().Relays {

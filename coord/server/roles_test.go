@@ -13,6 +13,7 @@ import (
 
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/internal/account"
+	"github.com/warren-mesh/warren/coord/internal/policy"
 	"github.com/warren-mesh/warren/coord/internal/store"
 )
 
@@ -56,24 +57,29 @@ var mayCall = map[string]struct{ own, others string }{
 	"POST /invitations":              {changers, changers},
 	"POST /invitations/{id}/revoke":  {changers, changers},
 
-	"GET /keys":                   {everybody, everybody}, // each sees what is theirs to see
-	"POST /keys":                  {ownChangers, ownChangers},
-	"POST /keys/{id}/revoke":      {ownChangers, changers},
-	"GET /relays":                 {seers, seers},
-	"GET /dns":                    {seers, seers},
-	"POST /dns":                   {changers, changers},
-	"POST /dns/split":             {changers, changers},
-	"POST /dns/records":           {changers, changers},
-	"GET /settings":               {seers, seers},
-	"POST /settings":              {"owner", "owner"},
-	"GET /providers":              {seers, seers},
-	"POST /providers":             {"owner", "owner"},
-	"GET /providers/{id}":         {"owner", "owner"},
-	"POST /providers/{id}":        {"owner", "owner"},
-	"GET /providers/{id}/remove":  {"owner", "owner"},
-	"POST /providers/{id}/remove": {"owner", "owner"},
-	"GET /audit":                  {seers, seers},
-	"GET /audit/export":           {seers, seers},
+	"GET /keys":                          {everybody, everybody}, // each sees what is theirs to see
+	"POST /keys":                         {ownChangers, ownChangers},
+	"POST /keys/{id}/revoke":             {ownChangers, changers},
+	"GET /relays":                        {seers, seers},
+	"GET /policy":                        {seers, seers},
+	"POST /policy":                       {changers, changers},
+	"GET /policy/versions/{id}":          {seers, seers},
+	"POST /policy/versions/{id}/restore": {changers, changers},
+	"GET /policy/why":                    {seers, seers},
+	"GET /dns":                           {seers, seers},
+	"POST /dns":                          {changers, changers},
+	"POST /dns/split":                    {changers, changers},
+	"POST /dns/records":                  {changers, changers},
+	"GET /settings":                      {seers, seers},
+	"POST /settings":                     {"owner", "owner"},
+	"GET /providers":                     {seers, seers},
+	"POST /providers":                    {"owner", "owner"},
+	"GET /providers/{id}":                {"owner", "owner"},
+	"POST /providers/{id}":               {"owner", "owner"},
+	"GET /providers/{id}/remove":         {"owner", "owner"},
+	"POST /providers/{id}/remove":        {"owner", "owner"},
+	"GET /audit":                         {seers, seers},
+	"GET /audit/export":                  {seers, seers},
 
 	"GET /webhooks":                        {"owner", "owner"},
 	"POST /webhooks":                       {"owner", "owner"},
@@ -124,6 +130,9 @@ var mayOperate = map[string]struct{ own, others, scopes string }{
 	"setRelay": {changers, changers, "settings"}, "removeRelay": {changers, changers, "settings"}, "setSettings": {"owner", "owner", "settings"},
 	"getDNS": {seers, seers, "read settings"}, "setDNS": {changers, changers, "settings"}, "setDNSSplit": {changers, changers, "settings"},
 	"removeDNSSplit": {changers, changers, "settings"}, "changeDNSRecords": {changers, changers, "settings"},
+	"getPolicy": {seers, seers, "read policy"}, "setPolicy": {changers, changers, "policy"}, "checkPolicy": {seers, seers, "policy"}, "previewPolicy": {seers, seers, "policy"},
+	"explainPolicy": {seers, seers, "read policy"}, "listPolicyVersions": {seers, seers, "read policy"}, "getPolicyVersion": {seers, seers, "read policy"},
+	"restorePolicy": {changers, changers, "policy"},
 	"listProviders": {seers, seers, "read settings"}, "addProvider": {"owner", "owner", "settings"}, "setProvider": {"owner", "owner", "settings"}, "removeProvider": {"owner", "owner", "settings"},
 	"listAudit": {seers, seers, "read"}, "exportAudit": {seers, seers, "read"},
 
@@ -226,9 +235,14 @@ func (r *running) things() things {
 	for _, k := range keys {
 		all["/keys/ "+k.User] = strconv.FormatInt(k.ID, 10)
 	}
+	rules, err := r.setPolicy(r.t.Context(), operator, policy.AllText, "", "")
+	if err != nil {
+		r.t.Fatal(err)
+	}
 	provider := r.provider(NewProvider{Name: "Work"})
 	for login, id := range r.ids() {
 		all["/providers/ "+login], all[pathLink+"/ "+login] = provider, provider
+		all["/policy/versions/ "+login] = strconv.FormatInt(rules.Version, 10)
 		all["/users/ "+login] = strconv.FormatInt(id, 10)
 	}
 	return all

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -40,6 +41,7 @@ type route struct {
 	own          bool          // what it is about is the caller's own, or it shows everybody theirs
 	of           ownerOf       // or whose it is, by the path
 	waits        bool          // it answers when something happens: how long that takes says nothing
+	body         int64         // the longest that it takes, in bytes; 0: what others take
 	limited      bool          // its body comes first, then no more than maxConcurrent are worked on at a time
 	public       func(http.ResponseWriter, *http.Request) error
 	machine      func(http.ResponseWriter, *http.Request, *session) error
@@ -123,6 +125,11 @@ func (s *Server) routes() []route {
 		{method: post, path: "/keys", access: signedIn, right: account.Change, own: true, does: does("addKey"), page: s.createKeyPage},
 		{method: post, path: "/keys/{id}/revoke", access: signedIn, right: account.Change, of: s.keyOwner, does: does("revokeKey"), page: s.revokeKeyPage},
 		{method: get, path: "/relays", access: signedIn, right: account.See, page: s.relaysPage},
+		{method: get, path: "/policy", access: signedIn, right: account.See, page: s.policyPage},
+		{method: post, path: "/policy", access: signedIn, right: account.Change, body: maxPolicyBody, does: does("setPolicy", "previewPolicy", "checkPolicy"), page: s.changePolicyPage},
+		{method: get, path: "/policy/versions/{id}", access: signedIn, right: account.See, page: s.policyVersionPage},
+		{method: post, path: "/policy/versions/{id}/restore", access: signedIn, right: account.Change, does: does("restorePolicy"), page: s.restorePolicyPage},
+		{method: get, path: "/policy/why", access: signedIn, right: account.See, page: s.whyPage},
 		{method: get, path: "/dns", access: signedIn, right: account.See, page: s.dnsPage},
 		{method: post, path: "/dns", access: signedIn, right: account.Change, does: does("setDNS"), page: s.changeDNSPage},
 		{method: post, path: "/dns/split", access: signedIn, right: account.Change, does: does("setDNSSplit", "removeDNSSplit"), page: s.splitPage},
@@ -242,8 +249,13 @@ func (s *Server) serve(rt route) http.Handler {
 }
 
 func (s *Server) call(rt route, w http.ResponseWriter, r *http.Request) error {
+	if rt.body > coord.MaxBody && rt.access == bearer { // nobody else has that much kept
+		if _, _, err := s.program(w, r); err != nil {
+			return err
+		}
+	}
 	if rt.limited {
-		if err := bufferBody(w, r); err != nil {
+		if err := bufferBody(w, r, cmp.Or(rt.body, coord.MaxBody)); err != nil {
 			return err
 		}
 		slots := s.slots
@@ -288,11 +300,11 @@ func (s *Server) call(rt route, w http.ResponseWriter, r *http.Request) error {
 }
 
 // bufferBody reads the body ahead: who sends slowly must not hold the place of those who do not.
-func bufferBody(w http.ResponseWriter, r *http.Request) error {
+func bufferBody(w http.ResponseWriter, r *http.Request, most int64) error {
 	rc := http.NewResponseController(w)
 	_ = rc.SetReadDeadline(time.Now().Add(readTimeout))
 	defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
-	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, coord.MaxBody))
+	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	if err != nil {
 		if isTooLong(err) {
 			return errTooLong
@@ -322,7 +334,7 @@ func (s *Server) callPage(rt route, w http.ResponseWriter, r *http.Request) erro
 		}
 	}
 	if rt.method != http.MethodGet {
-		if err := s.readForm(w, r, v); err != nil {
+		if err := s.readForm(w, r, v, cmp.Or(rt.body, maxForm)); err != nil {
 			return err
 		}
 	}

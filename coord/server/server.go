@@ -279,6 +279,9 @@ func (s *Server) snapshot(tx store.Tx) (n state.Network, err error) {
 	if n.DNS, err = dnsOf(tx); err != nil {
 		return n, err
 	}
+	if n.Rules, err = rulesIn(tx); err != nil {
+		return n, err
+	}
 	users, err := tx.Users()
 	if err != nil {
 		return n, err

@@ -54,6 +54,9 @@ var (
 	errLastOwner     = refuse(http.StatusConflict, "last-owner", "This is the last owner: make another owner first")
 	errSetupOver     = refuse(http.StatusGone, "link-over", "The set-up link works once, for a day, until the network has an owner: sign in, or get another with 'warren-coord setup'")
 	errHasOwner      = refuse(http.StatusConflict, "has-owner", "The network has an owner: sign in at the server's page, or add accounts with 'warren-coord user add'")
+	errNoVersion     = refuse(http.StatusNotFound, "not-found", "There is no such version of the policy file (any more)")
+	errPolicyWrong   = refuse(http.StatusUnprocessableEntity, "policy", "")
+	errPolicyMoved   = refuse(http.StatusPreconditionFailed, "policy-moved", "Somebody else has changed the policy file meanwhile, so nothing was saved: read it again, and make your change in the new one")
 	errNoOperation   = refuse(http.StatusNotFound, "not-found", "There is no such operation: /api/openapi.json lists those that there are")
 	errNoMachine     = refuse(http.StatusNotFound, "not-found", "There is no such machine (any more)")
 	errNameTaken     = refuse(http.StatusConflict, "name-taken", "Another machine has this name: choose one that is free")
@@ -204,7 +207,7 @@ var auditKinds = map[string]string{
 // textScopes says what the scopes of a token allow.
 var textScopes = map[account.Scope]string{
 	account.ScopeRead: "see all that you see", account.ScopeMachines: "rename, tag, approve, expire and remove machines",
-	account.ScopeUsers: "accounts and invitations", account.ScopeKeys: "pre-auth keys", account.ScopeSettings: "settings, DNS, relays and webhooks",
+	account.ScopeUsers: "accounts and invitations", account.ScopeKeys: "pre-auth keys", account.ScopePolicy: "access rules", account.ScopeSettings: "settings, DNS, relays and webhooks",
 	account.ScopeAccount: "your own account: password, sign-ins, tokens",
 }
 
@@ -242,4 +245,22 @@ var (
 	ErrForeign = errors.New("the database belongs to another server: name this server's own, or an empty one for a new network")
 	// ErrOccupied: a backup is not restored over a server.
 	ErrOccupied = errors.New("a server is there already, and nothing was changed: restore into another state directory with --state, or move that one away")
+)
+
+// Of access rules.
+const (
+	textPolicyRefused  = "The policy file was not saved:"
+	textPolicyLarge    = "in this network the filter of one machine comes to %d prefixes, %d are the most: join groups, or use fewer and larger ones"
+	textRules          = "Rules"
+	textWhy            = "May A reach B?"
+	textRulesVersion   = "Version %d of the rules"
+	textRulesWrong     = "Nothing was saved: the file has mistakes."
+	textRulesFail      = "Nothing was saved: tests of the file fail."
+	textRulesMoved     = "Nothing was saved: somebody else has saved a version meanwhile. Look at it in the history below, and bring your change into it."
+	textPolicyName     = "access rules"
+	textPolicyRestored = "version %d restored"
+	textAndMore        = "and %d more"
+	textFilterIn       = "from %s: %s"
+	textFilterTo       = "from %s: %s, to %s"
+	textTagNotYours    = "The policy's tagOwners do not let you give the tag %q: ask an owner or admin of the network"
 )

@@ -95,11 +95,11 @@ func (s *Server) formToken(v *visit, path string) string {
 }
 
 // readForm reads a form, and holds it to its token: it was made for this visitor and this path.
-func (s *Server) readForm(w http.ResponseWriter, r *http.Request, v *visit) error {
+func (s *Server) readForm(w http.ResponseWriter, r *http.Request, v *visit, most int64) error {
 	rc := http.NewResponseController(w)
 	_ = rc.SetReadDeadline(time.Now().Add(readTimeout))
 	defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
-	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	r.Body = http.MaxBytesReader(w, r.Body, most)
 	if err := r.ParseForm(); err != nil {
 		if isTooLong(err) {
 			return errTooLong

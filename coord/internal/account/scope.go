@@ -15,12 +15,13 @@ const (
 	ScopeMachines Scope = "machines" // rename, tag, approve, expire and remove machines
 	ScopeUsers    Scope = "users"    // accounts and invitations
 	ScopeKeys     Scope = "keys"     // pre-auth keys
+	ScopePolicy   Scope = "policy"   // the policy file
 	ScopeSettings Scope = "settings" // settings, relays and webhooks
 	ScopeAccount  Scope = "account"  // the account itself: its password, sign-ins and tokens
 )
 
 // Scopes are all scopes.
-var Scopes = []Scope{ScopeRead, ScopeMachines, ScopeUsers, ScopeKeys, ScopeSettings, ScopeAccount}
+var Scopes = []Scope{ScopeRead, ScopeMachines, ScopeUsers, ScopeKeys, ScopePolicy, ScopeSettings, ScopeAccount}
 
 // ParseScopes reads the names of scopes, and puts them in order, each once.
 func ParseScopes(names []string) (all []Scope, err error) {

@@ -106,9 +106,12 @@ func (c *Compiled) ends(sel *selector) [][]end {
 	return c.endsOf(sel)
 }
 
+// unknown is whose the machines are that only a test knows, where it does not say it: somebody's, and no user's.
+const unknown = -1
+
 // endsOf gives a machine of the test's own, and those of the network.
 func (c *Compiled) endsOf(sel *selector) [][]end {
-	own := &subject{Machine: Machine{Addrs: []netip.Addr{{}}}}
+	own := &subject{Machine: Machine{User: unknown, Addrs: []netip.Addr{{}}}}
 	switch sel.kind {
 	case user:
 		own.login, own.role = sel.name, roleMember
@@ -149,7 +152,7 @@ func (c *Compiled) endsAt(a netip.Addr) [][]end {
 	if len(leading) > 0 {
 		return [][]end{leading}
 	}
-	s := &subject{}
+	s := &subject{Machine: Machine{User: unknown}}
 	own := c.own
 	if len(own) == 0 {
 		own = usual

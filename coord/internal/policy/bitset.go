@@ -30,6 +30,21 @@ func (b *bitset) add(other bitset) {
 	}
 }
 
+// word gives 64 of them.
+func (b bitset) word(i int) uint64 {
+	if i < len(b) {
+		return b[i]
+	}
+	return 0
+}
+
+func (b bitset) count() (n int) {
+	for _, w := range b {
+		n += bits.OnesCount64(w)
+	}
+	return n
+}
+
 // all calls yield for each in order.
 func (b bitset) all(yield func(int) bool) {
 	for i, w := range b {

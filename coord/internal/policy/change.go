@@ -119,7 +119,6 @@ func (c *Compiled) put(m Machine) {
 		slot = old.slot // who sees it now and before, is told apart by slots
 		c.detach(old)
 	}
-	s := subjectOf(m, c.users, c.own)
 	switch {
 	case slot >= 0:
 	case len(c.free) > 0:
@@ -129,9 +128,15 @@ func (c *Compiled) put(m Machine) {
 		slot = len(c.slots)
 		c.slots = append(c.slots, nil)
 	}
+	c.putAt(m, slot)
+}
+
+func (c *Compiled) putAt(m Machine, slot int) {
+	s := subjectOf(m, c.users, c.own)
 	s.slot = slot
 	c.slots[slot], c.machines[m.ID] = s, s
 	c.find(s)
+	s.sight = c.class(s, true)
 	c.attach(s)
 }
 

@@ -67,22 +67,29 @@ type edge struct {
 
 // Compile makes a policy of a file, nil being the default, for a network.
 func Compile(f *File, n Network) *Compiled {
-	if f == nil || !f.declared {
-		f = defaultFile.under(f)
-	}
-	c := &Compiled{
-		file: f, own: slices.DeleteFunc([]netip.Prefix{n.IPv4, n.IPv6}, func(p netip.Prefix) bool { return !p.IsValid() }),
-		linked: make(map[[2]int]bool), users: make(map[int64]User, len(n.Users)), owned: make(map[int64]*bitset),
-		machines: make(map[coord.NodeID]*subject, len(n.Machines)), byAddr: make(map[netip.Addr]*subject, 2*len(n.Machines)),
-		routers: make(map[coord.NodeID]*subject), subnets: make(map[netip.Prefix]int),
-	}
-	c.atoms()
+	own := slices.DeleteFunc([]netip.Prefix{n.IPv4, n.IPv6}, func(p netip.Prefix) bool { return !p.IsValid() })
+	c := newCompiled(f, own, len(n.Machines))
 	for _, u := range n.Users {
 		c.users[u.ID] = u
 	}
 	for _, m := range n.Machines {
 		c.put(m)
 	}
+	c.forget()
+	return c
+}
+
+func newCompiled(f *File, own []netip.Prefix, machines int) *Compiled {
+	if f == nil || !f.declared {
+		f = defaultFile.under(f)
+	}
+	c := &Compiled{
+		file: f, own: own,
+		linked: make(map[[2]int]bool), users: make(map[int64]User), owned: make(map[int64]*bitset),
+		machines: make(map[coord.NodeID]*subject, machines), byAddr: make(map[netip.Addr]*subject, 2*machines),
+		routers: make(map[coord.NodeID]*subject), subnets: make(map[netip.Prefix]int),
+	}
+	c.atoms()
 	c.forget()
 	return c
 }

@@ -30,7 +30,7 @@
 //     group:dev            the users in it; groups do not nest
 //     tag:web              the machines with the tag, which belong to no user; tags are declared in tagOwners
 //     autogroup:member     all users; owner, admin and auditor: those with that very role
-//     autogroup:tagged     the machines with any tag
+//     autogroup:tagged     the machines that belong to no user: those with any tag, and those that nobody has logged in
 //     autogroup:self       as destination: the untagged machines of the very user that the source belongs to
 //     autogroup:internet   as destination: public addresses, through exit nodes
 //     autogroup:subnets    as destination: what lies behind approved subnet routers (Warren's own word; Tailscale has none)

@@ -28,7 +28,7 @@ const (
 	group                    // name is the group's
 	tag                      // name is the tag's, without "tag:"
 	role                     // name is the role's
-	tagged                   // machines with a tag
+	tagged                   // machines that are nobody's
 	self                     // destination: the source's user's own machines
 	internet                 // destination: public addresses through exit nodes
 	subnets                  // destination: what lies behind subnet routers

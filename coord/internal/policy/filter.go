@@ -73,6 +73,39 @@ func (c *Compiled) filter(s *subject) *coord.Filter {
 	return f
 }
 
+// Largest is how many prefixes the sets of the largest filter of any machine have.
+func (c *Compiled) Largest() (most int) {
+	sizes, seen := make([]int, len(c.sources)), make(map[string]bool)
+	for i, s := range c.sources {
+		switch s.kind {
+		case nets:
+			sizes[i] = len(s.nets)
+		case anyone:
+			sizes[i] = len(c.own) + len(c.subnets)
+		default:
+			sizes[i] = s.members[0].count() + s.members[1].count()
+		}
+	}
+	for _, s := range c.machines {
+		key := c.class(s, false)
+		if seen[key] {
+			continue
+		}
+		seen[key] = true
+		used, n := make(map[int]bool), 0
+		for _, d := range slices.Concat(s.dst[0], s.dst[1]) {
+			for _, a := range c.dests[d].ins {
+				if !used[a] {
+					used[a] = true
+					n += sizes[a]
+				}
+			}
+		}
+		most = max(most, n)
+	}
+	return most
+}
+
 // toSelf gives the machine's own addresses that the destination means, or that it means the machine as a whole.
 func (d *dest) toSelf(s *subject) (in []netip.Prefix, whole bool) {
 	switch {

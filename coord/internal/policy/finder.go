@@ -80,7 +80,7 @@ func (f *finder) of(ns names, s *subject) []int {
 	for _, t := range s.Tags {
 		out = append(out, ns[nameKey{tag, t}]...)
 	}
-	if len(s.Tags) > 0 {
+	if s.nobodys() {
 		out = append(out, ns[nameKey{kind: tagged}]...)
 	}
 	if s.login == "" {

@@ -34,6 +34,7 @@ type Machine struct {
 type subject struct {
 	Machine
 	slot        int
+	sight       string         // see Compiled.Sight
 	login, role string         // of its user; empty: nobody's
 	behind      []netip.Prefix // the subnets that it leads to, without the network's own addresses
 	exit        []netip.Prefix // the public addresses that it leads to
@@ -79,6 +80,9 @@ func ofFamily(ps []netip.Prefix, family int) []netip.Prefix {
 	return slices.DeleteFunc(slices.Clone(ps), func(p netip.Prefix) bool { return familyOf(p.Addr()) != family })
 }
 
+// nobodys reports whether the machine belongs to no user: it has a tag, or a pre-auth key without a user let it in.
+func (s *subject) nobodys() bool { return len(s.Tags) > 0 || s.User == 0 }
+
 func (s *subject) hasTag(name string) bool { return slices.Contains(s.Tags, name) }
 
 // is reports whether the machine itself is of a selector that goes by whose it is.
@@ -95,7 +99,7 @@ func (f *File) is(s *subject, sel *selector) bool {
 	case tag:
 		return s.hasTag(sel.name)
 	case tagged:
-		return len(s.Tags) > 0
+		return s.nobodys()
 	}
 	return false
 }

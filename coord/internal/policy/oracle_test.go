@@ -111,7 +111,7 @@ func (w *world) whose(sel string, m *Machine) bool {
 	case sel == "autogroup:member":
 		return owned
 	case sel == "autogroup:tagged":
-		return len(m.Tags) > 0
+		return len(m.Tags) > 0 || m.User == 0
 	case strings.HasPrefix(sel, "autogroup:"):
 		return owned && "autogroup:"+u.Role == sel
 	case strings.HasSuffix(sel, "@"):

@@ -316,7 +316,10 @@ func FuzzParse(f *testing.F) {
 }
 
 func TestTheDefaultIsAFileOfItsOwn(t *testing.T) {
-	if f := mustParse(t, DefaultText); f.Rules() != 3 {
+	if f := mustParse(t, DefaultText); f.Rules() != 4 {
 		t.Errorf("it has %d rules", f.Rules())
+	}
+	if f := mustParse(t, AllText); f.Rules() != 1 {
+		t.Errorf("that for all has %d rules", f.Rules())
 	}
 }

@@ -43,7 +43,7 @@ func (c *Compiled) peers(id coord.NodeID) bitset {
 	if s == nil {
 		return nil
 	}
-	key := c.class(s, true)
+	key := s.sight
 	if b, known := c.seen[key]; known {
 		return b
 	}
@@ -105,16 +105,12 @@ func shareFamily(a, b *subject) bool {
 // Routes are those of the router's routes that the viewer is to have: some rule lets it reach what lies there through
 // this router, or lets what lies there reach it, and answers need the way back.
 func (c *Compiled) Routes(viewer, router coord.NodeID) []netip.Prefix {
-	v, r := c.machines[viewer], c.machines[router]
-	if v == nil || r == nil || v == r {
+	if viewer == router {
 		return nil
 	}
 	var out []netip.Prefix
-	for _, h := range r.routes {
-		fam := familyOf(h.prefix.Addr())
-		if c.linksAny(v.src[fam], h.dst) || c.linksAny(h.src, v.dst[fam]) {
-			out = append(out, h.prefix)
-		}
+	for i := range (bitset{uint64(c.Shown(viewer, router))}).all {
+		out = append(out, c.machines[router].routes[i].prefix)
 	}
 	return out
 }

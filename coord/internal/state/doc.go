@@ -13,6 +13,18 @@
 // time, in this process or another. A machine's number counts only if the log has it: one from a history that was lost
 // (a database restored from a backup, or one that lost its last commits with the power) gets a whole netmap.
 //
+// # Rules
+//
+// The compiled policy file (policy.Compiled) says who sees whom, which of its routes, and what may come in to each. It is
+// told of every change of a machine that it goes by, and says whom that concerns. Machines of one sight see the same of
+// all others and so are told in one body; who hears something else beside it, such as a change of its filter, is told
+// apart, together with all who hear just that. An edit of the file compares what the followers of each sight saw with
+// what they see.
+//
+// A machine that comes back hears what came after its number only if the rules, and what they go by of itself, are as
+// they were then; else it gets a whole netmap. So nobody keeps what it may see no more. Of a machine that the rules take
+// for another now it hears that it is gone, unless it sees it, also where it never saw it: of that it learns a number.
+//
 // A change costs in proportion to the machines that follow and may see it. The snapshot's table is copied in
 // pieces (table), so that a change copies little of it whatever the size of the network.
 package state

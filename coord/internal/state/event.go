@@ -13,7 +13,8 @@ import (
 type Network struct {
 	Common  coord.Network
 	Relays  []coord.Relay
-	DNS     coord.DNS // valid
+	DNS     coord.DNS    // valid
+	Rules   *policy.File // nil: the default
 	Members []Member
 	Log     []Change // the newest part of it, up to that number
 }
@@ -22,9 +23,10 @@ type Network struct {
 type Member struct {
 	Node      coord.Node
 	Machine   key.MachinePublic
-	Expired   bool // nobody may see it, nor it anybody
-	Pending   bool // it waits for an admin's approval: the same
-	Ephemeral bool // of no concern here: for who removes it
+	Expired   bool   // nobody may see it, nor it anybody
+	Pending   bool   // it waits for an admin's approval: the same
+	Role      string // its user's: the rules may go by it
+	Ephemeral bool   // of no concern here: for who removes it
 
 	// Of no concern to peers either: routes that it offers, and those that are approved. Node.Routes are in both.
 	Offered, Approved []netip.Prefix
@@ -43,15 +45,16 @@ const (
 	RelaysChange
 	NetworkChange
 	DNSChange
+	RulesChange
 	OtherChange // nothing that machines see
 )
 
 // Change is one line of the log.
 type Change struct {
-	Seq  uint64
-	Kind Kind
-	ID   coord.NodeID
-	Was  *policy.Facts // of the node before, where they are others now
+	Seq   uint64
+	Kind  Kind
+	ID    coord.NodeID
+	Facts bool // of a NodeChange: what the rules go by is another now, also since there is such a node, or none any more
 }
 
 // News is what the log says after the number that a State has, and how that is now.
@@ -60,5 +63,6 @@ type News struct {
 	Members []Member // of those that it names; which is not there is no node any more
 	Relays  []coord.Relay
 	Common  coord.Network
-	DNS     coord.DNS // valid
+	DNS     coord.DNS    // valid
+	Rules   *policy.File // as of Network, if the log names them
 }

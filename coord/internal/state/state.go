@@ -18,8 +18,6 @@ const horizon = 1 << 16
 // entry is a node. It never changes: a change makes another.
 type entry struct {
 	Member
-	class  policy.Class
-	facts  policy.Facts
 	json   []byte // node, encoded
 	ticket []byte // that of TicketUntil, if somebody has needed it yet
 }
@@ -27,47 +25,101 @@ type entry struct {
 // hidden reports whether nobody may see the node, nor it anybody.
 func (m *Member) hidden() bool { return m.Expired || m.Pending }
 
+// machine is what the rules know of it.
+func (m *Member) machine() policy.Machine {
+	return policy.Machine{ID: m.Node.ID, User: m.Node.User.ID, Tags: m.Node.Tags, Addrs: m.Node.Addrs, Routes: m.Node.Routes}
+}
+
+func (m *Member) user() policy.User {
+	return policy.User{ID: m.Node.User.ID, Login: m.Node.User.Login, Role: m.Role}
+}
+
+// sameFacts reports whether all that the rules go by is alike.
+func (m *Member) sameFacts(o *Member) bool {
+	a, b := &m.Node, &o.Node
+	return m.hidden() == o.hidden() && m.Role == o.Role && a.User == b.User &&
+		slices.Equal(a.Tags, b.Tags) && slices.Equal(a.Addrs, b.Addrs) && slices.Equal(a.Routes, b.Routes)
+}
+
+// watcher is a machine with a stream here.
+type watcher struct {
+	sight string        // policy.Compiled.Sight
+	told  *coord.Filter // the filter that it has
+}
+
 // State is the network. It has one owner; see View for readers.
 type State struct {
-	policy policy.Policy
 	seq    uint64
 	common coord.Network
 	relays []coord.Relay
 	dns    coord.DNS // never changed in place
 	nodes  table
+	rules  *policy.Compiled // of those that are not hidden
 
 	networkSeq, relaysSeq, dnsSeq uint64
+	filterSeq                     map[coord.NodeID]uint64 // when its filter may have changed last, where that is after begun
+	begun                         uint64                  // the last number in what New had by which any filter may have changed
 
 	byMachine map[key.MachinePublic]coord.NodeID
-	followers map[policy.Class]map[coord.NodeID]struct{}
-	expiry    time.Time // the next; zero: none
+	followers map[coord.NodeID]*watcher
+	sights    map[string]map[coord.NodeID]struct{} // the followers
+	expiry    time.Time                            // the next; zero: none
 
 	log   []Change // in order; all after its first
-	bases map[policy.Class]*Delivery
+	bases bases
 
-	// What the next Flush tells.
-	touched map[coord.NodeID][]policy.Facts // with what they were
+	pending pending
+}
+
+// pending is what the next Flush tells.
+type pending struct {
+	touched map[coord.NodeID]struct{}                  // whoever sees them hears how they are now
+	pairs   map[coord.NodeID]map[coord.NodeID]struct{} // this follower hears how those are, or that it sees them no more
+	moves   map[coord.NodeID][]*policy.Move            // and so of these
+	filters map[coord.NodeID]struct{}                  // of followers, that may have changed
 	tickets map[coord.NodeID]struct{}
 	shared  bool // relays, network or DNS
+}
+
+func newPending() pending {
+	return pending{
+		touched: map[coord.NodeID]struct{}{}, pairs: map[coord.NodeID]map[coord.NodeID]struct{}{},
+		moves: map[coord.NodeID][]*policy.Move{}, filters: map[coord.NodeID]struct{}{}, tickets: map[coord.NodeID]struct{}{},
+	}
 }
 
 // New makes the state of a network.
 func New(n Network) *State {
 	s := &State{
-		common: n.Common, relays: n.Relays, dns: n.DNS,
-		byMachine: map[key.MachinePublic]coord.NodeID{},
-		followers: map[policy.Class]map[coord.NodeID]struct{}{},
-		touched:   map[coord.NodeID][]policy.Facts{},
-		tickets:   map[coord.NodeID]struct{}{},
-		bases:     map[policy.Class]*Delivery{},
+		common: n.Common, relays: n.Relays, dns: n.DNS, pending: newPending(),
+		byMachine: map[key.MachinePublic]coord.NodeID{}, filterSeq: map[coord.NodeID]uint64{},
+		followers: map[coord.NodeID]*watcher{}, sights: map[string]map[coord.NodeID]struct{}{}, bases: newBases(),
 	}
+	s.rules = policy.Compile(n.Rules, networkOf(n))
 	for i := range n.Members {
-		s.put(n.Members[i])
+		s.enter(n.Members[i])
 	}
 	for _, c := range n.Log {
 		s.note(c)
+		if c.Facts || c.Kind == RulesChange {
+			s.begun = c.Seq
+		}
 	}
 	return s
+}
+
+// networkOf is what the rules are compiled for.
+func networkOf(n Network) policy.Network {
+	out := policy.Network{IPv4: n.Common.IPv4, IPv6: n.Common.IPv6}
+	for i := range n.Members {
+		if m := &n.Members[i]; !m.hidden() {
+			out.Machines = append(out.Machines, m.machine())
+			if u := m.user(); u.ID != 0 {
+				out.Users = append(out.Users, u)
+			}
+		}
+	}
+	return out
 }
 
 // Seq is the number of the last change that is in it.
@@ -79,27 +131,29 @@ func (s *State) Apply(n News) {
 	for i := range n.Members {
 		is[n.Members[i].Node.ID] = &n.Members[i]
 	}
+	edited := false
 	for _, c := range n.Log {
 		s.note(c)
 		switch c.Kind {
 		case NodeChange:
-			was := s.touched[c.ID]
-			if c.Was != nil {
-				was = append(was, *c.Was)
-			}
-			s.touched[c.ID] = was
+			s.pending.touched[c.ID] = struct{}{}
 			if is[c.ID] == nil {
 				s.remove(c.ID)
 			}
 		case TicketChange:
 		case RelaysChange:
-			s.relays, s.shared = slices.Clone(n.Relays), true
+			s.relays, s.pending.shared = slices.Clone(n.Relays), true
 		case NetworkChange:
-			s.common, s.shared = n.Common, true
+			s.common, s.pending.shared = n.Common, true
 		case DNSChange:
-			s.dns, s.shared = n.DNS, true
+			s.dns, s.pending.shared = n.DNS, true
+		case RulesChange:
+			edited = true
 		case OtherChange:
 		}
+	}
+	if edited {
+		s.edit(n.Rules)
 	}
 	for i := range n.Members {
 		s.put(n.Members[i])
@@ -120,7 +174,7 @@ func (s *State) note(c Change) {
 		s.networkSeq = c.Seq
 	case DNSChange:
 		s.dnsSeq = c.Seq
-	case NodeChange, TicketChange, OtherChange:
+	case NodeChange, TicketChange, RulesChange, OtherChange:
 	}
 }
 
@@ -128,25 +182,26 @@ func (s *State) note(c Change) {
 func (s *State) put(n Member) {
 	id := n.Node.ID
 	was := s.nodes.get(id)
+	s.enter(n)
+	if was == nil || !was.sameFacts(&n) {
+		s.judge(&n)
+	}
+	if was != nil && n.TicketSeq > was.TicketSeq && s.Follows(id) {
+		s.pending.tickets[id] = struct{}{}
+	}
+}
+
+// enter puts an entry into the table.
+func (s *State) enter(n Member) {
+	id := n.Node.ID
 	e := &entry{Member: n}
 	e.json, _ = json.Marshal(n.Node) // a node holds nothing that cannot be encoded
-	e.facts = policy.FactsOf(&n.Node)
-	e.class = s.policy.ClassOf(e.facts)
-	if was != nil {
+	if was := s.nodes.get(id); was != nil {
 		if was.TicketUntil.Equal(n.TicketUntil) && was.Node.Key == n.Node.Key {
 			e.ticket = was.ticket
 		}
 		if was.Machine != n.Machine {
 			delete(s.byMachine, was.Machine)
-		}
-		if s.Follows(id) {
-			if was.class != e.class {
-				delete(s.followers[was.class], id)
-				s.follow(e)
-			}
-			if n.TicketSeq > was.TicketSeq {
-				s.tickets[id] = struct{}{}
-			}
 		}
 	}
 	s.nodes = s.nodes.with(id, e)
@@ -161,44 +216,53 @@ func (s *State) remove(id coord.NodeID) {
 	if e == nil {
 		return
 	}
+	s.Unfollow(id)
+	s.concern(id, s.rules.Remove(id))
+	delete(s.filterSeq, id)
 	s.nodes = s.nodes.with(id, nil)
 	if s.byMachine[e.Machine] == id {
 		delete(s.byMachine, e.Machine)
 	}
-	delete(s.followers[e.class], id)
-	delete(s.tickets, id)
 }
 
 // Follow says that a machine follows the netmap here: Flush tells it what is new from now on.
 func (s *State) Follow(id coord.NodeID) {
-	if e := s.nodes.get(id); e != nil {
-		s.follow(e)
+	if s.nodes.get(id) == nil {
+		return
 	}
+	s.followers[id] = &watcher{sight: s.rules.Sight(id)}
+	s.watch(id, s.followers[id].sight)
 }
 
-func (s *State) follow(e *entry) {
-	if s.followers[e.class] == nil {
-		s.followers[e.class] = map[coord.NodeID]struct{}{}
+func (s *State) watch(id coord.NodeID, sight string) {
+	if s.sights[sight] == nil {
+		s.sights[sight] = map[coord.NodeID]struct{}{}
 	}
-	s.followers[e.class][e.Node.ID] = struct{}{}
+	s.sights[sight][id] = struct{}{}
+}
+
+func (s *State) unwatch(id coord.NodeID, sight string) {
+	delete(s.sights[sight], id)
+	if len(s.sights[sight]) == 0 {
+		delete(s.sights, sight)
+	}
 }
 
 // Follows reports whether a machine follows here.
-func (s *State) Follows(id coord.NodeID) bool {
-	e := s.nodes.get(id)
-	if e == nil {
-		return false
-	}
-	_, ok := s.followers[e.class][id]
-	return ok
-}
+func (s *State) Follows(id coord.NodeID) bool { return s.followers[id] != nil }
 
 // Unfollow says that it follows no more.
 func (s *State) Unfollow(id coord.NodeID) {
-	if e := s.nodes.get(id); e != nil {
-		delete(s.followers[e.class], id)
-		delete(s.tickets, id)
+	f := s.followers[id]
+	if f == nil {
+		return
 	}
+	s.unwatch(id, f.sight)
+	delete(s.followers, id)
+	delete(s.pending.tickets, id)
+	delete(s.pending.pairs, id)
+	delete(s.pending.moves, id)
+	delete(s.pending.filters, id)
 }
 
 // SetTicket gives the ticket of a machine's TicketUntil, which any server of the network makes alike.

@@ -1,14 +1,12 @@
 package state
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
 	"sort"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -31,6 +29,12 @@ func node(id coord.NodeID) coord.Node {
 		ID: id, Name: fmt.Sprintf("m%d", id), Key: key.NodePublic{1, byte(id), byte(id >> 8)},
 		Addrs: []netip.Addr{netip.AddrFrom4([4]byte{100, 64, byte(id >> 8), byte(id)})},
 	}
+}
+
+func named(id coord.NodeID, name string) coord.Node {
+	n := node(id)
+	n.Name = name
+	return n
 }
 
 func machine(id coord.NodeID) key.MachinePublic { return key.MachinePublic{byte(id), byte(id >> 8)} }
@@ -75,20 +79,30 @@ type book struct {
 	net   coord.Network
 	relay []coord.Relay
 	dns   coord.DNS
+	rules string
+}
+
+// file is the policy file in force.
+func (b *book) file() *policy.File {
+	f, err := policy.Parse([]byte(b.rules))
+	if err != nil {
+		panic(err)
+	}
+	return f
 }
 
 func newBook(now time.Time) *book {
-	b := &book{now: now, nodes: map[coord.NodeID]Member{}, net: network}
-	b.note(OtherChange, 0, nil)
+	b := &book{now: now, nodes: map[coord.NodeID]Member{}, net: network, rules: policy.AllText}
+	b.note(OtherChange, 0, false)
 	return b
 }
 
-func (b *book) note(k Kind, id coord.NodeID, was *policy.Facts) uint64 {
+func (b *book) note(k Kind, id coord.NodeID, facts bool) uint64 {
 	seq := uint64(b.now.UnixMilli())
 	if n := len(b.log); n > 0 {
 		seq = max(seq, b.log[n-1].Seq+1)
 	}
-	b.log = append(b.log, Change{Seq: seq, Kind: k, ID: id, Was: was})
+	b.log = append(b.log, Change{Seq: seq, Kind: k, ID: id, Facts: facts})
 	return seq
 }
 
@@ -100,16 +114,12 @@ func (b *book) set(m Member) {
 	m.Expired = !m.Node.Expires.IsZero() && !m.Node.Expires.After(b.now)
 	m.TicketSeq = was.TicketSeq
 	kind := NodeChange
-	if known && was.Expired == m.Expired && reflect.DeepEqual(was.Node, m.Node) {
+	if known && was.Expired == m.Expired && was.Role == m.Role && reflect.DeepEqual(was.Node, m.Node) {
 		if kind = TicketChange; !ticket {
 			return
 		}
 	}
-	var facts *policy.Facts
-	if old := policy.FactsOf(&was.Node); known && !reflect.DeepEqual(old, policy.FactsOf(&m.Node)) {
-		facts = &old
-	}
-	seq := b.note(kind, id, facts)
+	seq := b.note(kind, id, kind == NodeChange && (!known || !was.sameFacts(&m)))
 	if ticket {
 		m.TicketSeq = seq
 	}
@@ -117,16 +127,15 @@ func (b *book) set(m Member) {
 }
 
 func (b *book) remove(id coord.NodeID) {
-	facts := policy.FactsOf(&coord.Node{ID: id, Tags: b.nodes[id].Node.Tags})
 	delete(b.nodes, id)
-	b.note(NodeChange, id, &facts)
+	b.note(NodeChange, id, true)
 }
 
 // news is what a replica reads that has the number.
 func (b *book) news(after uint64) (n News) {
 	i := sort.Search(len(b.log), func(i int) bool { return b.log[i].Seq > after })
 	n.Log = slices.Clone(b.log[i:])
-	n.Relays, n.Common, n.DNS = b.relay, b.net, b.dns
+	n.Relays, n.Common, n.DNS, n.Rules = b.relay, b.net, b.dns, b.file()
 	seen := map[coord.NodeID]bool{}
 	for _, c := range n.Log {
 		if m, ok := b.nodes[c.ID]; ok && !seen[c.ID] {
@@ -139,7 +148,7 @@ func (b *book) news(after uint64) (n News) {
 
 // load is what a replica reads that begins.
 func (b *book) load() *State {
-	n := Network{Common: b.net, Relays: b.relay, DNS: b.dns, Log: slices.Clone(b.log)}
+	n := Network{Common: b.net, Relays: b.relay, DNS: b.dns, Rules: b.file(), Log: slices.Clone(b.log)}
 	for _, id := range slices.Sorted(maps.Keys(b.nodes)) {
 		n.Members = append(n.Members, b.nodes[id])
 	}
@@ -155,6 +164,9 @@ type world struct {
 	away   map[coord.NodeID]*follower
 	gone   map[coord.NodeID]bool
 	last   coord.NodeID
+
+	inForce *policy.File // in s
+	roles   map[int64]string
 }
 
 // ticket is what any replica makes of a machine's TicketUntil.
@@ -173,6 +185,7 @@ func (w *world) hear() {
 	w.never.Apply(w.news(w.never.Seq()))
 	n := w.news(w.s.Seq())
 	w.s.Apply(n)
+	w.inForce = n.Rules
 	for _, c := range n.Log {
 		switch m, ok := w.s.View().Member(c.ID); {
 		case !ok:
@@ -209,47 +222,31 @@ func (w *world) flush(t *rapid.T) {
 	}
 }
 
-// whole encodes the whole netmap as machine id sees it, for itself alone: what Since's two parts must come to.
-func whole(v *View, id coord.NodeID) []byte {
+// whole makes the whole netmap as machine id sees it, by rules that are compiled for it.
+func (w *world) whole(id coord.NodeID) *coord.Netmap {
+	v := w.s.View()
+	n := Network{Common: v.Network}
+	for m := range v.Members() {
+		n.Members = append(n.Members, m)
+	}
+	rules := policy.Compile(w.inForce, networkOf(n))
 	self := v.nodes.get(id)
-	if self == nil {
-		return nil
-	}
-	b := []byte(`{"full":{"seq":`)
-	b = strconv.AppendUint(b, v.Seq, 10)
-	b = append(append(b, `,"network":`...), encode(v.Network)...)
-	b = append(append(b, `,"self":`...), self.json...)
-	b = append(b, `,"peers":[`...)
-	first := true
+	m := &coord.Netmap{Network: v.Network, Self: self.Node, Relays: v.Relays, DNS: v.DNS, Ticket: self.ticket, Filter: rules.Filter(id)}
 	for e := range v.nodes.all() {
-		if e == self || e.hidden() || !v.policy.Sees(self.class, e.facts) {
-			continue
+		if !e.hidden() && rules.Sees(id, e.Node.ID) {
+			n := e.Node
+			n.Routes = rules.Routes(id, n.ID)
+			m.Peers = append(m.Peers, n)
 		}
-		if !first {
-			b = append(b, ',')
-		}
-		first = false
-		b = append(b, e.json...)
 	}
-	b = append(append(b, `],"relays":`...), encode(relaysOf(v.Relays))...)
-	if !v.DNS.IsZero() {
-		b = append(append(b, `,"dns":`...), encode(v.DNS)...)
-	}
-	if self.ticket != nil {
-		b = append(append(b, `,"ticket":`...), encode(self.ticket)...)
-	}
-	return append(b, "}}"...)
+	return m
 }
 
 // compare holds each follower's netmap against the whole one.
 func (w *world) compare(t *rapid.T) {
 	for id, f := range w.online {
-		var u coord.Update
-		if err := json.Unmarshal(whole(w.s.View(), id), &u); err != nil {
-			t.Fatal(err)
-		}
 		ignore := cmpopts.IgnoreFields(coord.Netmap{}, "Seq")
-		if d := cmp.Diff(u.Full, f.m, ignore, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}, netip.AddrPort{})); d != "" {
+		if d := cmp.Diff(w.whole(id), f.m, ignore, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}, netip.AddrPort{})); d != "" {
 			t.Fatalf("machine %d has another netmap than the whole one:\n%s", id, d)
 		}
 		for i := range f.m.Peers {
@@ -264,17 +261,20 @@ func (w *world) compare(t *rapid.T) {
 }
 
 // alike holds what this process says against what one says that was never started again.
-func (w *world) alike(t *rapid.T, id coord.NodeID, after uint64) {
+func (w *world) alike(t *rapid.T, id coord.NodeID, have *coord.Netmap, after uint64) {
 	w.sign(w.never, id)
 	base, body, seq := w.never.Since(id, after)
 	bs, b, s := w.s.Since(id, after)
-	if s != seq || (base == nil) != (bs == nil) || base == nil && string(b) != string(body) {
+	if s != seq || (base == nil) != (bs == nil) {
 		t.Fatalf("after %d machine %d hears %d %v %s\nand without a restart %d %v %s", after, id, s, bs, b, seq, base, body)
 	}
+	var one, other follower // bases may be of different moments, and who was just started does not know when a filter changed
 	if base == nil {
-		return
+		if len(body) > len(b) {
+			t.Fatalf("after %d machine %d hears %s\nand without a restart %s", after, id, b, body)
+		}
+		one.m, other.m = have, have
 	}
-	var one, other follower // bases may be of different moments
 	one.start(t, base, body, seq)
 	other.start(t, bs, b, s)
 	if d := cmp.Diff(one.m, other.m, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}, netip.AddrPort{})); d != "" {
@@ -289,7 +289,7 @@ func (w *world) join(t *rapid.T, id coord.NodeID, f *follower) {
 	}
 	w.s.Follow(id)
 	w.sign(w.s, id)
-	w.alike(t, id, after)
+	w.alike(t, id, f.m, after)
 	base, body, seq := w.s.Since(id, after)
 	f.start(t, base, body, seq)
 	f.told = seq
@@ -315,9 +315,10 @@ func TestWhoeverFollowsHasTheWholeNetmap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := &world{
 			book:   newBook(time.UnixMilli(1_700_000_000_000)),
-			online: map[coord.NodeID]*follower{}, away: map[coord.NodeID]*follower{}, gone: map[coord.NodeID]bool{},
+			online: map[coord.NodeID]*follower{}, away: map[coord.NodeID]*follower{}, roles: map[int64]string{1: "owner", 2: "member"}, gone: map[coord.NodeID]bool{},
 		}
 		w.s, w.never = w.load(), w.load()
+		w.inForce = w.file()
 		number := func(what string) coord.RelayID { return coord.RelayID(rapid.IntRange(0, 3).Draw(t, what)) }
 		t.Repeat(map[string]func(*rapid.T){
 			"a new machine": func(t *rapid.T) {
@@ -329,7 +330,10 @@ func TestWhoeverFollowsHasTheWholeNetmap(t *testing.T) {
 				w.set(Member{Machine: machine(w.last), Node: n})
 			},
 			"changed": func(t *rapid.T) {
-				w.change(t, func(m *Member) { m.Node.Tags = []string{fmt.Sprint(number("tag"))} })
+				w.change(t, func(m *Member) {
+					m.Node.Tags = []string{fmt.Sprint(number("tag"))}
+					m.Node.User, m.Role = coord.User{}, ""
+				})
 			},
 			"logs in again": func(t *rapid.T) {
 				w.change(t, func(m *Member) { m.Node.Expires = w.now.Add(time.Minute); m.Node.Key[5]++ })
@@ -345,17 +349,37 @@ func TestWhoeverFollowsHasTheWholeNetmap(t *testing.T) {
 			"ticket": func(t *rapid.T) {
 				w.change(t, func(m *Member) { m.TicketUntil = w.now.Add(time.Duration(number("hours")) * time.Hour) })
 			},
+			"routes": func(t *rapid.T) {
+				w.change(t, func(m *Member) { m.Node.Routes = rapid.SampledFrom(routes).Draw(t, "routes") })
+			},
+			"logged in by": func(t *rapid.T) {
+				w.change(t, func(m *Member) { m.Node.User = people[number("user")%3]; m.Role = w.roles[m.Node.User.ID] })
+			},
+			"a role": func(t *rapid.T) {
+				id := int64(rapid.IntRange(1, 2).Draw(t, "user"))
+				w.roles[id] = rapid.SampledFrom([]string{"owner", "admin", "member"}).Draw(t, "role")
+				for _, m := range slices.SortedFunc(maps.Values(w.nodes), func(a, b Member) int { return int(a.Node.ID - b.Node.ID) }) {
+					if m.Node.User.ID == id {
+						m.Role = w.roles[id]
+						w.set(m)
+					}
+				}
+			},
+			"rules": func(t *rapid.T) {
+				w.rules = rapid.SampledFrom(files).Draw(t, "file")
+				w.note(RulesChange, 0, false)
+			},
 			"relays": func(t *rapid.T) {
 				w.relay = make([]coord.Relay, number("relays"))
-				w.note(RelaysChange, 0, nil)
+				w.note(RelaysChange, 0, false)
 			},
 			"dns": func(t *rapid.T) {
 				w.dns = coord.DNS{NoNames: number("names") == 0}
-				w.note(DNSChange, 0, nil)
+				w.note(DNSChange, 0, false)
 			},
 			"network": func(t *rapid.T) {
 				w.net.Name = fmt.Sprint("n", number("name"))
-				w.note(NetworkChange, 0, nil)
+				w.note(NetworkChange, 0, false)
 			},
 			"hears": func(*rapid.T) { w.hear() },
 			"joins": func(t *rapid.T) {
@@ -382,6 +406,7 @@ func TestWhoeverFollowsHasTheWholeNetmap(t *testing.T) {
 				was := w.online
 				w.online = map[coord.NodeID]*follower{}
 				w.s = w.load()
+				w.inForce = w.file()
 				w.never.Apply(w.news(w.never.Seq()))
 				for _, id := range slices.Sorted(maps.Keys(was)) {
 					switch m, ok := w.nodes[id]; {
@@ -409,6 +434,22 @@ func TestWhoeverFollowsHasTheWholeNetmap(t *testing.T) {
 	})
 }
 
+// What machines may lead to, whose they may be, and what the rules may be.
+var (
+	routes = [][]netip.Prefix{
+		nil, {netip.MustParsePrefix("10.7.0.0/16"), netip.MustParsePrefix("10.8.0.0/16")}, {netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0"), netip.MustParsePrefix("10.7.0.0/16")},
+	}
+	people = []coord.User{{}, {ID: 1, Login: "anna"}, {ID: 2, Login: "bert"}}
+	files  = []string{
+		policy.AllText, policy.DefaultText, `{"grants": []}`,
+		`{"tagOwners": {"tag:0": [], "tag:1": [], "tag:2": []}, "grants": [
+			{"src": ["tag:0"], "dst": ["tag:1", "10.7.0.0/16"], "ip": ["tcp:22"]}, {"src": ["100.64.0.3"], "dst": ["100.64.0.4", "tag:2"], "ip": ["*"]}]}`,
+		`{"tagOwners": {"tag:1": []}, "grants": [
+			{"src": ["autogroup:admin", "10.8.0.0/16"], "dst": ["*"], "ip": ["*"]}, {"src": ["*"], "dst": ["autogroup:internet"], "via": ["tag:1"], "ip": ["*"]},
+			{"src": ["autogroup:member"], "dst": ["autogroup:self"], "ip": ["udp:53"]}]}`,
+	}
+)
+
 // small is a network of two.
 func small() (*book, *State) {
 	b := newBook(time.UnixMilli(1_700_000_000_000))
@@ -421,7 +462,7 @@ func TestOnlyNumbersOfTheLogAreFollowedOn(t *testing.T) {
 	b, s := small()
 	have := s.Seq()
 	b.now = b.now.Add(time.Hour)
-	b.set(Member{Machine: machine(2), Node: coord.Node{ID: 2, Name: "new"}})
+	b.set(Member{Machine: machine(2), Node: named(2, "new")})
 	s.Apply(b.news(have))
 	for after, want := range map[uint64]bool{0: true, have: false, have + 1: true, s.Seq() - 1: true, s.Seq(): false, s.Seq() + 1: true, 1 << 62: true} {
 		if base, body, _ := s.Since(1, after); (base != nil) != want || (body == nil) != (after == s.Seq()) {
@@ -462,7 +503,7 @@ func TestATicketReachesWhoeverBreaksOffMeanwhile(t *testing.T) {
 	m := b.nodes[1]
 	m.TicketUntil = b.now.Add(time.Hour)
 	b.set(m)
-	b.set(Member{Machine: machine(2), Node: coord.Node{ID: 2, Name: "new"}})
+	b.set(Member{Machine: machine(2), Node: named(2, "new")})
 	s.Apply(b.news(have))
 	s.SetTicket(1, []byte("ticket"))
 	ds := s.Flush()
@@ -482,7 +523,7 @@ func TestAMachineThatMissedTooMuchGetsTheWholeNetmap(t *testing.T) {
 	have := s.Seq()
 	for range 2*horizon + 1 {
 		b.now = b.now.Add(time.Millisecond)
-		b.note(OtherChange, 0, nil)
+		b.note(OtherChange, 0, false)
 	}
 	s.Apply(b.news(have))
 	if len(s.log) > 2*horizon {
@@ -504,7 +545,7 @@ func TestABaseServesManyAndIsMadeAnewInTime(t *testing.T) {
 	s.Apply(b.news(s.Seq()))
 	first, _, _ := s.Since(1, 0)
 	for i := range baseLeft {
-		b.set(Member{Machine: machine(2), Node: coord.Node{ID: 2, Name: fmt.Sprint("n", i)}})
+		b.set(Member{Machine: machine(2), Node: named(2, fmt.Sprint("n", i))})
 		s.Apply(b.news(s.Seq()))
 		base, body, seq := s.Since(coord.NodeID(3+i%8), 0)
 		if base != first {
@@ -514,7 +555,7 @@ func TestABaseServesManyAndIsMadeAnewInTime(t *testing.T) {
 			t.Errorf("with the rest up to %d of %d: %s", seq, s.Seq(), body)
 		}
 	}
-	b.set(Member{Machine: machine(2), Node: coord.Node{ID: 2, Name: "last"}})
+	b.set(Member{Machine: machine(2), Node: named(2, "last")})
 	s.Apply(b.news(s.Seq()))
 	if base, body, _ := s.Since(1, 0); base == first || strings.Contains(string(body), "last") {
 		t.Error("it is never made anew")

@@ -4,7 +4,6 @@ import (
 	"iter"
 
 	"github.com/warren-mesh/warren/coord"
-	"github.com/warren-mesh/warren/coord/internal/policy"
 	"github.com/warren-mesh/warren/coord/key"
 )
 
@@ -14,13 +13,12 @@ type View struct {
 	Network coord.Network
 	Relays  []coord.Relay
 	DNS     coord.DNS
-	policy  policy.Policy
 	nodes   table
 }
 
 // View gives the network as it is now.
 func (s *State) View() *View {
-	return &View{Seq: s.seq, Network: s.common, Relays: s.relays, DNS: s.dns, policy: s.policy, nodes: s.nodes}
+	return &View{Seq: s.seq, Network: s.common, Relays: s.relays, DNS: s.dns, nodes: s.nodes}
 }
 
 // ByMachine finds the node of a machine.

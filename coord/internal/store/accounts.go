@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"time"
 
 	"github.com/warren-mesh/warren/coord/internal/account"
@@ -37,7 +38,25 @@ type Accounts interface {
 func (t *tx) RemoveMeta(name string) error { return t.must("DELETE FROM meta WHERE name = ?", name) }
 
 func (t *tx) SetRole(user int64, role account.Role) error {
-	return t.must("UPDATE users SET role = ? WHERE id = ?", string(role), user)
+	if err := t.must("UPDATE users SET role = ? WHERE id = ? AND role <> ?", string(role), user, string(role)); err != nil {
+		if !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		_, err = t.User(user)
+		return err
+	}
+	nodes, err := many(t, scanNode, "SELECT "+nodeColumns+" FROM nodes WHERE user_id = ? ORDER BY id", user)
+	if err != nil {
+		return err
+	}
+	for i := range nodes { // the policy may go by it
+		if nodes[i].member() {
+			if _, err := t.note(NodeChanged, nodes[i].ID, true); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Owners writes what it counts: with any database, of two transactions the second waits, and sees what the first did.

@@ -33,6 +33,9 @@ func fill(t *testing.T, s Store) {
 		if err != nil {
 			return err
 		}
+		if _, err := tx.AddPolicy(PolicyVersion{Text: "// ünïcode\n{}", User: user, By: "anna", Note: "x", Created: start}); err != nil {
+			return err
+		}
 		hash := [32]byte{7, 0, 255}
 		if err := tx.AddWebSession(WebSession{Hash: hash, User: user, Created: start, Seen: start}); err != nil {
 			return err

@@ -31,7 +31,7 @@ func conform(t *testing.T, open func() Store) {
 		"nodes":        testNodes, "keys": testKeys, "users": testUsers, "owners": testOwners,
 		"invitations": testInvitations, "sessions": testWebSessions, "sign-ins": testSignIns, "relays": testRelays, "audit": testAudit,
 		"log": testLog, "following": testFollowing, "replicas": testReplicas, "logins": testLogins, "a failed write": testFailedWrite,
-		"tokens": testTokens, "webhooks": testWebhooks,
+		"tokens": testTokens, "webhooks": testWebhooks, "policies": testPolicies,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := open()

@@ -3,17 +3,13 @@ package store
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/warren-mesh/warren/coord"
-	"github.com/warren-mesh/warren/coord/internal/policy"
 )
 
 // The log: whatever a Tx changes that machines may see, it numbers and notes in the same transaction. A number is
@@ -40,6 +36,7 @@ const (
 	RelaysChanged  Kind = "relays"
 	NetworkChanged Kind = "network"
 	DNSChanged     Kind = "dns"
+	PolicyChanged  Kind = "policy"
 	RoutesChanged  Kind = "routes" // that a machine offers, or may lead to; what it leads to is as before
 	LoginChanged   Kind = "login"  // Node is its LoginTag
 	Begun          Kind = "begun"  // nothing changed; numbers before it may have been lost
@@ -47,10 +44,10 @@ const (
 
 // Change is one line of the log.
 type Change struct {
-	Seq  uint64
-	Kind Kind
-	Node coord.NodeID  // whose; 0: no machine's
-	Was  *policy.Facts // what the policy went by before, where that is another now
+	Seq   uint64
+	Kind  Kind
+	Node  coord.NodeID // whose; 0: no machine's
+	Facts bool         // of a machine: what the policy goes by is another now, also since it is a member now, or is none any more
 }
 
 // News is what the log says after some number, and how that is now.
@@ -61,6 +58,7 @@ type News struct {
 	Relays []coord.Relay // if the log names them
 	// Network and DNS are the meta values, if the log names them.
 	Network, DNS string
+	Policy       string // its newest text, if the log names it
 }
 
 // Names of the meta values whose changes are in the log.
@@ -151,7 +149,7 @@ func (d *Database) number(ctx context.Context, x *transaction, relaxed bool) err
 	}
 	x.log.last += unsaved
 	t := &tx{ctx: ctx, t: x.Tx, prepared: d.writes, numbered: d.numbered, log: &x.log}
-	if _, err := t.note(Begun, 0, nil); err != nil {
+	if _, err := t.note(Begun, 0, false); err != nil {
 		return err
 	}
 	return t.must("UPDATE numbers SET born = ?", run)
@@ -195,28 +193,23 @@ func bootID() string {
 }
 
 // note puts a change into the log, and gives its number.
-func (t *tx) note(kind Kind, id coord.NodeID, was *policy.Facts) (uint64, error) {
+func (t *tx) note(kind Kind, id coord.NodeID, facts bool) (uint64, error) {
 	if t.log == nil {
 		return 0, errors.New("this transaction only reads")
 	}
-	facts := ""
-	if was != nil {
-		facts = text(was)
+	was := ""
+	if facts {
+		was = "{}" // an older version wrote what they were
 	}
 	seq := t.log.next()
-	return seq, t.must("INSERT INTO changes (seq, kind, node, was) VALUES (?, ?, ?, ?)", seq, string(kind), id, facts)
+	return seq, t.must("INSERT INTO changes (seq, kind, node, was) VALUES (?, ?, ?, ?)", seq, string(kind), id, was)
 }
 
 func scanChange(r row) (c Change, err error) {
 	var was string
-	if err := r.Scan(&c.Seq, &c.Kind, &c.Node, &was); err != nil || was == "" {
-		return c, err
-	}
-	c.Was = &policy.Facts{}
-	if err := json.Unmarshal([]byte(was), c.Was); err != nil {
-		return c, fmt.Errorf("%w: change %d: %w", ErrDamaged, c.Seq, err)
-	}
-	return c, nil
+	err = r.Scan(&c.Seq, &c.Kind, &c.Node, &was)
+	c.Facts = was != ""
+	return c, err
 }
 
 func (t *tx) Log() ([]Change, error) {
@@ -257,6 +250,13 @@ func (t *tx) News(after uint64) (n News, err error) {
 			return n, err
 		}
 	}
+	if about[PolicyChanged] {
+		p, err := t.Policy()
+		if err != nil {
+			return n, err
+		}
+		n.Policy = p.Text
+	}
 	if about[DNSChanged] {
 		n.DNS, err = t.Meta(MetaDNS)
 	}
@@ -272,8 +272,13 @@ func UsersByID(all []User) map[int64]User {
 	return out
 }
 
-// facts are what the policy goes by.
-func (n *Node) facts() policy.Facts { return policy.Facts{ID: n.ID, User: n.User, Tags: n.Tags} }
+// sameFacts reports whether what the policy goes by is alike: a machine that is no member is none to it.
+func (n *Node) sameFacts(o *Node) bool {
+	is, was := n.member(), o.member()
+	return is == was && (!is || n.User == o.User && n.Number == o.Number && slices.Equal(n.Tags, o.Tags) && slices.Equal(n.Routes(), o.Routes()))
+}
+
+func (n *Node) member() bool { return !n.Key.IsZero() && !n.Pending && !n.Expired }
 
 // look is what peers see of a machine, to be compared: empty if they do not see it.
 func (n Node) look() string {
@@ -310,11 +315,7 @@ func (t *tx) differ(was Node, n *Node) error {
 	default:
 		return nil
 	}
-	var facts *policy.Facts
-	if old := was.facts(); before != "" && (after == "" || !reflect.DeepEqual(old, n.facts())) {
-		facts = &old
-	}
-	seq, err := t.note(kind, n.ID, facts)
+	seq, err := t.note(kind, n.ID, kind == NodeChanged && !n.sameFacts(&was))
 	if ticket {
 		n.TicketSeq = seq
 	}

@@ -13,7 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/warren-mesh/warren/coord"
-	"github.com/warren-mesh/warren/coord/internal/policy"
+	"github.com/warren-mesh/warren/coord/internal/account"
 	"github.com/warren-mesh/warren/coord/key"
 )
 
@@ -89,12 +89,12 @@ func testLog(t *testing.T, s Store) {
 	before := newest(t, s)
 	do(t, s, func(tx Tx) (err error) { first.ID, err = tx.AddNode(first); return err })
 	got, log := news(t, s, before)
-	if d := cmp.Diff([]Change{{Kind: NodeChanged, Node: first.ID}}, log); d != "" {
+	if d := cmp.Diff([]Change{{Kind: NodeChanged, Node: first.ID, Facts: true}}, log); d != "" {
 		t.Errorf("a machine is in the log as\n%s", d)
 	}
 	n = got.Nodes[0]
 	node := Change{Kind: NodeChanged, Node: first.ID}
-	facts := Change{Kind: NodeChanged, Node: first.ID, Was: &policy.Facts{ID: first.ID, Tags: []string{"a", "b"}}}
+	facts := Change{Kind: NodeChanged, Node: first.ID, Facts: true}
 	edit("its name", set(func(n *Node) { n.Name = "other" }), node)
 	edit("nothing", set(func(*Node) {}))
 	edit("the base of its name", set(func(n *Node) { n.Base = "other" }))
@@ -111,12 +111,12 @@ func testLog(t *testing.T, s Store) {
 	behind := Change{Kind: RoutesChanged, Node: first.ID} // which no peer sees
 	edit("it offers what nobody has approved", offer("10.7.0.0/16", "10.8.0.0/16"), behind)
 	edit("the same offer", offer("10.7.0.0/16", "10.8.0.0/16"))
-	edit("one is approved", set(func(n *Node) { n.Approved = []netip.Prefix{netip.MustParsePrefix("10.8.0.0/16")} }), node)
+	edit("one is approved", set(func(n *Node) { n.Approved = []netip.Prefix{netip.MustParsePrefix("10.8.0.0/16")} }), facts)
 	if len(n.Routes()) != 1 {
 		t.Errorf("it leads to %v", n.Routes())
 	}
 	edit("it offers less", offer("10.8.0.0/16"), behind)
-	edit("it offers nothing", offer(), node)
+	edit("it offers nothing", offer(), facts)
 	edit("nothing is approved", set(func(n *Node) { n.Approved = nil }), behind)
 	was := n.TicketSeq
 	edit("its ticket", soft(Soft{Ticket: start.Add(time.Hour)}), Change{Kind: TicketChanged, Node: first.ID})
@@ -139,16 +139,17 @@ func testLog(t *testing.T, s Store) {
 	if n.TicketSeq != newest(t, s) {
 		t.Error("the ticket of another key has the number of the old one")
 	}
-	edit("its key has expired", set(func(n *Node) { n.Expires = start }), node)
+	edit("its key has expired", set(func(n *Node) { n.Expires = start }), facts)
 	if !n.Expired {
 		t.Error("nobody is told that its key has expired")
 	}
-	edit("it logs in", set(func(n *Node) { n.Expires = time.Time{} }), node)
-	owned := Change{Kind: NodeChanged, Node: first.ID, Was: &policy.Facts{ID: first.ID, User: user}}
-	edit("it logs out", set(func(n *Node) { n.Key = key.NodePublic{} }), owned)
+	edit("it logs in", set(func(n *Node) { n.Expires = time.Time{} }), facts)
+	edit("its person's role", func(tx Tx) error { return tx.SetRole(user, account.Auditor) }, facts)
+	edit("the same role", func(tx Tx) error { return tx.SetRole(user, account.Auditor) })
+	edit("it logs out", set(func(n *Node) { n.Key = key.NodePublic{} }), facts)
 	edit("it is renamed meanwhile", set(func(n *Node) { n.Name = "third" }))
-	edit("it is back", set(func(n *Node) { n.Key = key.NodePublic{5} }), node)
-	edit("it is removed", func(tx Tx) error { return tx.RemoveNode(first.ID, start) }, owned)
+	edit("it is back", set(func(n *Node) { n.Key = key.NodePublic{5} }), facts)
+	edit("it is removed", func(tx Tx) error { return tx.RemoveNode(first.ID, start) }, facts)
 	edit("a relay", func(tx Tx) error { _, err := tx.PutRelay(coord.Relay{Name: "r"}); return err }, Change{Kind: RelaysChanged})
 	edit("the same relay", func(tx Tx) error { _, err := tx.PutRelay(coord.Relay{Name: "r"}); return err })
 	edit("no relay", func(tx Tx) error { return tx.RemoveRelay("r") }, Change{Kind: RelaysChanged})

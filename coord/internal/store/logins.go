@@ -85,7 +85,7 @@ func (t *tx) SetLogin(l Login) error {
 		l.State, l.User, loginCode(l.Code), l.Tries, l.Hash[:]); err != nil {
 		return err
 	}
-	_, err := t.note(LoginChanged, LoginTag(l.Hash), nil)
+	_, err := t.note(LoginChanged, LoginTag(l.Hash), false)
 	return err
 }
 
@@ -96,7 +96,7 @@ func (t *tx) RemoveLogin(hash [32]byte) error {
 		}
 		return err
 	}
-	_, err := t.note(LoginChanged, LoginTag(hash), nil)
+	_, err := t.note(LoginChanged, LoginTag(hash), false)
 	return err
 }
 

@@ -152,6 +152,7 @@ type Tx interface {
 	Audits
 	Tokens
 	Webhooks
+	Policies
 	Presence
 	Logins
 

@@ -152,7 +152,7 @@ func (t *tx) Meta(name string) (string, error) {
 
 func (t *tx) SetMeta(name, value string) error {
 	if kind, ok := metaKinds[name]; ok {
-		if _, err := t.note(kind, 0, nil); err != nil {
+		if _, err := t.note(kind, 0, false); err != nil {
 			return err
 		}
 	}

@@ -263,7 +263,7 @@ func (t *tx) PutRelay(l coord.Relay) (coord.RelayID, error) {
 	if l.ID = was.ID; err == nil && text(l) == text(was) {
 		return l.ID, nil
 	}
-	if _, err := t.note(RelaysChanged, 0, nil); err != nil {
+	if _, err := t.note(RelaysChanged, 0, false); err != nil {
 		return 0, err
 	}
 	return one(t, func(r row) (id coord.RelayID, err error) { return id, r.Scan(&id) },
@@ -276,6 +276,6 @@ func (t *tx) RemoveRelay(name string) error {
 	if err := t.must("DELETE FROM relays WHERE name = ?", name); err != nil {
 		return err
 	}
-	_, err := t.note(RelaysChanged, 0, nil)
+	_, err := t.note(RelaysChanged, 0, false)
 	return err
 }
