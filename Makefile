@@ -105,6 +105,10 @@ bench-relay: ## Measure the relay, over UDP and WebSocket, against the direct pa
 	@packaging/deps bench-relay
 	@$(GO) test -run='^$$' -bench='^BenchmarkRelay' -timeout 40m ./daemon/e2e
 
+.PHONY: bench-policy
+bench-policy: ## Measure access rules: compile times by size, a machine's change, an edit
+	@$(GO) test -run='^$$' -bench='^Benchmark(Compile|Put|Parse|PolicyChange)$$' -benchmem -p 1 -timeout 30m ./coord/internal/policy ./coord/internal/state
+
 .PHONY: bench-coord
 bench-coord: ## Measure a coordination server with NODES (10000) simulated machines, and two on one PostgreSQL
 	@$(BUILD) -o bin/ ./coord/warren-coord

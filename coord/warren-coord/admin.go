@@ -38,6 +38,14 @@ func (e *env) ask(ctx context.Context, method, path string, body, reply any) err
 	return json.NewDecoder(answer).Decode(reply)
 }
 
+// matchKey is where ifMatch keeps the version.
+type matchKey struct{}
+
+// ifMatch has a call change nothing if it would replace another version.
+func ifMatch(ctx context.Context, etag string) context.Context {
+	return context.WithValue(ctx, matchKey{}, etag)
+}
+
 // call is ask for an answer that is not JSON, or long. The context must live until it is read.
 func (e *env) call(ctx context.Context, method, path string, body any) (io.ReadCloser, error) {
 	var content io.Reader
@@ -54,6 +62,9 @@ func (e *env) call(ctx context.Context, method, path string, body any) (io.ReadC
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	if match, ok := ctx.Value(matchKey{}).(string); ok {
+		req.Header.Set("If-Match", match)
 	}
 	t := &http.Transport{
 		DisableKeepAlives: true,

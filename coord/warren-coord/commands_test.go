@@ -23,7 +23,9 @@ var operationsAt = map[string]string{
 	"listTokens": " token list", "addToken": " token create", "removeToken": " token revoke", "listAudit": " audit", "exportAudit": " audit",
 	"listWebhooks": " webhook list", "addWebhook": " webhook add", "setWebhook": " webhook set", "removeWebhook": " webhook remove", "testWebhook": " webhook test",
 	"setMachineRoutes": " machine routes",
-	"getDNS":           " dns show", "setDNS": " dns set", "setDNSSplit": " dns split", "removeDNSSplit": " dns split", "changeDNSRecords": " dns add",
+	"getPolicy":        " policy get", "getPolicyVersion": " policy get", "setPolicy": " policy set", "checkPolicy": " policy check", "previewPolicy": " policy preview",
+	"explainPolicy": " policy why", "listPolicyVersions": " policy history", "restorePolicy": " policy restore",
+	"getDNS": " dns show", "setDNS": " dns set", "setDNSSplit": " dns split", "removeDNSSplit": " dns split", "changeDNSRecords": " dns add",
 	"getAccount": "is a person's own", "setOwnPassword": "is a person's own", "listSignIns": "is a person's own", "removeSignIn": "is a person's own",
 	"removeSignIns": "is a person's own",
 }

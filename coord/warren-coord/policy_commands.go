@@ -15,10 +15,11 @@ import (
 	"github.com/warren-mesh/warren/coord/internal/policy"
 )
 
-// policyCommand has what needs no server: to check a policy file, and to see what it comes to, before it is in force.
+// policyCommand is about policy files: before they are in force, which needs no server, and those that are.
 func policyCommand(e *env) *cobra.Command {
 	cmd := &cobra.Command{Use: "policy", Short: "Policy files: who may talk to whom", Long: textPolicyLong}
 	cmd.AddCommand(policyCheckCommand(e), policyCompileCommand(e))
+	cmd.AddCommand(e.policyServerCommands()...)
 	return cmd
 }
 
@@ -83,6 +84,14 @@ func (e *env) sayCheck(cmd *cobra.Command, name string, r *checkReport) error {
 
 // readPolicy reads and parses a file; "-" is standard input.
 func readPolicy(cmd *cobra.Command, name string) (*policy.File, error) {
+	text, err := readPolicyText(cmd, name)
+	if err != nil {
+		return nil, err
+	}
+	return policy.Parse(text)
+}
+
+func readPolicyText(cmd *cobra.Command, name string) ([]byte, error) {
 	in := cmd.InOrStdin()
 	if name != "-" {
 		file, err := os.Open(name)
@@ -92,11 +101,7 @@ func readPolicy(cmd *cobra.Command, name string) (*policy.File, error) {
 		defer func() { _ = file.Close() }()
 		in = file
 	}
-	text, err := io.ReadAll(io.LimitReader(in, policy.MaxText+1)) // one more: then it is told that it is too long
-	if err != nil {
-		return nil, err
-	}
-	return policy.Parse(text)
+	return io.ReadAll(io.LimitReader(in, policy.MaxText+1)) // one more: then it is told that it is too long
 }
 
 // compiled is what compile prints with --json: see textPolicyCompileLong.

@@ -223,7 +223,8 @@ const (
 	textFlagPolicyNetwork = "file that describes the network (JSON; see 'warren-coord policy compile --help')"
 	textFlagPolicyFor     = "only this machine"
 	textPolicyLong        = `Policy files say who may talk to whom, in the language of Tailscale's policy file. Here they are checked, and compiled
-for a network that a file describes. The server does not take them yet: in its network all machines reach each other.`
+for a network that a file describes, which needs no server; and the one in force is shown and replaced. A network that
+never had one has the default: each person's machines reach each other and the servers, and nobody else's.`
 	textPolicyCheckLong = `Check a policy file (HuJSON, in the language of Tailscale's policy file) and run its tests. FILE may be - for
 standard input. What is wrong is told as FILE:LINE:COLUMN: and a sentence, several things at once.
 
@@ -268,21 +269,36 @@ With --json the output has this form, machines and what they see ordered by name
 "in" is what may come in to the machine itself: from any address of the sets, to the addresses in "to" or, if there is
 none, to all of its own, for any of the services: a protocol's name or number, with a port or a range of them. "forward"
 is what may go through it to what lies behind it. What neither has is dropped.`
-	textPolicyWrong      = "%s is not right, nothing was compiled: mend what is listed and check again"
-	textPolicyFails      = "%s: %d of %d expectations of its tests fail: mend the rules or the tests"
-	textPolicyRight      = "%s is right: %d rules; %d expectations of its tests hold.\n"
-	textPolicyNoMachine  = "the described network has no machine %q"
-	textPolicySees       = "sees   "
-	textPolicyIn         = "in     "
-	textPolicyThrough    = "through"
-	textPolicyNetworkBad = "%s does not describe a network: %w ('warren-coord policy compile --help' shows the form)"
-	textPolicyTrailing   = "something follows the description"
-	textPolicyRanges     = "ipv4 and ipv6 have to be prefixes of their family without bits below the mask"
-	textPolicyTooMany    = "it has %d machines, %d are the most"
-	textPolicyTwice      = "%s %s is there twice"
-	textPolicyName       = "%s %q: a name has lower-case letters, digits and inner hyphens"
-	textPolicyNoUser     = "machine %s is of user %q, whom users does not have"
-	textPolicyOwned      = "machine %s has a user and tags: one with tags belongs to nobody, leave one of the two out"
-	textPolicyAddrs      = "machine %s has %d addresses and %d tags: 1 to %d, and %d at the most"
-	textPolicyAddr       = "machine %s has the address %s, which is not of the network"
+	textPolicySetLong = `Put a policy file in force: the machines hear at once what changes for them. FILE may be - for standard input. What is
+wrong with it is told by line and column, and nothing changes then, nor where one of the file's own tests fails.
+
+With --version the file is saved only if that is the version in force ('warren-coord policy get --json' names it), so
+that another's change is not overwritten. A file that is in force already makes no version.`
+	textFlagPolicyVersion = "save only if this is the version in force; 0: the default"
+	textFlagPolicyProto   = "protocol: tcp, udp, icmp or another, or its number"
+	textPolicySaved       = "Version %d is in force.\n"
+	textPolicyChanges     = "It changes something for %d machines.\n"
+	textPolicyGains       = "sees, and is seen by:     "
+	textPolicyLoses       = "does not see any more:    "
+	textPolicyOpens       = "lets in:                  "
+	textPolicyCloses      = "does not let in any more: "
+	textPolicyYes         = "yes: %s may reach %s, %s: %s\n"
+	textPolicyNo          = "no: %s may not reach %s, %s: %s\n"
+	textPolicyWrong       = "%s is not right, nothing was compiled: mend what is listed and check again"
+	textPolicyFails       = "%s: %d of %d expectations of its tests fail: mend the rules or the tests"
+	textPolicyRight       = "%s is right: %d rules; %d expectations of its tests hold.\n"
+	textPolicyNoMachine   = "the described network has no machine %q"
+	textPolicySees        = "sees   "
+	textPolicyIn          = "in     "
+	textPolicyThrough     = "through"
+	textPolicyNetworkBad  = "%s does not describe a network: %w ('warren-coord policy compile --help' shows the form)"
+	textPolicyTrailing    = "something follows the description"
+	textPolicyRanges      = "ipv4 and ipv6 have to be prefixes of their family without bits below the mask"
+	textPolicyTooMany     = "it has %d machines, %d are the most"
+	textPolicyTwice       = "%s %s is there twice"
+	textPolicyName        = "%s %q: a name has lower-case letters, digits and inner hyphens"
+	textPolicyNoUser      = "machine %s is of user %q, whom users does not have"
+	textPolicyOwned       = "machine %s has a user and tags: one with tags belongs to nobody, leave one of the two out"
+	textPolicyAddrs       = "machine %s has %d addresses and %d tags: 1 to %d, and %d at the most"
+	textPolicyAddr        = "machine %s has the address %s, which is not of the network"
 )
