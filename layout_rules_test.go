@@ -38,6 +38,8 @@ func TestRules(t *testing.T) {
 		{"app/warren/main.go", us + "coord/key", "app imports only"},
 		{"app/warren/main_test.go", us + "coord/server", "app imports only"},
 		{"app/warren/main.go", us + "ipc", ""},
+		{"app/warren/main.go", us + "packaging/manual", ""},
+		{"app/warren/main.go", us + "packaging/other", "only vocabulary crosses"},
 		{"app/warren-tray/main.go", us + "app/internal/ui", ""},
 
 		{"relay/server/server.go", us + "coord", "relay takes only"},

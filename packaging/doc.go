@@ -2,6 +2,10 @@
 // are the tests of both.
 //
 //	deps      installs what make needs
+//	aur/      what Arch's users build packages with
+//	build     makes the packages; stage puts built programs where other distributions' packages have them
+//	install/  has them installed in small Debians, and looks at what they do there
+//	manual/   how the programs write their man pages
 //	polkit/   whom polkit lets use and administer warrend, beside root and the group warren
 //	systemd/  units, the group of those who may use warren without sudo, and what the servers are started with
 //	tools/    the tools, in versions of their own

@@ -10,6 +10,7 @@ import (
 
 	"github.com/warren-mesh/warren/app/internal/say"
 	"github.com/warren-mesh/warren/ipc"
+	"github.com/warren-mesh/warren/packaging/manual"
 )
 
 // root puts the verbs together.
@@ -43,7 +44,7 @@ func (p *program) root() *cobra.Command {
 	}
 	add(groupNetwork, p.up(), p.down(), p.set(), p.login(), p.logout(), p.switchTo(), p.exitNode())
 	add(groupSee, p.status(), p.ping(), p.why(), p.netcheck(), p.ip(), p.dns(), p.version())
-	add("", p.completion(), manual(), &cobra.Command{Use: "exit-codes", Short: textShortExitCodes, Long: exitHelp()})
+	add("", p.completion(), manual.Command(version), &cobra.Command{Use: "exit-codes", Short: textShortExitCodes, Long: exitHelp()})
 	wordArgs(root)
 	return root
 }

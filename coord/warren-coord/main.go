@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/warren-mesh/warren/packaging/manual"
 )
 
 var (
@@ -44,7 +46,7 @@ func root() *cobra.Command {
 	cmd.PersistentFlags().StringVar(&e.dir, "state", defaultState(), textFlagState)
 	_ = cmd.MarkPersistentFlagDirname("state")
 	cmd.AddCommand(initCommand(e), serveCommand(e), userCommand(e), keyCommand(e), machineCommand(e), relayCommand(e),
-		inviteCommand(e), invitationCommand(e), dnsCommand(e), settingsCommand(e), tokenCommand(e), auditCommand(e), webhookCommand(e), providerCommand(e), setupCommand(e), statusCommand(e), policyCommand(e), backupCommand(e), restoreCommand(e), migrateStorageCommand(e), manual())
+		inviteCommand(e), invitationCommand(e), dnsCommand(e), settingsCommand(e), tokenCommand(e), auditCommand(e), webhookCommand(e), providerCommand(e), setupCommand(e), statusCommand(e), policyCommand(e), backupCommand(e), restoreCommand(e), migrateStorageCommand(e), manual.Command(version))
 	for _, c := range append(cmd.Commands(), cmd) {
 		if c.HasSubCommands() {
 			c.Args, c.RunE = cobra.ArbitraryArgs, lost

@@ -25,6 +25,7 @@ import (
 	"github.com/warren-mesh/warren/daemon/internal/router"
 	"github.com/warren-mesh/warren/daemon/internal/store"
 	"github.com/warren-mesh/warren/ipc"
+	"github.com/warren-mesh/warren/packaging/manual"
 )
 
 var version = "dev" // stamped by make build
@@ -73,7 +74,7 @@ func command() *cobra.Command {
 	}
 	recovery.Flags().BoolVar(&service, "service", false, "leave what keeps packets from going around an exit node to the daemon that systemd starts next")
 	recovery.Flags().BoolVar(&unlock, "unlock", false, "end the lockdown, too")
-	root.AddCommand(manual(), recovery, &cobra.Command{
+	root.AddCommand(manual.Command(version), recovery, &cobra.Command{
 		Use:   "lockdown",
 		Short: "Hold what leaves this host, if a person wants lockdown, before the network is there",
 		Long: "Lockdown loads what \"warren set --lockdown\" asked for: nothing leaves this host but through its network. It needs no\n" +

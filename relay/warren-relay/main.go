@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/warren-mesh/warren/packaging/manual"
 )
 
 var version = "dev" // stamped by make build
@@ -46,7 +48,7 @@ func command() *cobra.Command {
 		Use: "check", Short: textCheck, Long: textCheckLong, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return check(cmd.Context(), cmd.OutOrStdout(), f) },
 	}
-	root.AddCommand(serving, showing, checking, manual())
+	root.AddCommand(serving, showing, checking, manual.Command(version))
 	common := root.PersistentFlags()
 	common.String("config", "", textConfig)
 	common.StringVar(&f.state, "state", "/var/lib/warren-relay", textState)
