@@ -66,7 +66,7 @@ clean: ## Remove what make built (the Go caches stay)
 test: deps ## Install what is missing, then vet, lint and all tests with the race detector
 	$(GO) vet ./...
 	$(MAKE) lint
-	$(GO) test $(RACE) -p 2 -timeout 20m $$($(GO) list ./... | grep -v '/$(TRAY)$$')
+	$(GO) test $(RACE) -p 2 -timeout 20m $$($(GO) list ./... | grep -v -e '/$(TRAY)$$' -e '/packaging/install$$')
 
 .PHONY: lint
 lint: ## gofumpt and staticcheck, in the versions that packaging/tools pins
@@ -125,11 +125,12 @@ kills: deps ## Kill the coordination server KILLS (200) times under load, and lo
 	WARREN_KILLS=$(KILLS) $(GO) test -count=1 -v -timeout 2h -run '^TestNothingAcknowledgedIsLostByAKill$$' ./coord/warren-coord
 
 .PHONY: test-packages
-test-packages: packages ## Build the packages a second time, which must give the same bytes, and have lintian look at them
+test-packages: packages ## Build the packages again (the same bytes), look at them, and install them in two small Debians (needs root)
 	@packaging/deps packages
 	@rm -rf bin/packages-again && packaging/build '$(VERSION)' bin/packages-again >/dev/null
 	@for file in bin/packages-again/*; do cmp "$$file" "bin/packages/$${file##*/}"; done
 	lintian --allow-root --fail-on error,warning bin/packages-again/*.deb
+	WARREN_PACKAGES=$(CURDIR)/bin/packages-again $(GO) test -count=1 -v -timeout 15m ./packaging/install
 
 ##@ See it
 .PHONY: demo

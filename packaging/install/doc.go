@@ -1,0 +1,7 @@
+// Package install holds no program: its test has the packages installed in two small Debians that systemd boots, each in a
+// network of its own, and looks at what they do to these hosts over their whole life. "make test-packages" runs it.
+//
+//	box_test.go      a Debian in a container, and the cable between two
+//	install_test.go  install, connect, upgrade, crash, reboot, remove, purge
+//	aur_test.go      Arch's packages, as far as Debian's makepkg goes
+package install

@@ -1,0 +1,326 @@
+package install
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	server, client = "192.0.2.1", "192.0.2.2"
+
+	upgradeGap = 3 * time.Second // at the most, without an answer, while the daemon is replaced
+	crashGap   = 5 * time.Second // at the most, after it was killed
+)
+
+// network is how the host comes to its address at boot: systemd-networkd, which also removes routes and rules that it takes
+// for its own.
+const network = "[Match]\nName=host0\n[Network]\nAddress=" + client + "/24\nGateway=" + server + "\nDHCP=no\nIPv6AcceptRA=no\n"
+
+// life is two machines, one of which is the server too.
+type life struct {
+	t            *testing.T
+	debs         string
+	server, host *box
+	before       map[string]string // the host, before anything was installed
+	files        []string
+}
+
+// TestAMachinesLifeWithThePackages runs where "make test-packages" has built what it installs.
+func TestAMachinesLifeWithThePackages(t *testing.T) {
+	debs := os.Getenv("WARREN_PACKAGES")
+	debian := filepath.Join(cmp.Or(os.Getenv("WARREN_TEST_PACKAGES"), "/var/cache/warren-test"), "debian-12")
+	if os.Geteuid() != 0 || debs == "" || !exists(debian) {
+		const why = "needs root, packages and a small Debian: run `sudo make test-packages`"
+		if os.Getenv("CI") == "true" {
+			t.Fatal(why)
+		}
+		t.Skip(why)
+	}
+	l := &life{t: t, debs: debs}
+	l.boot(debian)
+	l.before, l.files = l.state(), l.fileList()
+	l.step("the server is installed", l.serve)
+	l.step("the machine is installed, its daemon is active", l.install)
+	l.step("it is up, with a pre-auth key, and each finds the other by name", l.connect)
+	l.step("an upgrade", l.upgrade)
+	l.step("the daemon is killed", l.crash)
+	l.step("the machine is started anew, and is on its network by itself", l.reboot)
+	l.step("the package is removed: the host is as before", l.remove)
+	l.step("the package is purged: nothing of it is left", l.purge)
+}
+
+// step runs a part and tells how long it took.
+func (l *life) step(what string, f func()) {
+	l.t.Helper()
+	start := time.Now()
+	f()
+	l.t.Logf("%-70s %.1f s", what, time.Since(start).Seconds())
+	if l.t.Failed() {
+		l.t.FailNow()
+	}
+}
+
+func (l *life) boot(debian string) {
+	l.t.Helper()
+	files := func(name string) map[string]string {
+		return map[string]string{
+			"etc/hostname": name + "\n", "etc/hosts": "127.0.0.1 localhost\n127.0.1.1 " + name + "\n", "etc/resolv.conf": "nameserver " + server + "\n",
+		}
+	}
+	l.server = newBox(l.t, debian, "gate", files("gate"))
+	l.host = newBox(l.t, debian, "den", files("den"))
+	if err := os.WriteFile(l.host.tree+"/etc/systemd/network/10-host0.network", []byte(network), 0o644); err != nil {
+		l.t.Fatal(err)
+	}
+	shell(l.t, "systemctl", "--root="+l.host.tree, "enable", "systemd-networkd.service")
+	l.server.boot()
+	l.host.boot()
+	l.connectCable()
+	l.server.booted()
+	l.host.booted()
+	l.host.eventually("ping", "-c", "1", "-W", "1", server)
+}
+
+func (l *life) connectCable() {
+	l.t.Helper()
+	cable(l.server, l.host)
+	l.server.configure(server, client)
+}
+
+// deb is a package's file for this machine.
+func (l *life) deb(name string) string {
+	l.t.Helper()
+	found, err := filepath.Glob(filepath.Join(l.debs, name+"_*_"+runtime.GOARCH+".deb"))
+	if err != nil || len(found) != 1 {
+		l.t.Fatalf("%d packages of %s in %s (%v), want one: make packages", len(found), name, l.debs, err)
+	}
+	return found[0]
+}
+
+func (l *life) serve() {
+	l.t.Helper()
+	s := l.server
+	s.must("dpkg", "-i", s.put(l.deb("warren-coord")), s.put(l.deb("warren")))
+	s.must("sh", "-c", `echo 'WARREN_COORD_ARGS="--url https://`+server+`"' >/etc/default/warren-coord`)
+	s.must("systemctl", "enable", "--now", "warren-coord")
+	s.eventually("warren-coord", "key", "create", "--reusable", "--out", "/root/net.key")
+}
+
+func (l *life) install() {
+	l.t.Helper()
+	l.host.must("dpkg", "-i", l.host.put(l.deb("warren")))
+	l.host.must("systemctl", "is-active", "warrend")
+	l.host.must("getent", "group", "warren")
+	l.host.must("sh", "-c", "test -e /usr/share/man/man1/warren-up.1.gz && test -e /usr/share/bash-completion/completions/warren")
+}
+
+func (l *life) connect() {
+	l.t.Helper()
+	invite := strings.TrimSpace(l.server.must("warren-coord", "invite"))
+	key := l.server.must("cat", "/root/net.key")
+	for _, b := range []*box{l.server, l.host} {
+		b.must("sh", "-c", "umask 077; cat >/root/net.key <<'END'\n"+key+"END")
+		b.must("warren", "up", invite, "--auth-key", "file:/root/net.key")
+	}
+	l.server.eventually("ping", "-c", "1", "-W", "1", "den")
+	l.host.eventually("ping", "-c", "1", "-W", "1", "gate")
+}
+
+// upgrade installs the same programs as a package of a higher version, under traffic.
+func (l *life) upgrade() {
+	l.t.Helper()
+	dir := l.t.TempDir()
+	shell(l.t, "dpkg-deb", "-R", l.deb("warren"), dir+"/warren")
+	control := dir + "/warren/DEBIAN/control"
+	text, err := os.ReadFile(control)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	text = bytes.Replace(text, []byte("\nVersion: "), []byte("\nVersion: 1000+"), 1)
+	if err := os.WriteFile(control, text, 0o644); err != nil {
+		l.t.Fatal(err)
+	}
+	newer := dir + "/warren_newer.deb"
+	shell(l.t, "dpkg-deb", "-b", "--root-owner-group", "-Znone", dir+"/warren", newer)
+	inside, old := l.host.put(newer), l.daemon()
+	gap := l.underTraffic(func() { l.host.must("dpkg", "-i", inside) }, old)
+	if version := l.host.must("dpkg-query", "--show", "--showformat=${Version}", "warren"); !strings.HasPrefix(version, "1000+") {
+		l.t.Errorf("after the upgrade the version is %s", version)
+	}
+	l.t.Logf("  longest time without an answer: %.2f s", gap.Seconds())
+	if gap > upgradeGap {
+		l.t.Errorf("an upgrade interrupts for %v, at most %v is allowed", gap, upgradeGap)
+	}
+}
+
+func (l *life) crash() {
+	l.t.Helper()
+	old := l.daemon()
+	gap := l.underTraffic(func() { l.host.must("kill", "-9", old) }, old)
+	l.t.Logf("  longest time without an answer: %.2f s", gap.Seconds())
+	if gap > crashGap {
+		l.t.Errorf("a killed daemon is away for %v, at most %v is allowed", gap, crashGap)
+	}
+}
+
+// daemon is the process of warrend, as the container counts.
+func (l *life) daemon() string {
+	l.t.Helper()
+	return strings.TrimSpace(l.host.must("systemctl", "show", "--property=MainPID", "--value", "warrend"))
+}
+
+// underTraffic pings the host while f replaces its daemon, and gives the longest time between two answers.
+func (l *life) underTraffic(f func(), old string) time.Duration {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(l.t.Context(), 2*patience)
+	defer cancel()
+	var out bytes.Buffer
+	// -O tells each that is not answered, so that silence at the end is seen; the answers' times are the kernel's.
+	ping := l.server.command(ctx, "ping", "-D", "-O", "-i", "0.05", "den")
+	ping.Stdout, ping.Stderr = &out, &out
+	if err := ping.Start(); err != nil {
+		l.t.Fatal(err)
+	}
+	l.server.must("ping", "-c", "20", "-i", "0.05", "den")
+	f()
+	l.host.await("another daemon", func() bool { now := l.daemon(); return now != old && now != "0" })
+	l.host.eventually("systemctl", "is-active", "warrend")
+	l.server.eventually("ping", "-c", "20", "-i", "0.05", "-w", "3", "den")
+	l.server.must("sh", "-c", "pkill -INT -x ping || true")
+	_ = ping.Wait()
+	return longest(l.t, out.String())
+}
+
+// longest is the longest time between two answers, as ping -D tells them.
+func longest(t *testing.T, out string) (gap time.Duration) {
+	t.Helper()
+	var last float64
+	answers := 0
+	for line := range strings.Lines(out) {
+		at, rest, found := strings.Cut(strings.TrimPrefix(line, "["), "] ")
+		if !found || !strings.Contains(rest, "bytes from") {
+			continue
+		}
+		now, err := strconv.ParseFloat(at, 64)
+		if err != nil {
+			t.Fatalf("ping: %q: %v", line, err)
+		}
+		if answers++; last != 0 {
+			gap = max(gap, time.Duration((now-last)*float64(time.Second)))
+		}
+		last = now
+	}
+	if answers < 30 {
+		t.Fatalf("only %d answers came:\n%s", answers, out)
+	}
+	return gap
+}
+
+func (l *life) reboot() {
+	l.t.Helper()
+	l.host.reboot()
+	l.connectCable()
+	l.host.booted()
+	l.host.eventually("systemctl", "is-active", "warrend")
+	l.server.eventually("ping", "-c", "1", "-W", "1", "den")
+	l.host.eventually("ping", "-c", "1", "-W", "1", "gate")
+}
+
+func (l *life) remove() {
+	l.t.Helper()
+	if len(differing(l.before, l.state())) == 0 {
+		l.t.Error("while it runs nothing of the host differs: what is compared shows nothing")
+	}
+	l.host.must("dpkg", "-r", "warren")
+	if out, err := l.host.run("systemctl", "is-active", "warrend"); err == nil {
+		l.t.Errorf("after the removal warrend is %s", out)
+	}
+	l.host.must("test", "-d", "/var/lib/warren")
+	after := l.state()
+	for _, what := range differing(l.before, after) {
+		l.t.Errorf("%s, before:\n%s\nafter the removal:\n%s", what, l.before[what], after[what])
+	}
+}
+
+func (l *life) purge() {
+	l.t.Helper()
+	l.host.must("dpkg", "-P", "warren")
+	for _, file := range l.fileList() {
+		if _, had := slices.BinarySearch(l.files, file); !had && !mayStay(file) {
+			l.t.Errorf("after the purge there is still %s", file)
+		}
+	}
+}
+
+// mayStay says of a file whether others keep it: the group stays, as files may be its.
+func mayStay(file string) bool {
+	for _, others := range []string{"/etc/group", "/etc/gshadow", "/etc/.pwd.lock", "/var/lib/dpkg/", "/var/lib/systemd/", "/var/cache/"} {
+		if strings.HasPrefix(file, others) {
+			return true
+		}
+	}
+	return false
+}
+
+// differing names the parts that differ.
+func differing(a, b map[string]string) (differ []string) {
+	for what := range a {
+		if a[what] != b[what] {
+			differ = append(differ, what)
+		}
+	}
+	slices.Sort(differ)
+	return differ
+}
+
+// state is all of the host that a daemon of ours may change.
+func (l *life) state() map[string]string {
+	l.t.Helper()
+	// The link's own address is looked for among its neighbours first (RFC 4862, 5.4).
+	l.host.eventually("sh", "-c", "ip -6 -o address show dev host0 scope link -tentative | grep -q fe80")
+	state := map[string]string{}
+	for _, command := range []string{
+		"ip -o link show | sed 's/^[0-9]*: //; s/@.*: </: </; s/link-netnsid [0-9]*//'",
+		"ip -o addr show | sed 's/^[0-9]*: //'", "ip -4 rule", "ip -6 rule",
+		"ip -4 route show table all | sort", "ip -6 route show table all | sort", "nft list ruleset", "cat /etc/resolv.conf", "ls -l /etc/resolv.conf | cut -c 1-10",
+		"sysctl -a -r '^net[.]' 2>/dev/null | grep -vE 'host0|netdev_rss_key|nf_conntrack_count|route.flush' | sort", "ls -A /run/warren* /run/systemd/resolve 2>&1; true",
+	} {
+		state[command] = l.host.must("sh", "-c", command)
+	}
+	return state
+}
+
+// fileList are the files where packages put theirs.
+func (l *life) fileList() []string {
+	l.t.Helper()
+	files := strings.Fields(l.host.must("find", "/etc", "/usr", "/opt", "/var/lib", "/var/cache", "-xdev"))
+	slices.Sort(files)
+	return files
+}
+
+// TestTheLongestSilenceIsFound shows that the measure sees one.
+func TestTheLongestSilenceIsFound(t *testing.T) {
+	var out strings.Builder
+	for i := range 60 {
+		at := 1000 + float64(i)*0.05
+		if i >= 40 {
+			at += 2.5
+		}
+		fmt.Fprintf(&out, "[%.6f] 64 bytes from den (100.64.0.2): icmp_seq=%d ttl=64 time=1 ms\n", at, i)
+		fmt.Fprintf(&out, "[%.6f] no answer yet for icmp_seq=%d\n", at+0.01, i)
+	}
+	if gap := longest(t, out.String()).Round(10 * time.Millisecond); gap != 2550*time.Millisecond {
+		t.Errorf("a silence of 2.55 s was measured as %v", gap)
+	}
+}
+
