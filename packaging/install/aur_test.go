@@ -32,9 +32,11 @@ func recipe(t *testing.T, name string) (dir string, makepkg func(args ...string)
 		t.Helper()
 		shell(t, "chown", "-R", nobody+":"+nobody, dir)
 		// There is no pacman here, and makepkg wants one only to be there.
-		cmd := exec.CommandContext(t.Context(), "setpriv", append([]string{"--reuid=" + nobody, "--regid=" + nobody, "--clear-groups", "env", "-i",
+		cmd := exec.CommandContext(t.Context(), "setpriv", append([]string{
+			"--reuid=" + nobody, "--regid=" + nobody, "--clear-groups", "env", "-i",
 			"PATH=/usr/bin:/bin", "HOME=" + dir, "LC_ALL=C", "PACMAN=true", "CARCH=x86_64", "PKGEXT=.pkg.tar", "PKGDEST=" + dir, "SRCDEST=" + dir,
-			"makepkg"}, args...)...)
+			"makepkg",
+		}, args...)...)
 		cmd.Dir = dir
 		var told strings.Builder
 		cmd.Stderr = &told

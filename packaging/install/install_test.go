@@ -323,4 +323,3 @@ func TestTheLongestSilenceIsFound(t *testing.T) {
 		t.Errorf("a silence of 2.55 s was measured as %v", gap)
 	}
 }
-
