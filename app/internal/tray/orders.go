@@ -3,6 +3,8 @@ package tray
 import (
 	"context"
 	"errors"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -65,11 +67,14 @@ func (p *program) do(do view.Intent) {
 func (p *program) order(do view.Intent) func(context.Context) end {
 	switch do.Op {
 	case view.OpConnect:
-		return p.up("", false)
+		return p.up(ipc.UpRequest{})
 	case view.OpJoin:
-		return p.up(strings.TrimSpace(do.Arg), false)
+		return p.up(ipc.UpRequest{Server: strings.TrimSpace(do.Arg)})
+	case view.OpAdd:
+		server := strings.TrimSpace(do.Arg)
+		return p.up(ipc.UpRequest{Server: server, Profile: p.unused(server)})
 	case view.OpLogin:
-		return p.up("", p.in.Status != nil && p.in.Status.State != ipc.StateNeedsLogin)
+		return p.up(ipc.UpRequest{Reauth: p.in.Status != nil && p.in.Status.State != ipc.StateNeedsLogin})
 	case view.OpDisconnect:
 		return func(ctx context.Context) end { return end{err: p.client.Down(ctx)} }
 	case view.OpLogout:
@@ -149,16 +154,33 @@ func (p *program) edit(ctx context.Context, e ipc.PrefsEdit) end {
 	return end{prefs: &prefs}
 }
 
-// up connects, and asks for a login where one is needed, or wanted.
-// server is the one that a person named, or "".
-func (p *program) up(server string, again bool) func(context.Context) end {
+// unused is a name for another account at a server: the server's own, with a number where that is taken.
+func (p *program) unused(server string) string {
+	name := "account"
+	if u, err := url.Parse(server); err == nil && u.Hostname() != "" {
+		name = u.Hostname()
+	}
+	for n := 1; ; n++ {
+		with := name
+		if n > 1 {
+			with += "-" + strconv.Itoa(n)
+		}
+		if !slices.ContainsFunc(p.in.Profiles, func(other ipc.Profile) bool { return other.Name == with }) {
+			return with
+		}
+	}
+}
+
+// up connects, and asks for a login where one is needed, or wanted. r.Server is the one that a person named, or "".
+func (p *program) up(r ipc.UpRequest) func(context.Context) end {
 	return func(ctx context.Context) end {
 		secret := login.NewSecret()
-		reply, err := p.client.Up(ctx, ipc.UpRequest{Server: server, Challenge: secret.Challenge, Reauth: again})
+		r.Challenge = secret.Challenge
+		reply, err := p.client.Up(ctx, r)
 		if err != nil {
 			return end{err: err}
 		}
-		return end{login: reply.Login, secret: secret, asked: server}
+		return end{login: reply.Login, secret: secret, asked: r.Server}
 	}
 }
 

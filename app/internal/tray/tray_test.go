@@ -50,7 +50,7 @@ func (w *words) String() string {
 
 // desk is a desktop with a panel, a daemon and a tray.
 type desk struct {
-	t       *testing.T
+	t       testing.TB
 	ctx     context.Context
 	dir     string
 	socket  string
@@ -66,7 +66,7 @@ type desk struct {
 }
 
 // newDesk is a desktop, a daemon and nothing else yet.
-func newDesk(t *testing.T) *desk {
+func newDesk(t testing.TB) *desk {
 	t.Helper()
 	ctx, cancel := context.WithTimeoutCause(context.Background(), limit, errors.New("it took too long"))
 	t.Cleanup(cancel)

@@ -82,6 +82,24 @@ func TestAPersonJoinsInTheWindow(t *testing.T) {
 	}
 }
 
+// Another account gets a name of its own: the login in use stays what it is.
+func TestAPersonAddsAnAccount(t *testing.T) {
+	d := newDesk(t)
+	d.program("xdg-open", "exit 0")
+	d.serve(ipc.LevelOperate)
+	d.daemon.Edit(func(s *ipc.Status) { s.State = ipc.StateNeedsLogin })
+	w := d.window(false, view.PageJoin)
+	w.until(func(in *view.Input) bool { return len(in.Profiles) > 0 })
+	for server, want := range map[string]string{"https://warren.example.org:8443/join#server:00": "warren.example.org", "https://lab": "lab-2", "home": "account"} {
+		w.clicks <- view.Intent{Op: view.OpAdd, Arg: " " + server}
+		w.until(func(in *view.Input) bool { return d.daemon.LastUp().Server == server && !in.Busy })
+		if got := d.daemon.LastUp(); got.Profile != want {
+			t.Errorf("%s: the account is called %q, want %q", server, got.Profile, want)
+		}
+		w.clicks <- view.Intent{Op: view.OpCancelLogin}
+	}
+}
+
 // A login of another server than the one that a person named is not opened.
 func TestALoginAtAnotherServerIsRefused(t *testing.T) {
 	d := newDesk(t)

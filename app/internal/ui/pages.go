@@ -32,13 +32,14 @@ type first struct {
 	back        *widget.Button
 	steps       *fyne.Container
 	drawn       []string
+	op          view.Op // of the button
 }
 
 func newFirst(do func(view.Intent), back func()) *first {
 	f := &first{title: title(), text: wrapped(), server: widget.NewEntry()}
 	join := func() {
 		if f.server.Text != "" && !f.join.Disabled() {
-			do(view.Intent{Op: view.OpJoin, Arg: f.server.Text})
+			do(view.Intent{Op: f.op, Arg: f.server.Text})
 		}
 	}
 	f.join = widget.NewButton("", join)
@@ -73,6 +74,7 @@ func (f *first) draw(v *view.First, back string) {
 	if v == nil {
 		return
 	}
+	f.op = v.Do
 	changed := set(f.title, v.Title)
 	changed = set(f.text, v.Text) || changed
 	if f.server.PlaceHolder != v.Hint {

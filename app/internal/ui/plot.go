@@ -76,7 +76,7 @@ func (p *plot) show(title, most, none string, top float64, curves ...curve) {
 	}
 	changed := setCaption(p.title, title)
 	if seen < 2 || top <= 0 {
-		most = ""
+		most, p.curves = "", nil // one point is no line
 	} else {
 		none = ""
 	}

@@ -93,7 +93,7 @@ var chinese = [texts]string{
 	textFactTraffic:       "流量",
 	textTraffic:           "已接收 {0}，已发送 {1}",
 	textFactHandshake:     "上次握手",
-	textAgo:               "{0}前",
+	textAgo:               "{0} 前",
 	textFactServer:        "服务器",
 	textFactNetwork:       "网络",
 	textFactExpires:       "密钥到期",

@@ -1,11 +1,13 @@
-// Package view decides what the tray shows: a pure function of what the daemon says (Input) to a Menu. It draws nothing
-// and asks nobody, so that every state of the machine can be looked at in a table.
+// Package view decides what the tray shows: a pure function of what the daemon says (Input) to a Menu and a Window. It
+// draws nothing and asks nobody, so that every state of the machine can be looked at in a table.
 //
-//	ipc.Status, Prefs, Profiles ──▶ Input ──Draw──▶ Menu ──▶ the panel
-//	                                                  │ click
-//	                        ipc.Client ◀── Intent ◀───┘
+//	                                   ┌─Draw────────▶ Menu ────▶ the panel
+//	ipc.Status, Prefs, Profiles ──▶ Input                │ click
+//	                                   └─DrawWindow──▶ Window ──▶ Fyne
+//	                        ipc.Client ◀── Intent ◀──────┘
 //
-// A Menu has two levels at the most: some desktops show no third. Each Item has a key that stands for the same thing
+// A Menu has two levels at the most: GNOME shows no third, and no menu that is taller than the screen. So the first machines
+// stand in the menu itself, each with a menu of what can be done. Each Item has a key that stands for the same thing
 // for as long as the program runs, so that whoever shows it changes items in place, and a click means what was under
 // the pointer.
 //

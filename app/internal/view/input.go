@@ -56,6 +56,7 @@ const (
 	OpLogin       Op = "login"        // at the server in use, also if the login holds: that extends the key
 	OpCancelLogin Op = "cancel-login" //
 	OpJoin        Op = "join"         // Arg: a server's address, or an invite link
+	OpAdd         Op = "add"          // the same, beside the accounts that there are
 	OpLogout      Op = "logout"
 	OpSwitch      Op = "switch"    // Arg: the profile's ID
 	OpCopy        Op = "copy"      // Arg: the text

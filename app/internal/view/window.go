@@ -56,6 +56,7 @@ type First struct {
 	Title, Text, Hint, Button string
 	Steps                     []string // what happens, one after another
 	Busy                      bool
+	Do                        Op // with what a person gives
 }
 
 // Waiting is the page of somebody who is at the browser.
@@ -178,7 +179,7 @@ func (d *drawer) first() *First {
 	if d.s.State != ipc.StateNoServer {
 		return nil
 	}
-	return &First{d.say(textFirstTitle), d.say(textFirstText), d.say(textFirstHint), d.say(textFirstButton), d.steps(), d.in.Busy}
+	return &First{d.say(textFirstTitle), d.say(textFirstText), d.say(textFirstHint), d.say(textFirstButton), d.steps(), d.in.Busy, OpJoin}
 }
 
 func (d *drawer) steps() []string {
@@ -187,7 +188,7 @@ func (d *drawer) steps() []string {
 
 // join is first for another account.
 func (d *drawer) join() *First {
-	return &First{d.say(textJoinTitle), d.say(textJoinText), d.say(textFirstHint), d.say(textFirstButton), d.steps(), d.in.Busy}
+	return &First{d.say(textJoinTitle), d.say(textJoinText), d.say(textFirstHint), d.say(textFirstButton), d.steps(), d.in.Busy, OpAdd}
 }
 
 func (d *drawer) waiting() *Waiting {
