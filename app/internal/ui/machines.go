@@ -29,7 +29,8 @@ type machines struct {
 	none   *widget.Label
 	pick   *widget.Label
 	detail *detail
-	watch  func() // told when another is chosen
+	seen   int64  // the machine that is shown; 0: none
+	watch  func() // told when that is another
 }
 
 func newMachines(do func(view.Intent)) *machines {
@@ -39,12 +40,8 @@ func newMachines(do func(view.Intent)) *machines {
 	m.list = widget.NewList(func() int { return len(m.shown) }, newRow, m.row)
 	m.list.OnSelected = func(i widget.ListItemID) {
 		if i < len(m.shown) {
-			was := m.chosen
 			m.chosen = m.shown[i].ID
 			m.drawDetail()
-			if was != m.chosen {
-				m.watch()
-			}
 		}
 	}
 	m.none, m.pick = centred(), centred()
@@ -128,11 +125,12 @@ func (m *machines) find() {
 			at = i
 		}
 	}
-	if at < 0 {
+	switch {
+	case at >= 0:
+		m.list.Select(at)
+	case len(m.all.Rows) > 0: // else nothing is known yet, or any more
 		m.chosen = 0
 		m.list.UnselectAll()
-	} else {
-		m.list.Select(at)
 	}
 	m.drawDetail()
 }
@@ -144,8 +142,14 @@ func (m *machines) drawDetail() {
 	}
 	show(m.detail.object, v != nil)
 	show(m.pick, v == nil && len(m.all.Rows) > 0)
+	seen := int64(0)
 	if v != nil {
+		seen = m.chosen
 		m.detail.show(v, m.in, m.do)
+	}
+	if m.seen != seen {
+		m.seen = seen
+		m.watch()
 	}
 }
 
@@ -154,5 +158,4 @@ func (m *machines) choose(id int64) {
 	m.chosen = id
 	m.search.SetText("")
 	m.find()
-	m.watch()
 }

@@ -69,7 +69,9 @@ func New(app fyne.App, do func(view.Intent)) *Window {
 	w.first, w.waiting = newFirst(w.do, func() { w.join(false) }), newWaiting(w.do)
 	w.machines, w.exits, w.network, w.settings = newMachines(w.do), newExits(w.do), newNetwork(w.do), newSettings(w.do)
 	w.machines.watch = func() {
-		w.do(view.Intent{Op: view.OpWhy, Arg: strconv.FormatInt(w.machines.chosen, 10)})
+		if w.machines.seen != 0 {
+			w.do(view.Intent{Op: view.OpWhy, Arg: strconv.FormatInt(w.machines.seen, 10)})
+		}
 		w.look()
 	}
 	w.problems, w.about = container.NewVBox(), container.New(layout.NewFormLayout())
@@ -171,7 +173,7 @@ func (w *Window) join(on bool) {
 // look says whether what is shown changes by the second: then the daemon tells it.
 func (w *Window) look() {
 	at := w.pages.SelectedIndex()
-	live := w.pages.Visible() && (at == 0 && w.machines.chosen != 0 || at == 1 || at == 2)
+	live := w.pages.Visible() && (at == 0 && w.machines.seen != 0 || at == 1 || at == 2)
 	if w.looking == live {
 		return
 	}
