@@ -17,6 +17,8 @@ RACE     := -race -gcflags='modernc.org/...=-d=checkptr=0' -gcflags='modernc.org
 	-gcflags='golang.org/x/crypto/argon2=-race=false'
 # How often `make soak` repeats the end-to-end tests.
 SOAK     ?= 10
+# How often `make bench-nat` measures each pair.
+TIMES    ?= 10
 # How often `make kills` kills the coordination server.
 KILLS    ?= 200
 
@@ -66,6 +68,7 @@ clean: ## Remove what make built (the Go caches stay)
 test: deps ## Install what is missing, then vet, lint and all tests with the race detector
 	$(GO) vet ./...
 	$(MAKE) lint
+	$(GO) test -run '^TestRandomScenarios$$' ./daemon/internal/peerpath
 	$(GO) test $(RACE) -p 2 -timeout 20m $$($(GO) list ./... | grep -v -e '/$(TRAY)$$' -e '/packaging/install$$')
 
 .PHONY: lint
@@ -109,6 +112,11 @@ bench-relay: ## Measure the relay, over UDP and WebSocket, against the direct pa
 bench-policy: ## Measure access rules: compile times by size, a machine's change, an edit
 	@$(GO) test -run='^$$' -bench='^Benchmark(Compile|Put|Parse|PolicyChange)$$' -benchmem -p 1 -timeout 30m ./coord/internal/policy ./coord/internal/state
 
+.PHONY: bench-nat
+bench-nat: ## Measure TIMES (10) times how soon every pair of networks is direct (needs root)
+	@packaging/deps bench
+	@WARREN_TIMES=$(TIMES) $(GO) test -run='^$$' -bench='^BenchmarkNAT$$' -benchtime=1x -timeout 120m ./daemon/e2e
+
 .PHONY: bench-coord
 bench-coord: ## Measure a coordination server with NODES (10000) simulated machines, and two on one PostgreSQL
 	@$(BUILD) -o bin/ ./coord/warren-coord
@@ -117,7 +125,8 @@ bench-coord: ## Measure a coordination server with NODES (10000) simulated machi
 	@$(GO) test -run='^$$' -bench='^BenchmarkChangeLatency$$' ./coord/server
 
 .PHONY: soak
-soak: deps ## Run the end-to-end tests SOAK (10) times over, stopping at the first failure
+soak: deps ## Play a million random scenarios of paths, then the end-to-end tests SOAK (10) times, stopping at the first failure
+	$(GO) test -timeout 6h -run '^TestRandomScenarios$$' ./daemon/internal/peerpath -rapid.checks=10000
 	$(GO) test $(RACE) -count=$(SOAK) -failfast -p 1 -timeout 12h ./daemon/e2e/...
 
 .PHONY: kills

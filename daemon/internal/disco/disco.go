@@ -29,8 +29,9 @@ import (
 // Bounds of the format.
 const (
 	HeaderSize   = len(magic) + key.Size
-	MaxEndpoints = 16   // of a CallMe: what a peer may have us probe at once
-	MaxSize      = 9000 // bytes of a datagram: a Ping padded to a jumbo frame
+	MaxEndpoints = 16                                   // of a CallMe: what a peer may have us probe at once
+	MaxSize      = 9000                                 // bytes of a datagram: a Ping padded to a jumbo frame
+	PingSize     = HeaderSize + key.Overhead + pingSize // bytes of a Ping without padding
 
 	magic      = "Wrn\x01"
 	addrSize   = 16 + 2

@@ -14,6 +14,7 @@ const (
 	monitorEvery = time.Second             // between probes of a path in use
 	doubtEvery   = 250 * time.Millisecond  // between probes of a path in doubt
 	doubtFor     = 1500 * time.Millisecond // until it is given up for the relay; seven unanswered probes in a row
+	sisterAfter  = 750 * time.Millisecond  // of doubt, before another port of the same address takes over
 	confirmEvery = 100 * time.Millisecond  // between probes that confirm a shaky path
 )
 
@@ -38,6 +39,7 @@ type Machine struct {
 	sent      time.Time // the last known traffic
 	probes    probes
 	hunt      hunt
+	search    search
 	handshake keeper
 
 	out []Action
@@ -70,6 +72,7 @@ func (m *Machine) Step(now time.Time, ev Event) []Action {
 	m.watch(now)
 	m.hunting(now)
 	m.calling(now)
+	m.searching(now)
 	m.publish(now)
 	m.keep(now)
 	return m.out
@@ -77,7 +80,7 @@ func (m *Machine) Step(now time.Time, ev Event) []Action {
 
 // Deadline says when to call Step again if nothing happens before. Zero: never.
 func (m *Machine) Deadline() time.Time {
-	next := earliest(earliest(m.hunt.next, m.hunt.callAt), m.handshake.next)
+	next := earliest(earliest(m.hunt.next, m.hunt.callAt), earliest(m.handshake.next, m.search.next))
 	for _, c := range m.cands.list {
 		next = earliest(next, c.confirm)
 	}
@@ -112,13 +115,20 @@ func (m *Machine) apply(now time.Time, ev Event) {
 		m.called(now, ev.Addrs)
 	case Relay:
 		m.setRelay(now, ev)
+	case OwnNAT:
+		if m.search.hard != ev.Hard {
+			m.forgetSearches()
+			m.search.hard = ev.Hard
+		}
 	case NetworkChanged:
+		m.forgetSearches()
 		m.distrust(now, ReasonNetwork)
 	case EndpointsChanged:
 		if m.hunt.wanted || (m.sent.IsZero() && m.huntMatters(now)) {
 			m.callMe(now)
 		}
 	case Restarted:
+		m.forgetSearches()
 		m.distrust(now, ReasonRestarted)
 	case Sent:
 		m.wake(now)
@@ -265,6 +275,8 @@ func (m *Machine) pong(now time.Time, ev Pong) {
 		}
 	case c.streak < c.need(now) && m.relayUp:
 		c.confirm = now.Add(confirmEvery)
+	case m.doubt && c.addr.Addr() == m.current.addr.Addr() && now.Sub(m.since) < sisterAfter:
+		// Another port of the same address, as a search through a hard NAT may find several of: one lost probe is no reason.
 	case m.current == nil || m.doubt:
 		m.current, m.doubt, m.reason = c, false, ReasonProven
 	default:

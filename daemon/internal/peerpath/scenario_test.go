@@ -19,7 +19,7 @@ const (
 
 // TestRandomScenarios plays faults at random and holds the bounds. A failure is replayed by the seed that rapid prints.
 func TestRandomScenarios(t *testing.T) {
-	for range 4 { // rapid plays 100 each, unless -rapid.checks says otherwise
+	for range scenarios / 100 { // rapid plays 100 each, unless -rapid.checks says otherwise
 		rapid.Check(t, scenario)
 	}
 }
@@ -66,13 +66,15 @@ func drawSim(t *rapid.T) *sim {
 		s.loss = rapid.Float64Range(0, 0.25).Draw(t, "loss")
 	}
 	s.oneWay = rapid.IntRange(0, 3).Draw(t, "one way") == 3
-	switch rapid.IntRange(0, 3).Draw(t, "where") {
+	switch rapid.IntRange(0, 4).Draw(t, "where") {
 	case 1: // B has a public address
 		s.b.nat, s.b.lan = nil, netip.MustParseAddrPort("198.51.100.2:1000")
 	case 2: // one home
 		s.b.home, s.b.lan, s.b.nat = 1, netip.MustParseAddrPort("192.168.1.3:1000"), s.a.nat
 	case 3: // no direct path at all
 		s.block = true
+	case 4: // B's NAT gives each destination a port: only chance finds it
+		s.b.nat.hard, s.b.nat.ports = true, map[uint16]simPort{}
 	}
 	s.restarted()
 	s.open(false)
@@ -85,8 +87,10 @@ func (s *sim) restarted() {
 	s.checked = len(s.a.sentAt)
 }
 
-// possible reports whether a direct path exists.
-func (s *sim) possible() bool { return !s.block || s.a.home == s.b.home }
+// possible reports whether a direct path exists that is found without chance.
+func (s *sim) possible() bool {
+	return (!s.block || s.a.home == s.b.home) && (s.b.nat == nil || !s.b.nat.hard)
+}
 
 // open notes that a direct path is to be found from now on, and by when. The machines know, unless it is silent.
 func (s *sim) open(silent bool) {
@@ -150,10 +154,14 @@ func (s *sim) fault(t *rapid.T) {
 		s.move()
 	case "restart":
 		m := New(nil)
+		s.b.door = 0
 		s.b.m, s.b.path, s.b.deadline, s.b.alarm = m, Path{}, time.Time{}, 0
 		s.b.probes = nil // a new process has a new ledger
 		clear(s.b.answered)
 		s.open(false)
+		if s.b.nat != nil {
+			s.b.step(OwnNAT{Hard: s.b.nat.hard})
+		}
 		s.b.step(Relay{ID: 1, Up: s.b.relayOn})
 		s.b.step(Candidates{Addrs: s.a.endpoints()})
 		s.a.step(Restarted{})
@@ -182,7 +190,9 @@ func (s *sim) move() {
 	s.b.nat = &simNAT{
 		public: netip.MustParseAddrPort(fmt.Sprintf("203.0.113.%d:1000", 10+s.moves)),
 		life:   s.b.nat.life, sent: map[netip.AddrPort]time.Time{},
+		hard: s.b.nat.hard, ports: map[uint16]simPort{},
 	}
+	s.b.door = 0
 	s.open(false)
 	s.b.step(NetworkChanged{})
 }

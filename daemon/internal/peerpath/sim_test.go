@@ -71,6 +71,9 @@ type simHost struct {
 	direct    time.Time                    // since when the direct path is the one that works; zero: it is not
 	callMes   int
 	lastAct   time.Time
+	door      int // the socket at which the peer was last heard through a hard NAT; 0: WireGuard's own
+	opened    int // pings from sockets of a search
+	guessed   []time.Time
 }
 
 type simProbe struct {
@@ -85,6 +88,32 @@ type simNAT struct {
 	public netip.AddrPort
 	life   time.Duration
 	sent   map[netip.AddrPort]time.Time
+
+	hard  bool               // every socket gets a port of its own for every destination
+	ports map[uint16]simPort // of a hard one, by number
+}
+
+// simPort is a port of a hard NAT: whose it is, and whom it lets in.
+type simPort struct {
+	socket int
+	peer   netip.AddrPort
+	at     time.Time
+}
+
+// port gives the port by which a socket reaches an address.
+func (n *simNAT) port(s *sim, socket int, to netip.AddrPort) netip.AddrPort {
+	for number, p := range n.ports {
+		if p.socket == socket && p.peer == to && s.now.Sub(p.at) <= n.life {
+			n.ports[number] = simPort{socket, to, s.now}
+			return netip.AddrPortFrom(n.public.Addr(), number)
+		}
+	}
+	number := uint16(1024 + s.rng.IntN(1<<16-1024))
+	for _, taken := n.ports[number]; taken; _, taken = n.ports[number] {
+		number = uint16(1024 + s.rng.IntN(1<<16-1024))
+	}
+	n.ports[number] = simPort{socket, to, s.now}
+	return netip.AddrPortFrom(n.public.Addr(), number)
 }
 
 func newSimHost(s *sim, name string, home int) *simHost {
@@ -104,6 +133,10 @@ func (h *simHost) endpoints() []netip.AddrPort {
 	if h.nat == nil {
 		return []netip.AddrPort{h.lan}
 	}
+	if h.nat.hard { // two servers see two ports
+		other := netip.AddrPortFrom(h.nat.public.Addr(), h.nat.public.Port()+1)
+		return []netip.AddrPort{h.lan, h.nat.public, other}
+	}
 	return []netip.AddrPort{h.lan, h.nat.public}
 }
 
@@ -117,7 +150,11 @@ func (h *simHost) works() netip.AddrPort {
 
 // look notes since when the direct path that works is used.
 func (h *simHost) look() {
-	switch uses := h.path.Direct == h.works(); {
+	uses := h.path.Direct == h.works()
+	if h.peer.nat != nil && h.peer.nat.hard {
+		uses = h.path.Direct.IsValid() && h.path.Direct.Addr() == h.works().Addr()
+	}
+	switch {
 	case !uses:
 		h.direct = time.Time{}
 	case h.direct.IsZero():
@@ -134,6 +171,9 @@ func (h *simHost) owned(addr netip.AddrPort) bool {
 // meet tells both of each other.
 func (s *sim) meet() {
 	for _, h := range []*simHost{s.a, s.b} {
+		if h.nat != nil && h.nat.hard {
+			h.step(OwnNAT{Hard: true})
+		}
 		h.step(Relay{ID: 1, Up: h.relayOn && h.peer.relayOn})
 		h.step(Candidates{Addrs: h.peer.endpoints()})
 	}
@@ -187,6 +227,17 @@ func (h *simHost) do(act Action) {
 		h.callMes++
 		addrs := h.endpoints()
 		h.relayed(func(to *simHost) { to.step(CallMe{Addrs: addrs}) })
+	case OpenPorts:
+		for socket := 1; socket <= SearchPorts; socket++ {
+			h.opened++
+			h.datagramFrom(socket, act.To, func(to *simHost, from netip.AddrPort) { to.step(Heard{Addr: from}) })
+		}
+	case GuessPorts:
+		for range act.Count {
+			h.guessed = append(h.guessed, h.s.now)
+			port := netip.AddrPortFrom(act.To, uint16(1024+h.s.rng.IntN(1<<16-1024)))
+			h.datagram(port, func(to *simHost, from netip.AddrPort) { to.step(Heard{Addr: from}) })
+		}
 	case UsePath:
 		h.path = act.Path
 		h.look()
@@ -203,6 +254,12 @@ func describe(act Action) string {
 		return fmt.Sprintf("uses %s because %s", act.Path, act.Reason)
 	case SendCallMe:
 		return "calls"
+	case OpenPorts:
+		return "opens ports to " + act.To.String()
+	case GuessPorts:
+		return fmt.Sprintf("guesses %d ports of %s", act.Count, act.To)
+	case EndSearch:
+		return "ends the search"
 	default:
 		return "resends the handshake"
 	}
@@ -308,10 +365,19 @@ func (s *sim) jitters() time.Duration {
 
 // datagram sends directly, through both NATs.
 func (h *simHost) datagram(to netip.AddrPort, arrive func(to *simHost, from netip.AddrPort)) {
+	h.datagramFrom(h.door, to, arrive)
+}
+
+// datagramFrom sends from one of the sockets that a search has opened, or from WireGuard's.
+func (h *simHost) datagramFrom(socket int, to netip.AddrPort, arrive func(to *simHost, from netip.AddrPort)) {
 	s, peer := h.s, h.peer
 	from := h.lan
 	local := h.home == peer.home && to == peer.lan
-	if !local && h.nat != nil {
+	switch {
+	case local || h.nat == nil:
+	case h.nat.hard:
+		from = h.nat.port(s, socket, to)
+	default:
 		from = h.nat.public
 		h.nat.sent[to] = s.now
 	}
@@ -329,6 +395,12 @@ func (h *simHost) datagram(to netip.AddrPort, arrive func(to *simHost, from neti
 			case s.block || (h.home == peer.home && to != peer.lan):
 				return // no hairpin at home
 			case peer.nat == nil && to == peer.lan:
+			case peer.nat != nil && peer.nat.hard:
+				at, ok := peer.nat.ports[to.Port()]
+				if !ok || to.Addr() != peer.nat.public.Addr() || at.peer != from || s.now.Sub(at.at) > peer.nat.life {
+					return
+				}
+				peer.door = at.socket
 			case peer.nat != nil && to == peer.nat.public:
 				if at, ok := peer.nat.sent[from]; !ok || s.now.Sub(at) > peer.nat.life {
 					return

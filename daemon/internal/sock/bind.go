@@ -251,6 +251,7 @@ func (s *Sock) sortRelayed(l *link, bufs [][]byte, sizes []int, eps []conn.Endpo
 type datagram struct {
 	from *conn.StdNetEndpoint // nil: through a relay
 	link *link                // which one
+	door *door                // through which it came; nil: to WireGuard's own socket
 	ep   *Endpoint            // whom the relay says it is from; nil: nobody we know
 	b    []byte
 }

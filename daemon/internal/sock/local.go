@@ -32,6 +32,7 @@ type local struct {
 	endpoints []coord.Endpoint                  // both, without doubles
 	servers   map[coord.RelayID][]netip.AddrPort
 	blocked   bool // no STUN server answers
+	hard      bool // servers see different ports of this machine: its NAT gives each destination one of its own
 	home      coord.RelayID
 	told      LocalEndpoints
 
@@ -226,8 +227,12 @@ func (l *loop) localDue() {
 func (l *loop) askSTUN() bool {
 	r, asks := &l.local.round, false
 	for id, addrs := range l.local.servers {
-		for _, to := range addrs {
-			if r.answered[to] {
+		for i := range 2 * len(addrs) { // each on both its ports, which tells the kind of our NAT
+			to := addrs[i/2]
+			if i%2 == 1 {
+				to = otherPort(to)
+			}
+			if r.answered[to] || !to.IsValid() {
 				continue
 			}
 			asks = true
@@ -291,6 +296,30 @@ func (l *loop) stunAnswer(b []byte) {
 		}
 		lo.mapped[req.to] = unmap(addr)
 		l.setEndpoints()
+		l.learnNAT()
 	}
 	l.chooseHome()
+}
+
+// learnNAT compares what the servers have seen in this round, over IPv4.
+func (l *loop) learnNAT() {
+	lo := &l.local
+	var first netip.AddrPort
+	hard, several := false, false
+	for server := range lo.round.answered {
+		switch seen := lo.mapped[server]; {
+		case !seen.Addr().Is4():
+		case !first.IsValid():
+			first = seen
+		default:
+			several, hard = true, hard || seen != first
+		}
+	}
+	if !several || hard == lo.hard {
+		return
+	}
+	lo.hard = hard
+	for _, p := range l.peers {
+		l.step(p, peerpath.OwnNAT{Hard: hard})
+	}
 }

@@ -32,6 +32,8 @@ type loop struct {
 	local   local
 	seq     uint64 // of our last disco message
 
+	searching *peer // the one that has many doors; nil: none
+
 	strangers []stranger // oldest first
 	dirty     bool       // what publishLocal publishes is another since the last turn
 	moved     bool       // a path is
@@ -55,6 +57,7 @@ func (s *Sock) Run(ctx context.Context) error {
 		for i := range s.slots {
 			s.slots[i].clear()
 		}
+		l.closeAllDoors()
 	}()
 	timer := time.NewTimer(0)
 	defer timer.Stop()

@@ -31,6 +31,9 @@ type peer struct {
 	pings  []*ping
 	addrs  []admitted // newest last
 
+	doors   []*door             // sockets of its own through a hard NAT
+	guessed map[uint16]struct{} // ports of the peer's address that were tried in this search
+
 	relayLatency time.Duration  // of the last answer through the relay
 	shown        peerpath.Stats // as last published
 	history      []PathChange   // oldest first; what is in it is never changed
@@ -174,6 +177,9 @@ func (l *loop) begin(p *peer) {
 	} else {
 		p.ep.traffic.CompareAndSwap(busy, idle) // what was sent before led nowhere: the next packet wakes the loop
 	}
+	if l.local.hard {
+		l.step(p, peerpath.OwnNAT{Hard: true})
+	}
 	l.publishPeer(p)
 	// Whoever began to talk before we knew of it hears from us at once, and sends its handshake again.
 	source := relay.AddressOf(p.Key)
@@ -220,6 +226,7 @@ func (l *loop) remove(gone []*peer) {
 	}
 	l.mu.Unlock()
 	for _, p := range gone {
+		l.closeDoors(p, func(*door) bool { return true })
 		delete(l.peers, p.Key)
 		delete(l.active, p)
 		p.ep.path.Store(nil)
@@ -284,6 +291,13 @@ func (l *loop) perform(p *peer, acts []peerpath.Action) {
 			l.probe(p, act.To, act.Number)
 		case peerpath.SendCallMe:
 			l.callMe(p)
+		case peerpath.OpenPorts:
+			l.openPorts(p, act.To)
+		case peerpath.GuessPorts:
+			l.guessPorts(p, act.To, act.Count)
+		case peerpath.EndSearch:
+			p.guessed = nil
+			l.closeDoors(p, func(d *door) bool { return !d.heard.Load() })
 		case peerpath.ResendHandshake:
 			if b := p.ep.lastInitiation(); b != nil {
 				_ = l.send(p.ep, b)
@@ -314,6 +328,9 @@ func (l *loop) setPath(p *peer) {
 
 // via gives the endpoint to send to an address with.
 func (p *peer) via(addr netip.AddrPort) conn.Endpoint {
+	if d := p.door(addr); d != nil {
+		return d.inner
+	}
 	if i := p.find(addr); i >= 0 && p.addrs[i].via != nil {
 		return p.addrs[i].via
 	}

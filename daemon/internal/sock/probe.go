@@ -12,12 +12,17 @@ import (
 	"github.com/warren-mesh/warren/relay"
 )
 
+// fullSize is the UDP payload of the largest packet that WireGuard makes of what the interface takes (1,280 bytes; whitepaper,
+// section 5.4.6). Every probe that decides on a path is that long: a path that small packets pass and large ones do not
+// is no path, and answers none.
+const fullSize = 16 + 1280 + 16
+
 // probeTime is how long the answer to a probe is waited for.
 const probeTime = 10 * time.Second
 
 // receive takes a datagram that is not WireGuard's.
 func (l *loop) receive(d datagram) {
-	if d.from != nil && relay.IsSTUN(d.b) {
+	if d.from != nil && d.door == nil && relay.IsSTUN(d.b) {
 		l.stunAnswer(d.b)
 		return
 	}
@@ -48,6 +53,12 @@ func (l *loop) message(p *peer, d datagram, m disco.Message) {
 	var from netip.AddrPort
 	if d.from != nil {
 		from = unmap(d.from.AddrPort)
+	}
+	if d.door != nil {
+		if !l.enter(p, d.door) {
+			return
+		}
+		d.from = d.door.inner // what is sent there goes out by the door
 	}
 	switch m := m.(type) {
 	case disco.Ping:
@@ -116,7 +127,7 @@ func (l *loop) probe(p *peer, to netip.AddrPort, number uint64) {
 	if p.shared.IsZero() {
 		return
 	}
-	m := disco.Ping{Seq: l.expect(p, to, number), Node: l.cfg.Node.Public()}
+	m := disco.Ping{Seq: l.expect(p, to, number), Node: l.cfg.Node.Public(), Padding: fullSize - disco.PingSize}
 	if err := l.sendDirect(p, p.via(to), m); err != nil {
 		if i := p.find(to); i >= 0 {
 			p.addrs[i].via = nil // perhaps only the source address is gone
@@ -160,7 +171,10 @@ func (l *loop) sendLink(p *peer, link *link, m disco.Message) {
 
 // seal numbers the message, unless it is a Ping that has its number already.
 func (l *loop) seal(p *peer, m disco.Message) [][]byte {
+	room := 512
 	switch is := m.(type) {
+	case disco.Ping:
+		room = disco.PingSize + is.Padding
 	case disco.Pong:
 		l.seq++
 		is.Seq, m = l.seq, is
@@ -170,7 +184,7 @@ func (l *loop) seal(p *peer, m disco.Message) [][]byte {
 		is.Seq = l.seq
 		m = is
 	}
-	return [][]byte{disco.Seal(make([]byte, 0, 512), l.cfg.Disco.Public(), p.shared, m)}
+	return [][]byte{disco.Seal(make([]byte, 0, room), l.cfg.Disco.Public(), p.shared, m)}
 }
 
 // ping begins to ping a peer.

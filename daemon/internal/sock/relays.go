@@ -338,6 +338,7 @@ func (l *loop) publishedHome() coord.RelayID { return l.local.home }
 
 // networkChanged is for new addresses and routes of this machine.
 func (l *loop) networkChanged() {
+	l.closeAllDoors()
 	l.gather()
 	l.resolve()
 	l.startSTUN()
@@ -357,6 +358,7 @@ func (l *loop) networkChanged() {
 
 // reopened is for sockets that were opened or closed.
 func (l *loop) reopened() {
+	l.closeAllDoors()
 	l.dirty = true
 	if l.Port() == 0 {
 		l.relays.home = 0
