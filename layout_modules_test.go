@@ -120,8 +120,8 @@ var modules = []allowance{
 		why: "command lines belong to main packages, and the command that writes their man pages to what packages them",
 	},
 	{
-		module: "github.com/spf13/pflag", in: []string{"relay/warren-relay"},
-		why: "cobra's flags, which settings from a file and from variables fill too",
+		module: "github.com/spf13/pflag", in: []string{"app/warren", "relay/warren-relay"},
+		why: "cobra's flags: settings from a file and from variables fill them too, and mistakes in them are said in sentences",
 	},
 	{
 		module: "github.com/coreos/go-systemd/v22", in: []string{"daemon/warrend"},

@@ -8,4 +8,5 @@
 //
 // One goroutine, the loop, owns all that is shown. It has no clock: nothing happens where nothing changes. Orders go
 // to the daemon one at a time, in a goroutine of their own, and so does a login, which may wait for a person for minutes.
+// While the window shows what changes by the second, follow asks for the daemon's live watch instead (ipc.Client.WatchLive).
 package tray
