@@ -56,7 +56,7 @@ programs: ## Build all but the tray, which takes longer
 	$(if $(PROGRAMS),$(BUILD) -o bin/ $(addprefix ./,$(PROGRAMS)),@echo "no programs yet")
 
 .PHONY: packages
-packages: ## Build .deb and .rpm packages of all programs into bin/packages (amd64 and arm64, reproducible)
+packages: ## Build .deb and .rpm packages of all programs into bin/packages (amd64 and arm64, the tray for this machine; reproducible)
 	@packaging/build '$(VERSION)' bin/packages
 
 .PHONY: clean
@@ -138,6 +138,8 @@ test-packages: packages ## Build the packages again (the same bytes), look at th
 	@packaging/deps packages
 	@rm -rf bin/packages-again && packaging/build '$(VERSION)' bin/packages-again >/dev/null
 	@for file in bin/packages-again/*; do cmp "$$file" "bin/packages/$${file##*/}"; done
+	desktop-file-validate packaging/desktop/*.desktop
+	appstreamcli validate --no-net packaging/desktop/*.metainfo.xml
 	lintian --allow-root --fail-on error,warning bin/packages-again/*.deb
 	WARREN_PACKAGES=$(CURDIR)/bin/packages-again $(GO) test -count=1 -v -timeout 15m ./packaging/install
 

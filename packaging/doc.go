@@ -4,6 +4,7 @@
 //	deps      installs what make needs
 //	aur/      what Arch's users build packages with
 //	build     makes the packages; stage puts built programs where other distributions' packages have them
+//	desktop/  how desktops start the tray, list it and know its name
 //	install/  has them installed in small Debians, and looks at what they do there
 //	manual/   how the programs write their man pages
 //	polkit/   whom polkit lets use and administer warrend, beside root and the group warren

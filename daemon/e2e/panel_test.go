@@ -49,7 +49,7 @@ func TestTheTrayInARealPanel(t *testing.T) {
 
 // sitsBefore is a person before a desktop.
 func sitsBefore(t *testing.T, alice *mesh.Node, program string, pages []string, dark bool) {
-	s := newScreen(t, dark)
+	s := newScreen(t, dark, "Exec="+program+" --socket "+alice.Socket())
 	tray := func(args ...string) *lab.Proc {
 		return alice.Start(append(append(append([]string{"env", "-i"}, s.environ...), program, "--socket", alice.Socket()), args...)...)
 	}
@@ -104,4 +104,12 @@ func sitsBefore(t *testing.T, alice *mesh.Node, program string, pages []string, 
 	if err := icon.Wait(10 * time.Second); err != nil {
 		t.Errorf("the tray ends with %v: %s", err, icon.Output())
 	}
+
+	// The desktop's menu of programs starts it through the bus, with a window.
+	if out, err := s.run("dbus-send", "--session", "--print-reply", "--dest="+applicationName, "/"+strings.ReplaceAll(applicationName, ".", "/"),
+		"org.freedesktop.Application.Activate", "dict:string:variant:"); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	s.find("root", badgeConnected)
+	s.find(s.window(), badgeConnected)
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -58,12 +59,26 @@ const panelConfig = `<?xml version="1.0" encoding="UTF-8"?>
 // panelHeight is a row of the screen above which is the panel.
 const panelHeight = 32
 
-func newScreen(t *testing.T, dark bool) *screen {
+// applicationName is the tray's on the bus.
+const applicationName = "io.github.warren_mesh.Warren"
+
+// newScreen is a light or a dark one. exec is the line by which its bus starts the tray, in place of the package's.
+func newScreen(t *testing.T, dark bool, exec string) *screen {
 	t.Helper()
 	s := &screen{t: t, home: t.TempDir()}
 	config := filepath.Join(s.home, ".config/xfce4/xfconf/xfce-perchannel-xml")
 	text := strings.ReplaceAll(panelConfig, "{0}", strconv.FormatBool(dark))
-	err := errors.Join(os.MkdirAll(config, 0o755), os.WriteFile(filepath.Join(config, "xfce4-panel.xml"), []byte(text), 0o644))
+	service, err := os.ReadFile("../../packaging/desktop/" + applicationName + ".service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	services := filepath.Join(s.home, ".local/share/dbus-1/services")
+	service = regexp.MustCompile(`(?m)^Exec=.*$`).ReplaceAllLiteral(service, []byte(exec))
+	err = errors.Join(os.MkdirAll(services, 0o755), os.WriteFile(filepath.Join(services, applicationName+".service"), service, 0o644))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = errors.Join(os.MkdirAll(config, 0o755), os.WriteFile(filepath.Join(config, "xfce4-panel.xml"), []byte(text), 0o644))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ package icon
 
 import (
 	"bytes"
+	"fmt"
 	"image"
 	"image/color"
 	"image/png"
@@ -28,22 +29,22 @@ var (
 	orange = color.NRGBA{0xc2, 0x55, 0x0a, 0xff}
 )
 
-// drawings are the icons' layers, the lowest first.
+// drawings are the icons' layers, the lowest first. Measures are such that edges meet the pixels at the smallest size, 16.
 var drawings = map[view.Icon][]layer{
 	view.IconConnected: {
-		{badge{}, green}, {arch{0.31, 0.075}, faint}, {arch{0.14, 0.075}, white}, {disc{0.5, 0.76, 0.06}, white},
+		{badge{}, green}, {arch{0.28125, 0.075}, faint}, {arch{0.15625, 0.075}, white}, {disc{0.5, 0.75, 0.066}, white},
 	},
 	view.IconExit: {
 		{badge{}, green},
-		{line{0.5, 0.28, 0.5, 0.78, 0.1}, white},
-		{line{0.5, 0.26, 0.27, 0.49, 0.1}, white},
-		{line{0.5, 0.26, 0.73, 0.49, 0.1}, white},
+		{line{0.5, 0.28, 0.5, 0.77, 0.12}, white},
+		{line{0.5, 0.26, 0.27, 0.49, 0.115}, white},
+		{line{0.5, 0.26, 0.73, 0.49, 0.115}, white},
 	},
 	view.IconDisconnected: {
-		{badge{}, grey}, {arch{0.31, 0.075}, faint}, {line{0.24, 0.8, 0.78, 0.24, 0.1}, grey}, {line{0.24, 0.8, 0.78, 0.24, 0.05}, white},
+		{badge{}, grey}, {arch{0.28125, 0.075}, faint}, {line{0.22, 0.78, 0.78, 0.22, 0.2}, grey}, {line{0.22, 0.78, 0.78, 0.22, 0.075}, white},
 	},
 	view.IconConnecting: {
-		{badge{}, blue}, {disc{0.25, 0.52, 0.085}, white}, {disc{0.5, 0.52, 0.085}, white}, {disc{0.75, 0.52, 0.085}, faint},
+		{badge{}, blue}, {disc{0.25, 0.5, 0.09}, white}, {disc{0.5, 0.5, 0.09}, white}, {disc{0.75, 0.5, 0.09}, faint},
 	},
 	view.IconAttention: {
 		{badge{}, orange}, {line{0.5, 0.25, 0.5, 0.54, 0.13}, white}, {disc{0.5, 0.76, 0.09}, white},
@@ -74,6 +75,43 @@ func PNG(i view.Icon, size int) []byte {
 		panic(err) // it cannot fail in memory
 	}
 	return b.Bytes()
+}
+
+// Icons are all that there are.
+var Icons = []view.Icon{view.IconDisconnected, view.IconConnecting, view.IconConnected, view.IconExit, view.IconAttention}
+
+// SVG gives an icon as a drawing that scales.
+func SVG(i view.Icon) []byte {
+	const size = 48
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%[1]d\" height=\"%[1]d\" viewBox=\"0 0 %[1]d %[1]d\">\n", size)
+	for _, l := range drawings[i] {
+		fmt.Fprintf(&b, "  <path d=%q fill=\"#%02x%02x%02x\"%s/>\n", l.path(size), l.R, l.G, l.B, opacity(l.A))
+	}
+	b.WriteString("</svg>\n")
+	return b.Bytes()
+}
+
+// Symbolic gives an icon's figure alone, for the toolkits that colour it as the text beside it.
+func Symbolic(i view.Icon) []byte {
+	const size = 16
+	var b bytes.Buffer
+	// The figure takes the badge's place.
+	fmt.Fprintf(&b, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%[1]d\" height=\"%[1]d\" viewBox=\"2 2 12 12\">\n", size)
+	for _, l := range drawings[i] {
+		if l.NRGBA.R == 0xff && l.NRGBA.G == 0xff { // the figure is white
+			fmt.Fprintf(&b, "  <path d=%q fill=\"#2e3436\"%s/>\n", l.path(size), opacity(l.A))
+		}
+	}
+	b.WriteString("</svg>\n")
+	return b.Bytes()
+}
+
+func opacity(alpha uint8) string {
+	if alpha == 0xff {
+		return ""
+	}
+	return fmt.Sprintf(" fill-opacity=\"%.2f\"", float64(alpha)/0xff)
 }
 
 // over lays a colour over another, as far as it covers.

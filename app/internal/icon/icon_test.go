@@ -15,8 +15,6 @@ import (
 // panels are the colours of panels in common use, light and dark.
 var panels = []color.NRGBA{{0xff, 0xff, 0xff, 0xff}, {0xef, 0xf0, 0xf1, 0xff}, {0x31, 0x36, 0x3b, 0xff}, {0, 0, 0, 0xff}}
 
-var all = []view.Icon{view.IconDisconnected, view.IconConnecting, view.IconConnected, view.IconExit, view.IconAttention}
-
 // luminance is WCAG's relative luminance.
 func luminance(c color.Color) float64 {
 	r, g, b, _ := c.RGBA()
@@ -46,7 +44,7 @@ func on(panel color.Color, i view.Icon, size int) *image.RGBA {
 // A figure must stand out from its badge (WCAG asks for 3:1), and the icon from the panel, at the smallest size too: the
 // badge on a light panel, the figure on a dark one.
 func TestIconsStandOutOnEveryPanel(t *testing.T) {
-	for _, i := range all {
+	for _, i := range Icons {
 		if got := contrast(white, drawings[i][0].NRGBA); got < 3 {
 			t.Errorf("%s: the figure has a contrast of %.1f to its badge", i, got)
 		}
@@ -71,8 +69,8 @@ func TestIconsStandOutOnEveryPanel(t *testing.T) {
 // Without their colours, the icons must still be different: in a tenth of their area at least.
 func TestIconsDifferByFormToo(t *testing.T) {
 	const size = 22
-	for n, a := range all {
-		for _, b := range all[:n] {
+	for n, a := range Icons {
+		for _, b := range Icons[:n] {
 			x, y, differ := Draw(a, size), Draw(b, size), 0
 			figure := func(img *image.NRGBA, i view.Icon, p image.Point) bool {
 				return contrast(img.At(p.X, p.Y), drawings[i][0].NRGBA) >= 1.5 && img.NRGBAAt(p.X, p.Y).A > 128
@@ -97,10 +95,10 @@ func TestSheet(t *testing.T) {
 		return
 	}
 	const cell = 80
-	sheet := image.NewRGBA(image.Rect(0, 0, cell*6*2, cell*len(all)))
+	sheet := image.NewRGBA(image.Rect(0, 0, cell*6*2, cell*len(Icons)))
 	draw.Draw(sheet, sheet.Bounds(), image.NewUniform(panels[1]), image.Point{}, draw.Src)
-	draw.Draw(sheet, image.Rect(cell*6, 0, cell*12, cell*len(all)), image.NewUniform(panels[2]), image.Point{}, draw.Src)
-	for row, i := range all {
+	draw.Draw(sheet, image.Rect(cell*6, 0, cell*12, cell*len(Icons)), image.NewUniform(panels[2]), image.Point{}, draw.Src)
+	for row, i := range Icons {
 		for col, size := range []int{16, 22, 24, 32, 48, 64, 16, 22, 24, 32, 48, 64} {
 			at := image.Pt(col*cell+(cell-size)/2, row*cell+(cell-size)/2)
 			draw.Draw(sheet, image.Rectangle{at, at.Add(image.Pt(size, size))}, Draw(i, size), image.Point{}, draw.Over)

@@ -62,7 +62,7 @@ func (l line) path(size float64) string {
 // arch is the entrance of a burrow: half a circle on two legs.
 type arch struct{ r, width float64 }
 
-const archTop, archFoot = 0.52, 0.77
+const archTop, archFoot = 0.5, 0.78125
 
 func (a arch) depth(x, y float64) float64 {
 	left, right := line{0.5 - a.r, archTop, 0.5 - a.r, archFoot, a.width}, line{0.5 + a.r, archTop, 0.5 + a.r, archFoot, a.width}
