@@ -106,9 +106,9 @@ func sitsBefore(t *testing.T, alice *mesh.Node, program string, pages []string, 
 	}
 
 	// The desktop's menu of programs starts it through the bus, with a window.
-	if out, err := s.run("dbus-send", "--session", "--print-reply", "--dest="+applicationName, "/"+strings.ReplaceAll(applicationName, ".", "/"),
-		"org.freedesktop.Application.Activate", "dict:string:variant:"); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	if _, err := s.run("gdbus", "call", "--session", "--dest", applicationName, "--object-path", "/"+strings.ReplaceAll(applicationName, ".", "/"),
+		"--method", "org.freedesktop.Application.Activate", "@a{sv} {}"); err != nil {
+		t.Fatal(err)
 	}
 	s.find("root", badgeConnected)
 	s.find(s.window(), badgeConnected)

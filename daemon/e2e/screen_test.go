@@ -87,7 +87,7 @@ func newScreen(t *testing.T, dark bool, exec string) *screen {
 		theme = "dark"
 	}
 	s.environ = []string{
-		"GTK_THEME=Adwaita:" + theme, "HOME=" + s.home, "XDG_RUNTIME_DIR=" + s.home, "PATH=" + os.Getenv("PATH"), "LANG=en_US.UTF-8", "NO_AT_BRIDGE=1", "FYNE_THEME=" + theme,
+		"GTK_THEME=Adwaita:" + theme, "HOME=" + s.home, "XDG_RUNTIME_DIR=" + s.home, "XDG_DATA_HOME=" + filepath.Join(s.home, ".local/share"), "PATH=" + os.Getenv("PATH"), "LANG=en_US.UTF-8", "NO_AT_BRIDGE=1", "FYNE_THEME=" + theme,
 		"LIBGL_ALWAYS_SOFTWARE=1",
 	}
 	display := s.starts("Xvfb", "-displayfd", "1", "-screen", "0", "1024x760x24", "-nolisten", "tcp")
@@ -138,9 +138,11 @@ func (s *screen) starts(name string, args ...string) (line string) {
 func (s *screen) run(name string, args ...string) (string, error) {
 	cmd := exec.Command(name, args...)
 	cmd.Env, cmd.Dir = s.environ, s.home
+	var said bytes.Buffer
+	cmd.Stderr = &said
 	out, err := cmd.Output()
 	if err != nil {
-		err = fmt.Errorf("%s: %w", name, err)
+		err = fmt.Errorf("%s: %w: %s", name, err, &said)
 	}
 	return strings.TrimSpace(string(out)), err
 }
@@ -168,7 +170,7 @@ func (s *screen) keep(name string, img image.Image) {
 func (s *screen) window() string {
 	s.t.Helper()
 	id := ""
-	lab.Eventually(s.t, 30*time.Second, func() error {
+	lab.Eventually(s.t, 60*time.Second, func() error {
 		out, err := s.run("xdotool", "search", "--onlyvisible", "--name", "^Warren$")
 		id, _, _ = strings.Cut(out, "\n")
 		if id == "" {
@@ -187,7 +189,7 @@ func (s *screen) find(window string, badge color.NRGBA) image.Point {
 		head = panelHeight
 	}
 	var at image.Point
-	lab.Eventually(s.t, 30*time.Second, func() error {
+	lab.Eventually(s.t, 60*time.Second, func() error {
 		img, err := s.shot(window)
 		if err != nil {
 			return err
@@ -237,7 +239,7 @@ func (s *screen) keys(names ...string) {
 func (s *screen) calm(window string, was image.Image) image.Image {
 	s.t.Helper()
 	var last, img image.Image
-	lab.Eventually(s.t, 30*time.Second, func() (err error) {
+	lab.Eventually(s.t, 60*time.Second, func() (err error) {
 		last = img
 		if img, err = s.shot(window); err != nil {
 			return err
