@@ -103,6 +103,7 @@ func (s *screen) starts(name string, args ...string) (line string) {
 	s.t.Helper()
 	cmd := exec.Command(name, args...)
 	cmd.Env, cmd.Dir = s.environ, s.home
+	cmd.WaitDelay = time.Second // what it started may outlive it, and has the same output
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	speaks := name == "Xvfb" || name == "dbus-daemon"

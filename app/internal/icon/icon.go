@@ -51,13 +51,25 @@ var drawings = map[view.Icon][]layer{
 	},
 }
 
+// brighter are the badges on a dark desktop, where the others would sink into the panel.
+var brighter = map[color.NRGBA]color.NRGBA{
+	green: {0x2f, 0x9a, 0x6e, 0xff}, grey: {0x7d, 0x86, 0x8e, 0xff}, blue: {0x4a, 0x8c, 0xda, 0xff}, orange: {0xd4, 0x69, 0x1a, 0xff},
+}
+
 // Draw gives an icon of size pixels each way.
-func Draw(i view.Icon, size int) *image.NRGBA {
+func Draw(i view.Icon, size int) *image.NRGBA { return DrawOn(i, size, false) }
+
+// DrawOn gives an icon for a desktop that is dark, or is not. Either is readable on the other, too: a panel need not be as
+// the desktop is.
+func DrawOn(i view.Icon, size int, dark bool) *image.NRGBA {
 	img := image.NewNRGBA(image.Rect(0, 0, size, size))
 	for y := range size {
 		for x := range size {
 			var c color.NRGBA
 			for _, l := range drawings[i] {
+				if bright, badge := brighter[l.NRGBA]; badge && dark {
+					l.NRGBA = bright
+				}
 				// An edge is one pixel wide.
 				depth := l.depth((float64(x)+0.5)/float64(size), (float64(y)+0.5)/float64(size)) * float64(size)
 				c = over(c, l.NRGBA, min(max(depth+0.5, 0), 1))

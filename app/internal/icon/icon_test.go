@@ -7,6 +7,7 @@ import (
 	"image/png"
 	"math"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/warren-mesh/warren/app/internal/view"
@@ -34,10 +35,10 @@ func contrast(a, b color.Color) float64 {
 }
 
 // on lays an icon on a panel.
-func on(panel color.Color, i view.Icon, size int) *image.RGBA {
+func on(panel color.Color, i view.Icon, size int, dark bool) *image.RGBA {
 	img := image.NewRGBA(image.Rect(0, 0, size, size))
 	draw.Draw(img, img.Bounds(), image.NewUniform(panel), image.Point{}, draw.Src)
-	draw.Draw(img, img.Bounds(), Draw(i, size), image.Point{}, draw.Over)
+	draw.Draw(img, img.Bounds(), DrawOn(i, size, dark), image.Point{}, draw.Over)
 	return img
 }
 
@@ -48,9 +49,13 @@ func TestIconsStandOutOnEveryPanel(t *testing.T) {
 		if got := contrast(white, drawings[i][0].NRGBA); got < 3 {
 			t.Errorf("%s: the figure has a contrast of %.1f to its badge", i, got)
 		}
-		for _, panel := range panels {
+		if got := contrast(white, brighter[drawings[i][0].NRGBA]); got < 3 {
+			t.Errorf("%s: the figure has a contrast of %.1f to its brighter badge", i, got)
+		}
+		for n, panel := range slices.Concat(panels, panels) {
+			dark := n >= len(panels)
 			for _, size := range []int{16, 22, 24, 32, 48, 64} {
-				img, stands := on(panel, i, size), 0
+				img, stands := on(panel, i, size, dark), 0
 				for y := range size {
 					for x := range size {
 						if contrast(img.At(x, y), panel) >= 3 {

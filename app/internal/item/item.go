@@ -30,6 +30,7 @@ type Item struct {
 
 	mu       sync.Mutex
 	shown    view.Menu
+	dark     bool // the desktop is
 	tree     *tree
 	revision uint32
 }
@@ -56,14 +57,14 @@ func New(conn *dbus.Conn, id string, first view.Menu, clicks func(view.Intent), 
 // properties are org.kde.StatusNotifierItem's.
 func (i *Item) properties(id string) map[string]any {
 	i.mu.Lock()
-	shown := i.shown
+	shown, dark := i.shown, i.dark
 	i.mu.Unlock()
 	status, tip := look(shown)
 	return map[string]any{
 		"Category": "Communications", "Id": id, "Title": "Warren", "Status": status, "WindowId": int32(0),
-		"IconThemePath": "", "IconName": "", "IconPixmap": pixmaps(shown.Icon),
+		"IconThemePath": "", "IconName": "", "IconPixmap": pixmaps(shown.Icon, dark),
 		"OverlayIconName": "", "OverlayIconPixmap": []pixmap{},
-		"AttentionIconName": "", "AttentionIconPixmap": pixmaps(view.IconAttention), "AttentionMovieName": "",
+		"AttentionIconName": "", "AttentionIconPixmap": pixmaps(view.IconAttention, dark), "AttentionMovieName": "",
 		"ToolTip": tip, "ItemIsMenu": i.opens == nil, "Menu": menuPath,
 	}
 }
@@ -95,10 +96,10 @@ type pixmap struct {
 // sizes of icons, in pixels: what panels ask for at 100, 150 and 200 %.
 var sizes = []int{16, 22, 24, 32, 48, 64}
 
-func pixmaps(of view.Icon) []pixmap {
+func pixmaps(of view.Icon, dark bool) []pixmap {
 	all := make([]pixmap, 0, len(sizes))
 	for _, size := range sizes {
-		img := icon.Draw(of, size)
+		img := icon.DrawOn(of, size, dark)
 		data := make([]byte, 0, 4*size*size)
 		for p := 0; p < len(img.Pix); p += 4 {
 			data = append(data, img.Pix[p+3], img.Pix[p], img.Pix[p+1], img.Pix[p+2])
@@ -106,6 +107,17 @@ func pixmaps(of view.Icon) []pixmap {
 		all = append(all, pixmap{int32(size), int32(size), data})
 	}
 	return all
+}
+
+// SetDark tells whether the desktop is dark, which the icon follows.
+func (i *Item) SetDark(dark bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.dark != dark {
+		i.dark = dark
+		i.emit(itemPath, itemInterface+".NewIcon")
+		i.emit(itemPath, itemInterface+".NewAttentionIcon")
+	}
 }
 
 // Show changes what the panel shows, where it is different.

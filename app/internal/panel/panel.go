@@ -64,6 +64,7 @@ type Panel struct {
 	changed chan struct{}       // closed and replaced at every change
 	buttons map[uint32][]string // of the notifications that are shown
 	last    uint32              // notification
+	scheme  uint32              // of colours, as the portal has it
 	failed  error
 }
 
@@ -137,7 +138,8 @@ func (p *Panel) export(hosted bool) error {
 		p.conn.AddMatchSignal(dbus.WithMatchInterface(menuInterface)), p.conn.AddMatchSignal(dbus.WithMatchInterface(itemInterface)),
 		p.conn.Export(registrar{p}, watcherPath, watcher),
 		p.conn.Export(notes{p}, "/org/freedesktop/Notifications", notifier),
-		p.own(watcher), p.own(notifier))
+		p.conn.Export(settings{p}, "/org/freedesktop/portal/desktop", "org.freedesktop.portal.Settings"),
+		p.own(watcher), p.own(notifier), p.own("org.freedesktop.portal.Desktop"))
 }
 
 func (p *Panel) own(name string) error {
@@ -169,6 +171,31 @@ func (r registrar) RegisterStatusNotifierItem(service string, sender dbus.Sender
 	default:
 		return dbus.MakeFailedError(errors.New("too many icons"))
 	}
+}
+
+// settings are those of the desktop's portal.
+type settings struct{ p *Panel }
+
+// Read is org.freedesktop.portal.Settings'.
+func (s settings) Read(space, key string) (dbus.Variant, *dbus.Error) {
+	if space != "org.freedesktop.appearance" || key != "color-scheme" {
+		return dbus.Variant{}, dbus.NewError("org.freedesktop.portal.Error.NotFound", nil)
+	}
+	s.p.mu.Lock()
+	defer s.p.mu.Unlock()
+	return dbus.MakeVariant(dbus.MakeVariant(s.p.scheme)), nil
+}
+
+// SetDark has the desktop be dark, or light.
+func (p *Panel) SetDark(dark bool) error {
+	p.mu.Lock()
+	p.scheme = 2
+	if dark {
+		p.scheme = 1
+	}
+	scheme := dbus.MakeVariant(p.scheme)
+	p.mu.Unlock()
+	return p.conn.Emit("/org/freedesktop/portal/desktop", "org.freedesktop.portal.Settings.SettingChanged", "org.freedesktop.appearance", "color-scheme", scheme)
 }
 
 type notes struct{ p *Panel }

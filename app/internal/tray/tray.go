@@ -127,6 +127,7 @@ func Run(ctx context.Context, d *desktop.Desktop, c Config) error {
 	p.draw = func(in *view.Input) { shown.Show(view.Draw(in)) }
 	p.told = &notify.Known{}
 	failed := make(chan error, 1)
+	p.work.Go(func() { d.FollowTheme(p.ctx, shown.SetDark) })
 	p.work.Go(func() { failed <- shown.Run(p.ctx, func(hosted bool) { send(p.ctx, p.hosts, hosted) }) })
 	p.work.Go(func() { p.follow(p.ctx) })
 	p.work.Go(func() { p.speak(p.ctx) })
