@@ -65,7 +65,13 @@ const applicationName = "io.github.warren_mesh.Warren"
 // newScreen is a light or a dark one. exec is the line by which its bus starts the tray, in place of the package's.
 func newScreen(t *testing.T, dark bool, exec string) *screen {
 	t.Helper()
-	s := &screen{t: t, home: t.TempDir()}
+	home, err := os.MkdirTemp("", "warren-screen-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A window that ends with its screen may still write to it.
+	t.Cleanup(func() { lab.Eventually(t, 10*time.Second, func() error { return os.RemoveAll(home) }) })
+	s := &screen{t: t, home: home}
 	config := filepath.Join(s.home, ".config/xfce4/xfconf/xfce-perchannel-xml")
 	text := strings.ReplaceAll(panelConfig, "{0}", strconv.FormatBool(dark))
 	service, err := os.ReadFile("../../packaging/desktop/" + applicationName + ".service")
