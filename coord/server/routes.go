@@ -126,7 +126,7 @@ func (s *Server) routes() []route {
 		{method: post, path: "/keys/{id}/revoke", access: signedIn, right: account.Change, of: s.keyOwner, does: does("revokeKey"), page: s.revokeKeyPage},
 		{method: get, path: "/relays", access: signedIn, right: account.See, page: s.relaysPage},
 		{method: get, path: "/policy", access: signedIn, right: account.See, page: s.policyPage},
-		{method: post, path: "/policy", access: signedIn, right: account.Change, body: maxPolicyBody, does: does("setPolicy", "previewPolicy", "checkPolicy"), page: s.changePolicyPage},
+		{method: post, path: "/policy", access: signedIn, right: account.Change, body: maxPolicyBody, does: does("setPolicy"), page: s.changePolicyPage},
 		{method: get, path: "/policy/versions/{id}", access: signedIn, right: account.See, page: s.policyVersionPage},
 		{method: post, path: "/policy/versions/{id}/restore", access: signedIn, right: account.Change, does: does("restorePolicy"), page: s.restorePolicyPage},
 		{method: get, path: "/policy/why", access: signedIn, right: account.See, page: s.whyPage},
