@@ -246,6 +246,16 @@ func apply(t testing.TB, d *DNS, w Wish, codes ...string) {
 type nameserver struct {
 	mu    sync.Mutex
 	names []string
+	mood  string // "": it answers; "fails", "silent", "late" (by lateness)
+}
+
+// lateness is how long a nameserver takes that is late.
+const lateness = 1500 * time.Millisecond
+
+func (n *nameserver) is(mood string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.mood = mood
 }
 
 // serveNames runs one at an address of the loopback interface, on port 53.
@@ -272,15 +282,29 @@ func serveNames(t testing.TB, addr, says string) *nameserver {
 			}
 			n.mu.Lock()
 			n.names = append(n.names, strings.ToLower(q.Question[0].Name))
+			mood := n.mood
 			n.mu.Unlock()
 			m := new(mdns.Msg).SetReply(q)
 			m.RecursionAvailable = true
-			if q.Question[0].Qtype == mdns.TypeA {
+			switch {
+			case mood == "silent":
+				continue
+			case mood == "fails":
+				m.Rcode = mdns.RcodeServerFailure
+			case q.Question[0].Qtype == mdns.TypeA:
 				m.Answer = append(m.Answer, &mdns.A{
 					Hdr: mdns.RR_Header{Name: q.Question[0].Name, Rrtype: mdns.TypeA, Class: mdns.ClassINET, Ttl: 1}, A: net.ParseIP(says),
 				})
 			}
-			if raw, err := m.Pack(); err == nil {
+			raw, err := m.Pack()
+			switch {
+			case err != nil:
+			case mood == "late":
+				wg.Go(func() {
+					time.Sleep(lateness) // what it is: late
+					_, _ = pc.WriteTo(raw, from)
+				})
+			default:
 				_, _ = pc.WriteTo(raw, from)
 			}
 		}

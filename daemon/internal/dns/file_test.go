@@ -147,6 +147,14 @@ func TestFilesThatAreNotWritableInTheUsualWay(t *testing.T) {
 			[]string{ipc.ProblemDNSHost},
 			func() string { s := read(t, confPath); sh(t, "umount "+confPath); return s }, theirs,
 		},
+		"immutable": { // as people make it who had enough of programs that write it
+			func() { write(t, confPath, theirs); sh(t, "chattr +i "+confPath) }, []string{ipc.ProblemDNSHost},
+			func() string {
+				s := read(t, confPath) + sh(t, "lsattr "+confPath+" | cut -c5")
+				sh(t, "chattr -i "+confPath)
+				return s
+			}, theirs + "i\n",
+		},
 		"nothing":         {func() {}, nil, func() string { _, err := os.Lstat(confPath); return strconv.FormatBool(errors.Is(err, os.ErrNotExist)) }, "true"},
 		"a directory":     {func() { _ = os.Mkdir(confPath, 0o755) }, []string{ipc.ProblemDNSHost}, func() string { return "" }, ""},
 		"no last newline": {func() { write(t, confPath, "nameserver 192.0.2.53") }, nil, func() string { return read(t, confPath) }, "nameserver 192.0.2.53"},
