@@ -1,5 +1,5 @@
 // Package desktop is what the tray asks of the person's desktop, over the session bus where it can: to open a page in
-// the browser, to take a text into the clipboard, and to be the only tray.
+// the browser, to tell whether it is dark, to take a text into the clipboard, and to be the only tray.
 package desktop
 
 import (

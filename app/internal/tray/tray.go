@@ -202,7 +202,7 @@ func (p *program) front(page string) {
 // loop owns what is shown.
 func (p *program) loop(ctx context.Context, failed <-chan error) error {
 	late := time.NewTimer(cmp.Or(p.LateHost, lateHost)) // until people are told, once, that there is no panel
-	told := false
+	alone := false                                      // that they were told
 	defer late.Stop()
 	if failed == nil { // the window needs no panel
 		late.Stop()
@@ -234,12 +234,12 @@ func (p *program) loop(ctx context.Context, failed <-chan error) error {
 		case hosted := <-p.hosts:
 			if hosted {
 				late.Stop()
-			} else if !told {
+			} else if !alone {
 				late.Reset(cmp.Or(p.LateHost, lateHost))
 			}
 			continue
 		case <-late.C:
-			told = true
+			alone = true
 			p.say(p.Language.NoHost())
 			if !p.Background {
 				p.open(view.PageHome)
