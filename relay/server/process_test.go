@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -58,7 +59,7 @@ type relayProcess struct {
 	udp, web netip.AddrPort
 }
 
-func startProcess(b *testing.B, n *network, single bool) *relayProcess {
+func startProcess(b testing.TB, n *network, single bool) *relayProcess {
 	b.Helper()
 	args := n.key.Reveal() + " " + n.issuer.Public().String()
 	if single {
@@ -103,21 +104,39 @@ func BenchmarkRelayProcess(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			n := newNetwork(b)
 			p := startProcess(b, n, c.single)
-			change := func(cfg *relay.ClientConfig) {
-				cfg.UDP, cfg.URL = p.udp.String(), ""
-				if c.by == relay.TransportWebSocket {
-					cfg.UDP, cfg.URL = "", fmt.Sprintf("https://%s%s", p.web, Path)
-				}
-				cfg.Cert = p.pin(b)
-			}
-			got := benchClients(b, n, change, c.by)
+			got := benchClients(b, n, p.by(b, c.by), c.by)
 			b.ReportMetric(p.stop()/(got*benchPacket/1e9), "relay-cpu-s/GB")
 		})
 	}
 }
 
+// by gives what a client needs to reach the relay by a transport only.
+func (p *relayProcess) by(t testing.TB, by relay.Transport) func(*relay.ClientConfig) {
+	pin := p.pin(t)
+	return func(cfg *relay.ClientConfig) {
+		cfg.UDP, cfg.URL, cfg.Cert = p.udp.String(), "", pin
+		if by == relay.TransportWebSocket {
+			cfg.UDP, cfg.URL = "", fmt.Sprintf("https://%s%s", p.web, Path)
+		}
+	}
+}
+
+// rss gives the relay's resident memory in bytes.
+func (p *relayProcess) rss(t testing.TB) int64 {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, err := strconv.ParseInt(strings.Fields(string(text))[1], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pages * int64(os.Getpagesize())
+}
+
 // pin asks the relay for its certificate.
-func (p *relayProcess) pin(b *testing.B) []byte {
+func (p *relayProcess) pin(b testing.TB) []byte {
 	b.Helper()
 	c, err := tls.Dial("tcp", p.web.String(), &tls.Config{InsecureSkipVerify: true})
 	if err != nil {
