@@ -43,7 +43,7 @@ func (p *program) root() *cobra.Command {
 		}
 	}
 	add(groupNetwork, p.up(), p.down(), p.set(), p.login(), p.logout(), p.switchTo(), p.exitNode())
-	add(groupSee, p.status(), p.ping(), p.why(), p.netcheck(), p.doctor(), p.ip(), p.dns(), p.version())
+	add(groupSee, p.status(), p.ping(), p.why(), p.netcheck(), p.doctor(), p.bugreport(), p.ip(), p.dns(), p.version())
 	add("", p.completion(), manual.Command(version), &cobra.Command{Use: "exit-codes", Short: textShortExitCodes, Long: exitHelp()})
 	wordArgs(root)
 	return root

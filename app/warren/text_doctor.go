@@ -1,6 +1,6 @@
 package main
 
-// What doctor says.
+// What doctor says, and below, bugreport.
 const (
 	textShortDoctor = "Look for what is wrong on this host, and say what to do"
 	textLongDoctor  = `Doctor looks at all that warren needs of this host: the TUN device, the packet filter, who manages DNS, other VPNs and
@@ -48,4 +48,26 @@ It ends with 1 if there is a problem; a notice is none.`
 	textDoctorDNS       = "names are found through %s: %s"
 	textDoctorContested = "another program keeps changing this host's DNS"
 	textFixContested    = "See which: warren dns status\nOr leave DNS alone: warren set --accept-dns=false"
+)
+
+// What bugreport says.
+const (
+	textShortBugreport = "Write a report of what went wrong, without secrets, into a file"
+	textLongBugreport  = `Bugreport writes an archive for whoever is to look for a fault: versions, the status, the settings, a check of the
+network, what doctor finds, and the end of warrend's log. It is sent nowhere: read it, and pass it on if you like.
+
+Keys and other secrets are left out. Names of people, machines and servers, and addresses, are replaced, the same one by the
+same word everywhere. The log can be read by root and the group systemd-journal only.`
+	textFlagBugreport   = "where to write; a file that is there is not replaced"
+	textBugreport       = "Written: %s. It was sent nowhere. Look at it: tar -xzf it, then read the files."
+	textNoBugreport     = "the report could not be written: "
+	textNoLog           = "The log cannot be read (sudo warren bugreport reads it): "
+	textBugreportReadme = `A report of Warren's. Secrets were left out. What named a person, a machine or a place was replaced, the same by the same
+word in all files:
+
+  name-N    a person, a machine, a network or a login    host-N    a server, or another name with dots
+  mesh-N    an address of a private network like this    lan-N     a private address
+  public-N  a public address                             link-N    a link-local address
+  mac-N     a hardware address                           user-N    an address of mail
+`
 )
