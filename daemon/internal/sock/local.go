@@ -118,6 +118,7 @@ func (l *loop) setEndpoints() {
 		}
 	}
 	add(lo.ifaces, coord.MaxEndpoints-mappedKept)
+	add(l.portEndpoint(), coord.MaxEndpoints)
 	add(mapped, coord.MaxEndpoints)
 	if slices.Equal(list, lo.endpoints) {
 		return
@@ -198,6 +199,10 @@ func (l *loop) localDue() {
 		return
 	}
 	lo.next = time.Time{}
+	if next := l.port.next; !next.IsZero() && !next.After(l.now) {
+		l.askPort()
+	}
+	lo.next = l.port.next
 	if r := &lo.round; r.on && !r.next.After(l.now) {
 		if r.tries < len(stunWaits) && l.askSTUN() {
 			r.next = l.now.Add(stunWaits[r.tries])

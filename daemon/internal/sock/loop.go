@@ -30,6 +30,7 @@ type loop struct {
 	active  map[*peer]struct{} // those with a deadline
 	relays  relays
 	local   local
+	port    port
 	seq     uint64 // of our last disco message
 
 	searching *peer // the one that has many doors; nil: none
@@ -58,6 +59,7 @@ func (s *Sock) Run(ctx context.Context) error {
 			s.slots[i].clear()
 		}
 		l.closeAllDoors()
+		l.releasePort()
 	}()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -117,6 +119,9 @@ func (l *loop) read(m mail) {
 	}
 	for _, p := range m.pings {
 		l.ping(p)
+	}
+	if m.port != nil {
+		l.takePort(*m.port)
 	}
 	for _, ask := range m.checks {
 		ask <- known{slices.Clone(l.relays.list), maps.Clone(l.local.servers), l.relays.home}

@@ -339,6 +339,7 @@ func (l *loop) publishedHome() coord.RelayID { return l.local.home }
 // networkChanged is for new addresses and routes of this machine.
 func (l *loop) networkChanged() {
 	l.closeAllDoors()
+	l.askPort()
 	l.gather()
 	l.resolve()
 	l.startSTUN()
@@ -368,6 +369,7 @@ func (l *loop) reopened() {
 	l.relays.since = l.now
 	l.gather()
 	l.startSTUN()
+	l.askPort()
 	l.chooseHome()
 	l.linksChanged()
 }

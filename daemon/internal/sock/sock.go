@@ -164,6 +164,7 @@ type mail struct {
 	resolved []resolved
 	pings    []*ping
 	checks   []chan<- known
+	port     *portReply
 }
 
 // mailbox is never full, and whoever puts something in never waits for the loop.
