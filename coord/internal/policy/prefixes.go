@@ -7,14 +7,14 @@ import (
 )
 
 // Internet are the public addresses: what autogroup:internet means and an exit node leads to. All but what is for
-// special purposes (RFC 6890): private, shared, loopback, link-local, documentation, multicast, reserved; of IPv6 the
-// global unicast range without the documentation's, and without the tunnels that hide an IPv4 address (6to4, Teredo).
+// special purposes (RFC 6890): private, shared, loopback, link-local, multicast, reserved; of IPv6 the global unicast range
+// without the tunnels that hide an IPv4 address (6to4, Teredo). Addresses of documentation are nobody's, so they may stay: what
+// an exit node's own packet filter leads to is the same then.
 var Internet = func() []netip.Prefix {
 	all := prefixes("0.0.0.0/0", "2000::/3")
 	return subtract(all, prefixes(
-		"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24",
-		"192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/3",
-		"2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"))
+		"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
+		"192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/3", "2001::/23", "2002::/16"))
 }()
 
 func prefixes(ss ...string) []netip.Prefix {

@@ -47,7 +47,7 @@ func TestTheInternetHasNoPrivateAddresses(t *testing.T) {
 		"8.8.8.8": true, "1.1.1.1": true, "100.63.255.255": true, "100.128.0.0": true, "172.15.0.1": true, "2606:4700::1": true, "2a00::1": true,
 		"10.0.0.1": false, "100.64.0.1": false, "127.0.0.1": false, "169.254.169.254": false, "172.31.0.1": false, "192.168.1.1": false,
 		"224.0.0.1": false, "255.255.255.255": false, "0.0.0.0": false, "::1": false, "fd00::1": false, "fe80::1": false, "ff02::1": false,
-		"::ffff:8.8.8.8": false, "64:ff9b::808:808": false, "2002:a00:1::1": false, "2001::1": false, "2001:db8::1": false,
+		"::ffff:8.8.8.8": false, "64:ff9b::808:808": false, "2002:a00:1::1": false, "2001::1": false, "2001:db8::1": true, "198.51.100.7": true,
 	} {
 		if got := containsAddr(Internet, mustAddr(a)); got != want {
 			t.Errorf("%s: got %v", a, got)
