@@ -109,8 +109,10 @@ bench-relay: ## Measure the relay, over UDP and WebSocket, against the direct pa
 	@$(GO) test -run='^$$' -bench='^BenchmarkRelay' -timeout 40m ./daemon/e2e
 
 .PHONY: bench-policy
-bench-policy: ## Measure access rules: compile times by size, a machine's change, an edit
+bench-policy: ## Measure access rules: compile times by size, a machine's change, an edit; packets by the number of rules (root)
+	@packaging/deps bench
 	@$(GO) test -run='^$$' -bench='^Benchmark(Compile|Put|Parse|PolicyChange)$$' -benchmem -p 1 -timeout 30m ./coord/internal/policy ./coord/internal/state
+	@$(GO) test -run='^$$' -bench='^BenchmarkPolicy(Packets|Load)$$' -timeout 20m ./daemon/internal/firewall
 
 .PHONY: bench-nat
 bench-nat: ## Measure TIMES (10) times how soon every pair of networks is direct (needs root)
@@ -128,6 +130,7 @@ bench-coord: ## Measure a coordination server with NODES (10000) simulated machi
 soak: deps ## Play a million random scenarios of paths, then the end-to-end tests SOAK (10) times, stopping at the first failure
 	$(GO) test -timeout 6h -run '^TestRandomScenarios$$' ./daemon/internal/peerpath -rapid.checks=10000
 	$(GO) test $(RACE) -count=$(SOAK) -failfast -p 1 -timeout 12h ./daemon/e2e/...
+	WARREN_TEST_FILTERS=5000 $(GO) test -count=1 -timeout 2h -run '^TestTheKernelAndTheRulesAgree$$' ./daemon/internal/firewall
 
 .PHONY: kills
 kills: deps ## Kill the coordination server KILLS (200) times under load, and look for what it had acknowledged

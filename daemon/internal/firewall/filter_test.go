@@ -267,7 +267,7 @@ func anyFilter(r *rand.Rand) *coord.Filter {
 	}
 	rule := func(to []netip.Prefix) coord.FilterRule {
 		out := coord.FilterRule{To: to}
-		for range 1 + r.IntN(2) {
+		for range 1 + r.IntN(3) {
 			out.From = append(out.From, pick(r, names))
 			out.Allow = append(out.Allow, anyService(r))
 		}
@@ -349,6 +349,14 @@ func TestTheKernelAndTheRulesAgree(t *testing.T) {
 		}
 		admit(t, f, rules)
 		let, all = let+agree(t, w, rules, packets), all+len(packets)
+	}
+	var ports []coord.Packet // a set of them, where there are many
+	for port := uint16(9_900); port < 11_500; port += 10 {
+		ports = append(ports, coord.Packet{From: peer4, To: host4, Proto: coord.ProtoTCP, Port: port})
+	}
+	admit(t, f, manyRules(100))
+	if n := agree(t, w, manyRules(100), ports); n != 10 {
+		t.Errorf("%d ports are open, want 10", n)
 	}
 	if let < all/50 || let > all*49/50 {
 		t.Errorf("of %d packets %d were let in: that proves little", all, let)

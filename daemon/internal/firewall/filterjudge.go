@@ -1,6 +1,8 @@
 package firewall
 
 import (
+	"encoding/binary"
+
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -84,21 +86,46 @@ func (t *filterTable) destination(name string) (rs chainRules) {
 	return rs
 }
 
+// few is how many ranges of ports become rules. The kernel finds sets by their names one after another: thousands of them would
+// take it seconds to load.
+const few = 4
+
 // granted accepts the services of a name, and the answers of these.
-func (t *filterTable) granted(name string) (rs chainRules) {
+func (t *filterTable) granted(name string, s *services) (rs chainRules) {
 	port := func(offset uint32) rule {
 		return rule{&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: 2}}
 	}
+	both := func(proto uint8, match any) {
+		rs = append(rs, []any{in(t.link), protocol(proto), port(2), match, accept}, []any{out(t.link), protocol(proto), port(0), match, accept})
+	}
 	for _, p := range portProtos {
-		set := setRule{set: name + "-" + coord.ProtoName(p)}
-		if t.sets[set.set] != nil {
-			rs = append(rs, []any{in(t.link), protocol(p), port(2), set, accept}, []any{out(t.link), protocol(p), port(0), set, accept})
+		ranges := s.ports[p]
+		if len(ranges) > few {
+			set := name + "-" + coord.ProtoName(p)
+			t.sets[set] = &filterSet{key: nftables.TypeInetService, interval: true, ranges: portElements(ranges)}
+			both(p, setRule{set: set})
+			continue
+		}
+		for _, r := range ranges {
+			both(p, r.rule())
 		}
 	}
-	if set := (setRule{set: name + "-protocols"}); t.sets[set.set] != nil {
-		rs = append(rs, []any{rule{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}}, set, accept})
+	for _, p := range s.protos {
+		rs = append(rs, []any{protocol(p), accept})
 	}
 	return rs
+}
+
+// rule matches a port in the register.
+func (r portRange) rule() rule {
+	first, last := binary.BigEndian.AppendUint16(nil, r.first), binary.BigEndian.AppendUint16(nil, r.last)
+	switch {
+	case r.first == r.last:
+		return rule{compare(expr.CmpOpEq, first)}
+	case r.first == 0 && r.last == 65535:
+		return nil
+	}
+	return rule{&expr.Range{Op: expr.CmpOpEq, Register: 1, FromData: first, ToData: last}}
 }
 
 func isVersion(v int) rule {

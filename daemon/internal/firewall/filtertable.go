@@ -67,7 +67,7 @@ func newFilterTable(link string, a Admission) *filterTable {
 	t.parts = len(p.parts)
 	t.base()
 	for name, s := range p.services {
-		t.services(name, s)
+		t.chains[name] = t.granted(name, s)
 	}
 	for i, part := range p.parts {
 		t.part(i, part)
@@ -114,20 +114,6 @@ func (t *filterTable) part(i int, p *part) {
 			}
 		}
 	}
-}
-
-func (t *filterTable) services(name string, s *services) {
-	for proto, ranges := range s.ports {
-		t.sets[name+"-"+coord.ProtoName(proto)] = &filterSet{key: nftables.TypeInetService, interval: true, ranges: portElements(ranges)}
-	}
-	if len(s.protos) > 0 {
-		protos := make(map[string]string, len(s.protos))
-		for _, p := range s.protos {
-			protos[string([]byte{p})] = ""
-		}
-		t.sets[name+"-protocols"] = &filterSet{key: nftables.TypeInetProto, exact: protos}
-	}
-	t.chains[name] = t.granted(name)
 }
 
 func jumpTo(chain string) *expr.Verdict { return &expr.Verdict{Kind: expr.VerdictJump, Chain: chain} }
