@@ -96,7 +96,20 @@ type pixmap struct {
 // sizes of icons, in pixels: what panels ask for at 100, 150 and 200 %.
 var sizes = []int{16, 22, 24, 32, 48, 64}
 
+// picture is an icon as it is on a desktop.
+type picture struct {
+	icon view.Icon
+	dark bool
+}
+
+// drawn are the icons in all sizes, by picture: a panel reads them at each change, and to draw them takes longer than all else.
+var drawn sync.Map
+
 func pixmaps(of view.Icon, dark bool) []pixmap {
+	key := picture{of, dark}
+	if all, ok := drawn.Load(key); ok {
+		return all.([]pixmap)
+	}
 	all := make([]pixmap, 0, len(sizes))
 	for _, size := range sizes {
 		img := icon.DrawOn(of, size, dark)
@@ -106,6 +119,7 @@ func pixmaps(of view.Icon, dark bool) []pixmap {
 		}
 		all = append(all, pixmap{int32(size), int32(size), data})
 	}
+	drawn.Store(key, all)
 	return all
 }
 

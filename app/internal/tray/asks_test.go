@@ -18,7 +18,7 @@ func TestAPersonUsesAnExitNode(t *testing.T) {
 	d.start()
 	plain := d.shows(func(s panel.Shown) bool {
 		_, ok := s.Find("Exit node: none", "No exit node")
-		return ok && s.Status == "Active"
+		return ok && s.Tooltip == "Warren: Connected to demo" // it is read with the icon
 	})
 	d.click("Exit node: none", "bob · about 10 ms")
 	s := d.shows(func(s panel.Shown) bool {
