@@ -59,6 +59,11 @@ programs: ## Build all but the tray, which takes longer
 packages: ## Build .deb and .rpm packages of all programs into bin/packages (amd64 and arm64, the tray for this machine; reproducible)
 	@packaging/build '$(VERSION)' bin/packages
 
+.PHONY: apt-repository
+apt-repository: packages ## Make a repository of the packages in bin/apt, signed with gpg's key APT_KEY, for whoever hosts it
+	@packaging/deps packages
+	@packaging/repository '$(APT_KEY)' bin/packages bin/apt
+
 .PHONY: clean
 clean: ## Remove what make built (the Go caches stay)
 	rm -rf bin

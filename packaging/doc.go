@@ -9,5 +9,6 @@
 //	manual/   how the programs write their man pages
 //	polkit/   whom polkit lets use and administer warrend, beside root and the group warren
 //	systemd/  units, the group of those who may use warren without sudo, and what the servers are started with
+//	repository  makes a signed repository of the packages
 //	tools/    the tools, in versions of their own
 package packaging

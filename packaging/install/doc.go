@@ -3,5 +3,6 @@
 //
 //	box_test.go      a Debian in a container, and the cable between two
 //	install_test.go  install, connect, upgrade, crash, reboot, remove, purge
+//	apt_test.go      the signed repository, from which apt installs
 //	aur_test.go      Arch's packages, as far as Debian's makepkg goes
 package install

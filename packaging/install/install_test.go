@@ -57,6 +57,7 @@ func TestAMachinesLifeWithThePackages(t *testing.T) {
 	l.step("the machine is started anew, and is on its network by itself", l.reboot)
 	l.step("the package is removed: the host is as before", l.remove)
 	l.step("the package is purged: nothing of it is left", l.purge)
+	l.step("apt installs it from a signed repository, and from no other", l.apt)
 }
 
 // step runs a part and tells how long it took.
