@@ -132,7 +132,7 @@ func (s *switches) draw(all []view.Setting) bool {
 	}
 	s.drawn = all
 	if !same {
-		s.object.RemoveAll()
+		var lines []fyne.CanvasObject
 		for i, one := range all {
 			check := widget.NewCheck(one.Label, func(bool) {
 				if !s.busy && i < len(s.drawn) {
@@ -142,8 +142,10 @@ func (s *switches) draw(all []view.Setting) bool {
 			explains := wrapped()
 			explains.Importance, explains.SizeName = widget.LowImportance, theme.SizeNameCaptionText
 			explains.SetText(one.Explains)
-			s.object.Add(container.New(layout.NewCustomPaddedVBoxLayout(-10), check, container.New(layout.NewCustomPaddedLayout(0, 4, 25, 0), explains)))
+			lines = append(lines, container.New(layout.NewCustomPaddedVBoxLayout(-10), check, container.New(layout.NewCustomPaddedLayout(0, 4, 25, 0), explains)))
 		}
+		s.object.Objects = lines
+		s.object.Refresh()
 	}
 	for i, one := range all {
 		check := s.object.Objects[i].(*fyne.Container).Objects[0].(*widget.Check)

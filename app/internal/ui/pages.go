@@ -350,7 +350,7 @@ func drawFacts(to *fyne.Container, was, now []view.Fact, do func(view.Intent)) {
 		}
 		return
 	}
-	to.RemoveAll()
+	lines := make([]fyne.CanvasObject, 0, 2*len(now)) // put in at once: each Add would lay all of them out
 	for _, f := range now {
 		label, value := widget.NewLabel(f.Label), widget.NewLabel(f.Value)
 		label.Importance = widget.LowImportance
@@ -361,7 +361,8 @@ func drawFacts(to *fyne.Container, was, now []view.Fact, do func(view.Intent)) {
 			b.Importance = widget.LowImportance
 			row = container.NewBorder(nil, nil, nil, container.NewVBox(b), value)
 		}
-		to.Add(label)
-		to.Add(row)
+		lines = append(lines, label, row)
 	}
+	to.Objects = lines
+	to.Refresh()
 }
