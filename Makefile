@@ -111,7 +111,7 @@ bench-exit: ## Measure an exit node against plain routing, and the resolver (nee
 .PHONY: bench-relay
 bench-relay: ## Measure the relay, over UDP and WebSocket, against the direct path and coturn (needs root)
 	@packaging/deps bench-relay
-	@$(GO) test -run='^$$' -bench='^BenchmarkRelay' -timeout 40m ./daemon/e2e
+	@$(GO) test -run='^$$' -p 1 -bench='^Benchmark(Relay|IdleClients)' -timeout 40m ./daemon/e2e ./relay/server
 
 .PHONY: bench-policy
 bench-policy: ## Measure access rules: compile times by size, a machine's change, an edit; packets by the number of rules (root)

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/warren-mesh/warren/coord/key"
 	"github.com/warren-mesh/warren/relay"
@@ -119,6 +120,23 @@ func (p *relayProcess) by(t testing.TB, by relay.Transport) func(*relay.ClientCo
 			cfg.UDP, cfg.URL = "", fmt.Sprintf("https://%s%s", p.web, Path)
 		}
 	}
+}
+
+// cpu gives the processor time that the relay has used.
+func (p *relayProcess) cpu(t testing.TB) time.Duration {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// utime and stime, the 12th and 13th field after the name, in hundredths of a second (proc_pid_stat(5)).
+	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+	user, err1 := strconv.ParseInt(fields[11], 10, 64)
+	system, err2 := strconv.ParseInt(fields[12], 10, 64)
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(user+system) * 10 * time.Millisecond
 }
 
 // rss gives the relay's resident memory in bytes.
