@@ -15,6 +15,10 @@ type Why struct {
 	Path    Path   `json:"path"`
 	Service string `json:"service,omitempty"` // as rules write it
 	In      Access `json:"in"`                // from there to this machine
+	// Tried are the addresses of the peer's that a direct path was looked for at, on this network, those that answered first.
+	Tried []PathTry `json:"tried,omitempty"`
+	// Advice says why there is no direct path, where there is none, and what a person could change.
+	Advice []string `json:"advice,omitempty"`
 	// What may go from here to there stands in the peer's own rules, which this machine does not know.
 	Routes []RouteAccess `json:"routes,omitempty"` // what this machine leads to, for the peer
 }
@@ -55,3 +59,12 @@ const (
 	DropUnasked = "unasked" // an ICMP error about nothing that this machine knows
 	DropRevoked = "revoked" // an answer of this machine to what is allowed no more
 )
+
+// PathTry is what became of one of a peer's addresses.
+type PathTry struct {
+	Addr    netip.AddrPort `json:"addr"`
+	Local   bool           `json:"local,omitempty"` // on the peer's own network
+	Tried   bool           `json:"tried"`
+	Answers bool           `json:"answers"`           // it answered, and nothing has shown since that it does not any more
+	Latency Milliseconds   `json:"latency,omitempty"` // of the last answer
+}

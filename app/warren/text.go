@@ -191,12 +191,16 @@ come. It stays connected, or switched off, as it was.
 
 	// ping, ip, version, completion
 	textShortWhy = "Say which way packets to a machine take, and which access rule lets it in"
-	textLongWhy  = `Why says how this machine and another one of your network may talk: the way that packets take between the two, and what
+	textLongWhy  = `Why says how this machine and another one of your network may talk: the way that packets take between the two,
+which addresses were tried for a direct one, with what result, and what could be changed where there is none; and what
 the network's access rules say of what comes in from there. With a port (22 is TCP's; udp:53, icmp) it names the rule
 that lets it in, or says that none does, and which would be nearest.
 
 What this machine may reach there is decided there, and only that machine and the network's admins know it.`
 	textWhyWay          = "Way to %s: %s"
+	textWhyAnswers      = "answers in %s"
+	textWhySilent       = "does not answer"
+	textWhyUntried      = "not tried yet"
 	textWhyShields      = "Nothing comes in to this machine: its shields are up (sudo warren set --shields-up=false lowers them)."
 	textWhyNoRules      = "The network has no access rules: whatever its machines send to this one comes in."
 	textWhyAllowed      = "%s from %s comes in, by this rule:"

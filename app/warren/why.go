@@ -44,7 +44,7 @@ func (p *program) why() *cobra.Command {
 // whyLines say which way, what may come in, and where it is said what may go out.
 func whyLines(w *ipc.Why) []string {
 	name := say.Line(w.Name)
-	lines := []string{wayLine(w, name)}
+	lines := append([]string{wayLine(w, name)}, triedLines(w)...)
 	lines = append(lines, inLines(w, name)...)
 	for _, r := range w.Routes {
 		lines = append(lines, fmt.Sprintf(textWhyRoute, prefixes(r.To), say.Line(strings.Join(r.Allow, ", "))))
@@ -73,6 +73,24 @@ func wayLine(w *ipc.Why, name string) string {
 		way += " (" + say.Line(w.Path.Reason) + ")"
 	}
 	return fmt.Sprintf(textWhyWay, name, way)
+}
+
+// triedLines say what was tried for a direct way, and what could be changed.
+func triedLines(w *ipc.Why) (lines []string) {
+	for _, t := range w.Tried {
+		result := textWhyUntried
+		switch {
+		case t.Answers:
+			result = fmt.Sprintf(textWhyAnswers, say.Latency(t.Latency))
+		case t.Tried:
+			result = textWhySilent
+		}
+		lines = append(lines, fmt.Sprintf("  %s  %s", t.Addr, result))
+	}
+	for _, a := range w.Advice {
+		lines = append(lines, "! "+say.Line(a))
+	}
+	return lines
 }
 
 func inLines(w *ipc.Why, name string) []string {

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -24,6 +25,13 @@ func TestTwoEasyNATsFindADirectPath(t *testing.T) {
 	_, took = alice.WaitPath(bob, ipc.PathRelay, 15*time.Second)
 	t.Logf("relayed %v after the block", took)
 	alice.WaitPing(bob, 5*time.Second)
+	lab.Eventually(t, 15*time.Second, func() error {
+		if why := alice.MustWarren("why", "bob"); !strings.Contains(why, bob.Home.Machine.Addr().String()) ||
+			!strings.Contains(why, "does not answer") || !strings.Contains(why, "drops UDP between the two") {
+			return errorf("%s", why)
+		}
+		return nil
+	})
 	block.Heal()
 	_, took = alice.WaitPath(bob, ipc.PathDirect, 40*time.Second)
 	t.Logf("direct %v after the block's end", took)

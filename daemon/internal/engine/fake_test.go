@@ -255,6 +255,10 @@ func (p *fakePlane) Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error
 	return ipc.Path{Kind: ipc.PathDirect}, nil
 }
 
+func (p *fakePlane) Explain(context.Context, key.NodePublic) ([]ipc.PathTry, []string, error) {
+	return nil, nil, nil
+}
+
 func (p *fakePlane) Netcheck(context.Context) (*ipc.Netcheck, error) {
 	return &ipc.Netcheck{UDP: ipc.Yes}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/key"
@@ -14,6 +15,7 @@ import (
 	"github.com/warren-mesh/warren/daemon/internal/dns"
 	"github.com/warren-mesh/warren/daemon/internal/firewall"
 	"github.com/warren-mesh/warren/daemon/internal/journal"
+	"github.com/warren-mesh/warren/daemon/internal/netcheck"
 	"github.com/warren-mesh/warren/daemon/internal/router"
 	"github.com/warren-mesh/warren/daemon/internal/sock"
 	"github.com/warren-mesh/warren/daemon/internal/tunnel"
@@ -30,6 +32,8 @@ type Plane interface {
 	Reach() Reach
 	// Ping asks a peer for an answer over the present path.
 	Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error)
+	// Explain says what was tried for a direct path to a peer, and what a person could change.
+	Explain(ctx context.Context, k key.NodePublic) (tried []ipc.PathTry, advice []string, err error)
 	// Netcheck finds out what the network lets through.
 	Netcheck(ctx context.Context) (*ipc.Netcheck, error)
 	// QueryDNS asks the resolver for a name.
@@ -317,6 +321,45 @@ func (w *wire) Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error) {
 		}
 	}
 	return p, nil
+}
+
+// Explain implements Plane.
+func (w *wire) Explain(ctx context.Context, k key.NodePublic) (tried []ipc.PathTry, advice []string, err error) {
+	e, err := w.sock.Explain(ctx, k)
+	if err != nil {
+		return nil, nil, err
+	}
+	direct, asked := false, false
+	for _, t := range e.Tries {
+		try := ipc.PathTry{
+			Addr: t.Addr, Local: t.Local, Tried: !t.Probed.IsZero(), Latency: ipc.Millis(t.Latency),
+			Answers: !t.Answered.IsZero() && t.Probed.Sub(t.Answered) < answersFor,
+		}
+		direct, asked = direct || try.Answers, asked || try.Tried
+		tried = append(tried, try)
+	}
+	slices.SortStableFunc(tried, func(a, b ipc.PathTry) int { return order(a) - order(b) })
+	if !direct && (asked || len(tried) == 0 || e.UDPBlocked) { // otherwise there was no traffic yet
+		advice = netcheck.Obstacles(netcheck.Pair{
+			Blocked: e.UDPBlocked, OwnHard: e.OwnHard, PeerHard: e.PeerHard, Mapped: e.Mapped, Relayed: e.Relayed,
+			Tried: len(tried) > 0, Searches: e.Searches, Searching: e.Searching,
+		})
+	}
+	return tried, advice, nil
+}
+
+// answersFor is how long an address that answered counts as one that does, while it is probed again.
+const answersFor = 5 * time.Second
+
+// order puts what answers first, and what was not tried last.
+func order(t ipc.PathTry) int {
+	switch {
+	case t.Answers:
+		return 0
+	case t.Tried:
+		return 1
+	}
+	return 2
 }
 
 // Netcheck implements Plane.

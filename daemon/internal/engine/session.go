@@ -233,6 +233,18 @@ func (e *Engine) Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error) {
 	return plane.Ping(ctx, k)
 }
 
+// Explain says what was tried for a direct path to a peer, and what a person could change.
+func (e *Engine) Explain(ctx context.Context, k key.NodePublic) (tried []ipc.PathTry, advice []string, err error) {
+	var plane Plane
+	if err := e.look(ctx, func() { plane = e.plane }); err != nil {
+		return nil, nil, err
+	}
+	if plane == nil {
+		return nil, nil, errNotUp
+	}
+	return plane.Explain(ctx, k)
+}
+
 // Netcheck finds out what the network lets through.
 func (e *Engine) Netcheck(ctx context.Context) (*ipc.Netcheck, error) {
 	var plane Plane

@@ -37,6 +37,7 @@ type Engine interface {
 	Switch(ctx context.Context, r ipc.SwitchRequest) (*ipc.UpReply, error)
 	Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error)
 	Netcheck(ctx context.Context) (*ipc.Netcheck, error)
+	Explain(ctx context.Context, k key.NodePublic) (tried []ipc.PathTry, advice []string, err error)
 	QueryDNS(ctx context.Context, q ipc.DNSQuery) (*ipc.DNSAnswer, error)
 	Portal(ctx context.Context, r ipc.PortalRequest) (*ipc.PortalReply, error)
 	Access(ctx context.Context, peer key.NodePublic, s *coord.Service) (ipc.Access, []ipc.RouteAccess, error)
@@ -93,6 +94,9 @@ func (b Backend) Why(ctx context.Context, r ipc.WhyRequest) (*ipc.Why, error) {
 	w := &ipc.Why{Name: p.Name, Online: p.Online, Path: p.Path}
 	if service != nil {
 		w.Service = service.String()
+	}
+	if w.Tried, w.Advice, err = b.Explain(ctx, p.Key); err != nil {
+		return nil, err
 	}
 	w.In, w.Routes, err = b.Access(ctx, p.Key, service)
 	return w, err

@@ -285,3 +285,22 @@ func TestAPortalsAdviceComesAlone(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+func TestEveryObstacleSaysWhatCouldBeChanged(t *testing.T) {
+	reached := Pair{Tried: true, Relayed: true}
+	for want, p := range map[string]func(*Pair){
+		"Let UDP out":        func(p *Pair) { p.Blocked = true },
+		"offline":            func(p *Pair) { p.Tried = false },
+		"warren status":      func(p *Pair) { p.Relayed = false },
+		"being searched":     func(p *Pair) { p.PeerHard, p.Searching = true, true },
+		"Both machines":      func(p *Pair) { p.OwnHard, p.PeerHard = true, true },
+		"in 2 searches":      func(p *Pair) { p.OwnHard, p.Searches = true, 2 },
+		"a firewall on its ": func(p *Pair) { p.OwnHard, p.PeerHard, p.Mapped = true, true, true },
+	} {
+		pair := reached
+		p(&pair)
+		if got := Obstacles(pair); len(got) != 1 || !strings.Contains(got[0], want) {
+			t.Errorf("%+v: %q", pair, got)
+		}
+	}
+}

@@ -24,6 +24,19 @@ const (
 	advicePlain   = "Sign in to the network in a browser. With an exit node or lockdown: warren exit-node portal"
 	adviceMapping = "Switch on port mapping in the router (UPnP-IGD, NAT-PMP or PCP), or forward the UDP port of 'warren set --port' to this machine: " +
 		"then machines behind hard NATs reach it directly as well."
+
+	obstacleBlocked   = "This machine's network lets no UDP through. Let UDP out in its firewall."
+	obstacleNothing   = "The other machine has said no address at which it could be reached: it is offline, or its relay is."
+	obstacleRelay     = "No relay is connected that the other machine could be called through. See: warren status"
+	obstacleBothHard  = "Both machines are behind NATs that give each destination a port of its own, and neither can guess the other's. " + adviceEither
+	obstacleSearching = "One side's NAT gives each destination a port of its own: ports are being searched for, which takes some seconds."
+	obstacleSearched  = "One side's NAT gives each destination a port of its own, and no port was found in %d searches. " + adviceEither
+	obstacleSilent    = "None of the other machine's addresses answers: a firewall on its side or on this one drops UDP between the two. " + adviceEither
+
+	adviceEither = "What helps on either side: port mapping in the router (UPnP-IGD, NAT-PMP, PCP); IPv6 on both; or a fixed port " +
+		"(sudo warren set --port 41641), and UDP 41641 forwarded to the machine and let in by its firewall. " +
+		"warren netcheck shows what each network does."
+
 	adviceMTU = "Only packets of up to %d bytes reach the relay: a tunnel or a router on the way takes its part. Connections work, but a larger MTU would make them faster."
 )
 
@@ -83,4 +96,34 @@ func advice(r *ipc.Netcheck) (out []string) {
 		}
 	}
 	return out
+}
+
+// Pair is what is known of two machines without a direct path.
+type Pair struct {
+	Blocked           bool // no relay answers this machine over UDP
+	OwnHard, PeerHard bool // the NAT gives each destination a port of its own
+	Mapped            bool // the router leads a port here
+	Relayed           bool // the peer can be called
+	Tried             bool // the peer has addresses
+	Searches          int  // for ports, that found nothing
+	Searching         bool
+}
+
+// Obstacles says what stands between the two, and what a person could change.
+func Obstacles(p Pair) []string {
+	switch {
+	case p.Blocked:
+		return []string{obstacleBlocked}
+	case !p.Tried:
+		return []string{obstacleNothing}
+	case !p.Relayed:
+		return []string{obstacleRelay}
+	case p.Searching:
+		return []string{obstacleSearching}
+	case p.OwnHard && p.PeerHard && !p.Mapped:
+		return []string{obstacleBothHard}
+	case p.Searches > 0:
+		return []string{fmt.Sprintf(obstacleSearched, p.Searches)}
+	}
+	return []string{obstacleSilent}
 }

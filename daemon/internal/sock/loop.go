@@ -123,6 +123,9 @@ func (l *loop) read(m mail) {
 	if m.port != nil {
 		l.takePort(*m.port)
 	}
+	for _, ask := range m.explain {
+		l.answerExplain(ask)
+	}
 	for _, ask := range m.checks {
 		ask <- known{slices.Clone(l.relays.list), maps.Clone(l.local.servers), l.relays.home}
 	}

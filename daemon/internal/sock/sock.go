@@ -165,6 +165,7 @@ type mail struct {
 	pings    []*ping
 	checks   []chan<- known
 	port     *portReply
+	explain  []explainAsk
 }
 
 // mailbox is never full, and whoever puts something in never waits for the loop.

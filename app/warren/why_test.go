@@ -1,0 +1,25 @@
+package main
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/warren-mesh/warren/ipc"
+)
+
+func TestWhatWasTriedAndWhatCouldBeChangedIsSaid(t *testing.T) {
+	w := &ipc.Why{
+		Name: "bob", Online: true, Path: ipc.Path{Kind: ipc.PathRelay, Relay: "fra"},
+		Tried: []ipc.PathTry{
+			{Addr: netip.MustParseAddrPort("192.168.1.3:7"), Tried: true, Answers: true, Latency: 1.2},
+			{Addr: netip.MustParseAddrPort("203.0.113.9:7"), Tried: true},
+			{Addr: netip.MustParseAddrPort("[2001:db8::9]:7")},
+		},
+		Advice: []string{"Let UDP\x1b[2J out."},
+	}
+	want := "Way to bob: relay fra\n  192.168.1.3:7  answers in 1.2 ms\n  203.0.113.9:7  does not answer\n  [2001:db8::9]:7  not tried yet\n! Let UDP[2J out.\n"
+	if got := strings.Join(whyLines(w), "\n"); !strings.HasPrefix(got, want) {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+}
