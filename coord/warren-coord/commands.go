@@ -97,6 +97,15 @@ func owner(user string, tags []string) string {
 	return "-"
 }
 
+// bare takes tags also as the policy file writes them, "tag:web".
+func bare(tags []string) []string {
+	out := make([]string, len(tags))
+	for i, t := range tags {
+		out[i] = strings.TrimPrefix(t, "tag:")
+	}
+	return out
+}
+
 func keyCreateCommand(e *env) *cobra.Command {
 	var q server.KeyRequest
 	var life time.Duration
@@ -114,7 +123,7 @@ func keyCreateCommand(e *env) *cobra.Command {
 				}
 				defer func() { err = errors.Join(err, file.Close()) }()
 			}
-			q.ExpirySeconds = int64(life / time.Second)
+			q.ExpirySeconds, q.Tags = int64(life/time.Second), bare(q.Tags)
 			var k server.NewKey
 			if err := e.ask(cmd.Context(), http.MethodPost, "/keys", q, &k); err != nil {
 				if file != nil {
@@ -180,7 +189,7 @@ func machineCommand(e *env) *cobra.Command {
 				if args[0] == "" {
 					return errors.New(textNoName)
 				}
-				return e.ask(cmd.Context(), http.MethodPost, "/machines/"+url.PathEscape(args[0])+"/tags", server.TagsRequest{Tags: args[1:]}, nil)
+				return e.ask(cmd.Context(), http.MethodPost, "/machines/"+url.PathEscape(args[0])+"/tags", server.TagsRequest{Tags: bare(args[1:])}, nil)
 			},
 		},
 		jsonFlag(e, &cobra.Command{

@@ -28,16 +28,18 @@ func TestASmallRun(t *testing.T) {
 	defer func() { os.Stdout = stdout }()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	err = measure(ctx, options{program: program, nodes: 20, at: 8, changes: 3, idle: time.Second})
+	err = measure(ctx, options{program: program, nodes: 20, each: 5, all: 20, at: 8, changes: 3, idle: time.Second})
 	_ = w.Close()
 	if err != nil {
 		t.Fatal(err)
 	}
 	text := make([]byte, 64<<10)
 	n, _ := r.Read(text)
-	for _, step := range []string{"join", "idle", "change", "restart", "kill"} {
-		if !strings.Contains(string(text[:n]), "BenchmarkCoord/nodes=20/"+step+"\t") {
-			t.Errorf("%s is missing in\n%s", step, text[:n])
+	for _, concerned := range []string{"5", "20"} {
+		for _, step := range []string{"join", "idle", "change", "restart", "kill"} {
+			if !strings.Contains(string(text[:n]), "BenchmarkCoord/nodes=20/concerned="+concerned+"/"+step+"\t") {
+				t.Errorf("%s is missing in\n%s", step, text[:n])
+			}
 		}
 	}
 }
@@ -45,9 +47,9 @@ func TestASmallRun(t *testing.T) {
 func TestAChangeThatDoesNotComeIsNoticed(t *testing.T) {
 	c := &news{number: 1, mark: []byte(`"198.18.0.0:1025"`), start: time.Now(), took: make([]time.Duration, 2), all: make(chan struct{})}
 	c.left.Store(2)
-	net := &network{}
-	net.current.Store(c)
-	a, b := &node{net: net}, &node{net: net, index: 1}
+	o := &circle{}
+	o.current.Store(c)
+	a, b := &node{circle: o}, &node{circle: o, place: 1}
 	look := func(n *node, addr string, pack bool) {
 		body := []byte(`{"changes":[` + strings.Repeat(`{"remove":1},`, 200) + `{"upsert":{"endpoints":[{"addr":"` + addr + `","kind":"stun"}]}}]}`)
 		if pack {
@@ -89,7 +91,7 @@ func TestPercentilesAndSamples(t *testing.T) {
 }
 
 func TestAWrongServerIsSaid(t *testing.T) {
-	if err := measure(t.Context(), options{program: "/nonexistent", nodes: 20, at: 1}); err == nil || !strings.Contains(err.Error(), "make build") {
+	if err := measure(t.Context(), options{program: "/nonexistent", nodes: 20, each: 5, at: 1}); err == nil || !strings.Contains(err.Error(), "make build") {
 		t.Errorf("got %v", err)
 	}
 	if err := measure(t.Context(), options{nodes: 1}); err == nil || errors.Is(err, coord.ErrInvalid) {

@@ -23,20 +23,28 @@ const (
 
 // network is the simulated machines of one server.
 type network struct {
-	nodes []*node
+	nodes   []*node
+	circles []*circle
 
 	joined  atomic.Int64 // machines that have had their first whole netmap
 	fulls   atomic.Int64 // whole netmaps that came after the first
 	retries atomic.Int64 // first contacts that failed and were tried again
+	work    sync.WaitGroup
+}
+
+// circle is machines that see each other, and nobody else. The first of them speaks.
+type circle struct {
+	nodes   []*node
 	current atomic.Pointer[news]
 	said    int // changes made
-	work    sync.WaitGroup
 }
 
 // node is one simulated machine.
 type node struct {
 	net     *network
-	index   int
+	circle  *circle
+	index   int // in the network
+	place   int // in its circle
 	client  *coord.Client
 	private key.Node
 	disco   key.DiscoPublic
@@ -51,19 +59,29 @@ type news struct {
 	number int
 	mark   []byte // what only its body holds
 	start  time.Time
-	took   []time.Duration // by machine; written once by each, before left falls
+	took   []time.Duration // by place; written once by each, before left falls
 	left   atomic.Int64
 	all    chan struct{}
 }
 
+// newNetwork makes n machines, in as many circles as the server has pre-auth keys.
 func newNetwork(s *server, n int) *network {
-	net := &network{nodes: make([]*node, n)}
+	net := &network{nodes: make([]*node, n), circles: make([]*circle, len(s.authKeys))}
+	for i := range net.circles {
+		net.circles[i] = &circle{}
+	}
 	for i := range net.nodes {
 		c, err := coord.NewClient(coord.ClientConfig{URL: s.url(), Pin: s.pin, Machine: key.NewMachine()})
 		if err != nil {
 			panic(err) // it connects to nothing yet
 		}
-		net.nodes[i] = &node{net: net, index: i, client: c, private: key.NewNode(), disco: key.NewDisco().Public(), authKey: s.authKey}
+		at := i % len(net.circles)
+		o := net.circles[at]
+		net.nodes[i] = &node{
+			net: net, circle: o, index: i, place: len(o.nodes), client: c,
+			private: key.NewNode(), disco: key.NewDisco().Public(), authKey: s.authKeys[at],
+		}
+		o.nodes = append(o.nodes, net.nodes[i])
 	}
 	return net
 }
@@ -185,7 +203,7 @@ func (n *node) once(ctx context.Context, again bool, came func()) error {
 
 // spoken is the number of what the machine said last.
 func (n *node) spoken() int {
-	if c := n.net.current.Load(); n.index == 0 && c != nil {
+	if c := n.circle.current.Load(); n.place == 0 && c != nil {
 		return c.number
 	}
 	return 0
@@ -193,7 +211,7 @@ func (n *node) spoken() int {
 
 // look notes the news that are on their way when they come.
 func (n *node) look(l *coord.Line) error {
-	c := n.net.current.Load()
+	c := n.circle.current.Load()
 	if c == nil || n.heard == c.number {
 		return nil
 	}
@@ -202,7 +220,7 @@ func (n *node) look(l *coord.Line) error {
 		return err
 	}
 	n.heard = c.number
-	c.took[n.index] = time.Since(c.start)
+	c.took[n.place] = time.Since(c.start)
 	if c.left.Add(-1) == 0 {
 		close(c.all)
 	}
@@ -229,14 +247,15 @@ func (h heard) last(sample int) (last time.Duration) {
 
 var errNobodyHeard = errors.New("a change did not come to all")
 
-// change lets the first machine say another endpoint, and waits until all have verified it, the first one too.
-func (net *network) change(ctx context.Context, timeout time.Duration) (heard, error) {
-	net.said++
-	c := &news{number: net.said, start: time.Now(), took: make([]time.Duration, len(net.nodes)), all: make(chan struct{})}
-	c.mark = []byte(`"` + endpoint(0, net.said).String() + `"`)
-	c.left.Store(int64(len(net.nodes)))
-	net.current.Store(c)
-	if err := net.nodes[0].client.Update(ctx, net.nodes[0].update(net.said)); err != nil {
+// change lets the first machine say another endpoint, and waits until all of its circle have verified it, itself too.
+func (o *circle) change(ctx context.Context, timeout time.Duration) (heard, error) {
+	o.said++
+	speaker := o.nodes[0]
+	c := &news{number: o.said, start: time.Now(), took: make([]time.Duration, len(o.nodes)), all: make(chan struct{})}
+	c.mark = []byte(`"` + endpoint(speaker.index, o.said).String() + `"`)
+	c.left.Store(int64(len(o.nodes)))
+	o.current.Store(c)
+	if err := speaker.client.Update(ctx, speaker.update(o.said)); err != nil {
 		return heard{}, fmt.Errorf("the server took no change: %w", err)
 	}
 	h := heard{said: time.Since(c.start), took: c.took}
@@ -246,7 +265,7 @@ func (net *network) change(ctx context.Context, timeout time.Duration) (heard, e
 	case <-c.all:
 		return h, nil
 	case <-over.C:
-		return h, fmt.Errorf("%w within %v: %d of %d machines never had it", errNobodyHeard, timeout, c.left.Load(), len(net.nodes))
+		return h, fmt.Errorf("%w within %v: %d of %d machines never had it", errNobodyHeard, timeout, c.left.Load(), len(o.nodes))
 	case <-ctx.Done():
 		return h, ctx.Err()
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -29,7 +30,7 @@ type server struct {
 	program, dir, addr string
 	metrics            string // address of its metrics page
 	pin                key.ServerPublic
-	authKey            string
+	authKeys           []string // each of one circle
 	log                *os.File
 
 	cmd   *exec.Cmd
@@ -38,9 +39,9 @@ type server struct {
 
 func (s *server) url() string { return "https://" + s.addr }
 
-// setUp makes a server in the directory, starts it, and makes a pre-auth key.
-func setUp(ctx context.Context, program, dir string) (_ *server, err error) {
-	s := &server{program: program, dir: filepath.Join(dir, "state")}
+// setUp makes a server for n machines in the directory, starts it, and makes rules and pre-auth keys.
+func setUp(ctx context.Context, o options, n int, dir string) (_ *server, err error) {
+	s := &server{program: o.program, dir: filepath.Join(dir, "state")}
 	if s.addr, err = freeAddr(); err != nil {
 		return nil, err
 	}
@@ -65,8 +66,39 @@ func setUp(ctx context.Context, program, dir string) (_ *server, err error) {
 	if _, s.pin, err = coord.ParseServer(invite); err != nil {
 		return nil, err
 	}
-	s.authKey, err = s.ask(ctx, "key", "create", "--reusable", "--expires", "24h")
-	return s, err
+	circles := 1
+	if o.each > 0 {
+		circles = (n + o.each - 1) / o.each
+	}
+	return s, s.divide(ctx, circles, filepath.Join(dir, "policy"))
+}
+
+// divide has the machines of one tag see each other, and nobody else, and makes a key for each.
+func (s *server) divide(ctx context.Context, circles int, file string) error {
+	owners, grants := map[string][]string{}, []map[string][]string{}
+	for i := range circles {
+		tag := []string{fmt.Sprint("tag:circle", i)}
+		owners[tag[0]] = []string{"autogroup:admin"}
+		grants = append(grants, map[string][]string{"src": tag, "dst": tag, "ip": {"*"}})
+	}
+	text, err := json.Marshal(map[string]any{"tagOwners": owners, "grants": grants})
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		return err
+	}
+	if _, err := s.ask(ctx, "policy", "set", file); err != nil {
+		return err
+	}
+	for i := range circles {
+		k, err := s.ask(ctx, "key", "create", "--reusable", "--expires", "24h", "--tag", fmt.Sprint("circle", i))
+		if err != nil {
+			return err
+		}
+		s.authKeys = append(s.authKeys, k)
+	}
+	return nil
 }
 
 // ask runs a command of the server's own. Right after the server's start its admin socket may not be there yet.

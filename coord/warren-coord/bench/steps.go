@@ -74,7 +74,7 @@ func join(life context.Context, s *server, net *network, o options) error {
 	}
 	n := len(net.nodes)
 	used := after.minus(before)
-	result(n, "join", n, took, "s", float64(n)/took.Seconds(), "nodes/s", time.Since(start), "s-until-told",
+	result(o, n, "join", n, took, "s", float64(n)/took.Seconds(), "nodes/s", time.Since(start), "s-until-told",
 		net.retries.Load(), "retries", used.cpu, "server-cpu-s", used.ours, "bench-cpu-s", used.read, "wire-B",
 		used.read/int64(n), "wire-B/node",
 		after.resident>>20, "server-MiB", after.peak>>20, "server-peak-MiB")
@@ -96,17 +96,17 @@ func idle(ctx context.Context, s *server, net *network, o options) error {
 		return err
 	}
 	used := after.minus(before)
-	result(len(net.nodes), "idle", 1, 100*used.cpu.Seconds()/o.idle.Seconds(), "server-cpu-%", after.resident>>20, "server-MiB",
+	result(o, len(net.nodes), "idle", 1, 100*used.cpu.Seconds()/o.idle.Seconds(), "server-cpu-%", after.resident>>20, "server-MiB",
 		float64(used.read)/o.idle.Seconds()/float64(len(net.nodes)), "wire-B/s/node")
 	return nil
 }
 
-// change measures one machine's news to all.
+// change measures one machine's news to all whom it concerns.
 func change(ctx context.Context, s *server, net *network, o options) error {
 	n := len(net.nodes)
 	count := o.changes
 	if count == 0 {
-		count = min(200, max(30, 100_000/n))
+		count = min(200, max(30, 100_000/o.concerned(n)))
 	}
 	before, err := s.usage()
 	if err != nil {
@@ -118,7 +118,7 @@ func change(ctx context.Context, s *server, net *network, o options) error {
 		if i%50 == 0 {
 			say("change %d of %d", i, count)
 		}
-		c, err := net.change(ctx, changeTimeout)
+		c, err := net.circles[i%len(net.circles)].change(ctx, changeTimeout)
 		if err != nil {
 			return err
 		}
@@ -133,10 +133,10 @@ func change(ctx context.Context, s *server, net *network, o options) error {
 	}
 	used := after.minus(before)
 	per := func(d time.Duration) float64 { return 1000 * d.Seconds() / float64(count) }
-	result(n, "change", count, percentile(all, 50), "p50-ms-to-all", percentile(all, 99), "p99-ms-to-all",
+	result(o, n, "change", count, percentile(all, 50), "p50-ms-to-all", percentile(all, 99), "p99-ms-to-all",
 		percentile(some, 50), "p50-ms-to-100", percentile(some, 99), "p99-ms-to-100", percentile(said, 50), "p50-ms-answer",
 		per(used.cpu), "server-cpu-ms/change", per(used.ours), "bench-cpu-ms/change",
-		used.read/int64(count), "wire-B/change", float64(used.read)/float64(count)/float64(n), "wire-B/change/node")
+		used.read/int64(count), "wire-B/change", float64(used.read)/float64(count)/float64(o.concerned(n)), "wire-B/change/node")
 	return nil
 }
 
@@ -160,7 +160,7 @@ func percentile(all []time.Duration, p int) float64 {
 
 // restart ends the server with the signal and starts it again.
 func restart(sig syscall.Signal) func(context.Context, *server, *network, options) error {
-	return func(ctx context.Context, s *server, net *network, _ options) error {
+	return func(ctx context.Context, s *server, net *network, o options) error {
 		ctx, cancel := context.WithTimeout(ctx, restartTimeout)
 		defer cancel()
 		start := time.Now()
@@ -188,23 +188,29 @@ func restart(sig syscall.Signal) func(context.Context, *server, *network, option
 		}
 		name := map[syscall.Signal]string{syscall.SIGTERM: "restart", syscall.SIGKILL: "kill"}[sig]
 		n := len(net.nodes)
-		result(n, name, 1, took, "s-until-current", streams, "s-until-streams", up, "s-until-up", down, "s-until-down",
+		result(o, n, name, 1, took, "s-until-current", streams, "s-until-streams", up, "s-until-up", down, "s-until-down",
 			now.cpu, "server-cpu-s", readBytes()-read, "wire-B", net.fulls.Swap(0), "whole-netmaps",
 			now.resident>>20, "server-MiB", now.peak>>20, "server-peak-MiB")
 		return nil
 	}
 }
 
-// settled makes a change and waits until every machine has it, and thereby all that came before.
+// settled makes a change in each circle and waits until every machine has it, and thereby all that came before.
 func (net *network) settled(ctx context.Context) error {
-	for {
-		_, err := net.change(ctx, joinTimeout)
-		if err == nil || ctx.Err() != nil || errors.Is(err, errNobodyHeard) {
-			return err
-		}
-		say("again: %v", err)
-		if !rest(ctx, time.Second) {
-			return ctx.Err()
+	for _, o := range net.circles {
+		for {
+			_, err := o.change(ctx, joinTimeout)
+			if err == nil {
+				break
+			}
+			if ctx.Err() != nil || errors.Is(err, errNobodyHeard) {
+				return err
+			}
+			say("again: %v", err)
+			if !rest(ctx, time.Second) {
+				return ctx.Err()
+			}
 		}
 	}
+	return nil
 }
