@@ -275,7 +275,7 @@ func Routes(m *lab.Machine) string {
 		}
 		fmt.Fprintf(&all, "== ip %s\n%s", what, out)
 	}
-	filter, err := m.Run("nft", "list", "ruleset")
+	filter, err := m.Run("nft", "-s", "list", "ruleset") // without counts
 	if err != nil {
 		filter = err.Error()
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -409,6 +410,14 @@ func TestAPlanSaysWhatTheRulesSayInHoweverManyParts(t *testing.T) {
 	}
 	if parts < 4 {
 		t.Errorf("%d parts at the most: that proves little", parts)
+	}
+}
+
+// TestNamesAreTheSameInEveryRun: a daemon that starts again makes the table that was.
+func TestNamesAreTheSameInEveryRun(t *testing.T) {
+	p := compileFilter(someRules(0), []netip.Addr{host4, host6})
+	if got := slices.Concat(slices.Sorted(maps.Keys(p.parts[0].dests)), slices.Sorted(maps.Keys(p.services))); !slices.Equal(got, []string{"to-7a81f30dd9312b28", "services-052581def8c9c144"}) {
+		t.Errorf("%q", got)
 	}
 }
 
