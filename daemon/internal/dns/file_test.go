@@ -148,7 +148,8 @@ func TestFilesThatAreNotWritableInTheUsualWay(t *testing.T) {
 			func() string { s := read(t, confPath); sh(t, "umount "+confPath); return s }, theirs,
 		},
 		"immutable": { // as people make it who had enough of programs that write it
-			func() { write(t, confPath, theirs); sh(t, "chattr +i "+confPath) }, []string{ipc.ProblemDNSHost},
+			func() { write(t, confPath, theirs); sh(t, "chattr +i "+confPath) },
+			[]string{ipc.ProblemDNSHost},
 			func() string {
 				s := read(t, confPath) + sh(t, "lsattr "+confPath+" | cut -c5")
 				sh(t, "chattr -i "+confPath)
