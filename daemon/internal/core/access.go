@@ -25,16 +25,20 @@ func withResolver(f *coord.Filter, serve []netip.Addr, subnets []netip.Prefix) *
 	out := *f
 	out.In = slices.Clone(f.In)
 	for _, r := range f.Forward {
-		beyond := func(p netip.Prefix) bool {
-			return !slices.ContainsFunc(subnets, func(s netip.Prefix) bool { return s.Bits() <= p.Bits() && s.Contains(p.Addr()) })
-		}
-		if slices.ContainsFunc(r.To, beyond) {
+		if leadsBeyond(&r, subnets) {
 			out.In = append(out.In, coord.FilterRule{From: r.From, To: host(serve), Allow: []coord.Service{
 				{Proto: coord.ProtoUDP, First: 53, Last: 53}, {Proto: coord.ProtoTCP, First: 53, Last: 53},
 			}})
 		}
 	}
 	return &out
+}
+
+// leadsBeyond reports whether a rule lets packets through to more than these subnets: to the internet.
+func leadsBeyond(r *coord.FilterRule, subnets []netip.Prefix) bool {
+	return slices.ContainsFunc(r.To, func(p netip.Prefix) bool {
+		return !slices.ContainsFunc(subnets, func(s netip.Prefix) bool { return s.Bits() <= p.Bits() && s.Contains(p.Addr()) })
+	})
 }
 
 // Access says what the rules of this machine say of what a peer sends to it. No service: of anything.

@@ -177,12 +177,9 @@ func exitClients(m *coord.Netmap, f *Forward) (clients []netip.Prefix) {
 		}
 		return clients
 	}
-	beyond := func(p netip.Prefix) bool {
-		return !slices.ContainsFunc(f.Subnets, func(s netip.Prefix) bool { return s.Bits() <= p.Bits() && s.Contains(p.Addr()) })
-	}
 	var names []string
-	for _, r := range m.Filter.Forward {
-		if slices.ContainsFunc(r.To, beyond) {
+	for i := range m.Filter.Forward {
+		if r := &m.Filter.Forward[i]; leadsBeyond(r, f.Subnets) {
 			names = append(names, r.From...)
 		}
 	}
