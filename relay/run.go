@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"time"
 )
@@ -112,7 +113,11 @@ func (c *Client) retire(ctx context.Context, l *link) {
 
 // lost tells why there is no link.
 func (c *Client) lost(err error) {
-	c.cfg.Log.Info("relay not connected", "relay", c.cfg.Name, "err", err)
+	level := slog.LevelInfo
+	if was := c.State(); !was.Connected && was.Err != nil && was.Err.Error() == err.Error() {
+		level = slog.LevelDebug // it was said before
+	}
+	c.cfg.Log.Log(context.Background(), level, "relay not connected", "relay", c.cfg.Name, "err", err)
 	c.set(func(s *State) {
 		since := s.Since
 		if s.Connected || since.IsZero() {

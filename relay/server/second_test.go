@@ -12,11 +12,17 @@ import (
 func TestASecondPortShowsWhatANATDoes(t *testing.T) {
 	n := newNetwork(t)
 	n.serve("127.0.0.1:0", "")
+	for range 10 { // another program may have the port after a free one
+		if n.server.two != nil {
+			break
+		}
+		n.serve("127.0.0.1:0", "")
+	}
+	if n.server.two == nil {
+		t.Fatal("of ten relays none has a second port")
+	}
 	first := n.server.UDPAddr()
 	second := netip.AddrPortFrom(first.Addr(), relay.STUNOtherPort(first.Port()))
-	if n.server.two == nil {
-		t.Skipf("another program has port %d", second.Port())
-	}
 	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/godbus/dbus/v5"
 
+	"github.com/warren-mesh/warren/daemon/e2e/lab"
 	"github.com/warren-mesh/warren/ipc"
 )
 
@@ -151,9 +152,7 @@ const busConfig = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Con
 
 func newDesk(t *testing.T) *desk {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("only root can make namespaces and become other users")
-	}
+	lab.NeedRoot(t)
 	dir := t.TempDir()
 	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) { // polkitd is no root
 		if err := os.Chmod(d, 0o755); err != nil {
@@ -241,7 +240,7 @@ func (d *desk) findCgroup() {
 			return
 		}
 	}
-	d.t.Skip("no cgroup2 is mounted here")
+	d.t.Fatal("no cgroup2 is mounted here: mount -t cgroup2 none /sys/fs/cgroup")
 }
 
 // as runs this program's TestMain as a user, in that user's session.
