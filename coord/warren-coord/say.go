@@ -9,11 +9,13 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/server"
+	"github.com/warren-mesh/warren/relay"
 )
 
 // certPatience is how long the words of the start wait for a certificate from an authority.
@@ -65,7 +67,8 @@ func ports(address string, f *serveFlags) string {
 		tcp = "443"
 	}
 	if _, udp, err := net.SplitHostPort(f.relayUDP); err == nil {
-		return fmt.Sprintf(textPorts, tcp, udp)
+		port, _ := strconv.ParseUint(udp, 10, 16)
+		return fmt.Sprintf(textPorts, tcp, udp, relay.STUNOtherPort(uint16(port)))
 	}
 	return fmt.Sprintf(textPort, tcp)
 }

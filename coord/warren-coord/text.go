@@ -173,7 +173,7 @@ The network %q is set up in %s.
 	textWhyListen   = "\n               from --listen. Another: --url https://NAME"
 	textWhyLoopback = "\n               only this very host reaches it there. For others: --listen :443, or --url https://NAME"
 	textMoved       = "The address is %s now, no longer %s: machines that know the old one join again with 'warren up' and the new invite link.\n"
-	textPorts       = "TCP %s and UDP %s, in firewall and router"
+	textPorts       = "TCP %s and UDP %s, in firewall and router\n               UDP %d, too, if you can: by it machines tell their NATs apart"
 	textPort        = "TCP %s, in firewall and router"
 	textSetup       = `
 There is no owner yet. Open this link, once and within a day:
