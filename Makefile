@@ -74,7 +74,7 @@ test: deps ## Install what is missing, then vet, lint and all tests with the rac
 	$(GO) vet ./...
 	$(MAKE) lint
 	$(GO) test -run '^TestRandomScenarios$$' ./daemon/internal/peerpath
-	$(GO) test $(RACE) -p 2 -timeout 20m $$($(GO) list ./... | grep -v -e '/$(TRAY)$$' -e '/packaging/install$$')
+	$(GO) test $(RACE) -p 2 -timeout 40m $$($(GO) list ./... | grep -v -e '/$(TRAY)$$' -e '/packaging/install$$')
 
 .PHONY: lint
 lint: ## gofumpt and staticcheck, in the versions that packaging/tools pins
