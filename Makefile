@@ -73,7 +73,7 @@ clean: ## Remove what make built (the Go caches stay)
 test: deps ## Install what is missing, then vet, lint and all tests with the race detector
 	$(GO) vet ./...
 	$(MAKE) lint
-	$(GO) test -run '^TestRandomScenarios$$' ./daemon/internal/peerpath
+	$(GO) test -run '^(TestRandomScenarios|TestEveryPairOfNetworks.*)$$' ./daemon/internal/peerpath ./daemon/e2e
 	$(GO) test $(RACE) -p 2 -timeout 40m $$($(GO) list ./... | grep -v -e '/$(TRAY)$$' -e '/packaging/install$$')
 
 .PHONY: lint

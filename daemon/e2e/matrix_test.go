@@ -177,17 +177,24 @@ func pairings() (all [][][2]int) {
 	return all
 }
 
-// play measures every pair once. atOnce is how many at a time.
-func (w *world) play(t lab.TB, atOnce int, cells map[[2]int]*cell) {
+// atOnce is how many pairs begin at a time: more would measure this host's processors.
+const atOnce = 4
+
+// play measures every pair once, but with the race detector those for which ports must be searched: then programs are too
+// slow to send as many probes as a search takes.
+func (w *world) play(t lab.TB, cells map[[2]int]*cell) {
 	t.Helper()
 	var mu sync.Mutex
 	for _, round := range pairings() {
 		for some := range slices.Chunk(round, atOnce) {
 			var work sync.WaitGroup
 			for _, c := range some {
+				expect := want(places[c[0]], places[c[1]])
+				if expect == "search" && !searches {
+					continue
+				}
 				work.Go(func() {
-					a, b := w.left[c[0]], w.right[c[1]]
-					kind, took, err := measure(a, b, want(places[c[0]], places[c[1]]))
+					kind, took, err := measure(w.left[c[0]], w.right[c[1]], expect)
 					mu.Lock()
 					defer mu.Unlock()
 					if err != nil {
@@ -242,7 +249,7 @@ func show(cells map[[2]int]*cell, times int) string {
 func TestEveryPairOfNetworksIsDirectWhereItCanBe(t *testing.T) {
 	w := newWorld(t)
 	cells := map[[2]int]*cell{}
-	w.play(t, len(places), cells)
+	w.play(t, cells)
 	t.Logf("seconds from the first packet to the direct path, or relay; the row's machine began:\n%s", show(cells, 1))
 	for c, is := range cells {
 		a, b := places[c[0]], places[c[1]]
@@ -266,7 +273,7 @@ func BenchmarkNAT(b *testing.B) {
 		if i > 0 {
 			w.forget()
 		}
-		w.play(b, 4, cells)
+		w.play(b, cells)
 	}
 	b.Logf("seconds from the first packet to the direct path (median/worst of %d), or relay:\n%s", times, show(cells, times))
 }
