@@ -48,8 +48,8 @@ type Backend struct{ Engine }
 
 var _ ipc.Backend = Backend{}
 
-// Ping asks one peer, found by what people type, for an answer.
-func (b Backend) Ping(ctx context.Context, r ipc.PingRequest) (*ipc.PingReply, error) {
+// find finds a peer by what people type, where this machine is on its network.
+func (b Backend) find(ctx context.Context, name string) (*ipc.Peer, error) {
 	s, err := b.Status(ctx)
 	if err != nil {
 		return nil, err
@@ -57,9 +57,18 @@ func (b Backend) Ping(ctx context.Context, r ipc.PingRequest) (*ipc.PingReply, e
 	if err := ready(s); err != nil {
 		return nil, err
 	}
-	p := core.Find(s, r.Peer)
+	p := core.Find(s, name)
 	if p == nil {
-		return nil, unknownPeer(s, r.Peer)
+		return nil, unknownPeer(s, name)
+	}
+	return p, nil
+}
+
+// Ping asks one peer, found by what people type, for an answer.
+func (b Backend) Ping(ctx context.Context, r ipc.PingRequest) (*ipc.PingReply, error) {
+	p, err := b.find(ctx, r.Peer)
+	if err != nil {
+		return nil, err
 	}
 	wait := pingDefault
 	if r.Timeout > 0 {
@@ -76,16 +85,9 @@ func (b Backend) Ping(ctx context.Context, r ipc.PingRequest) (*ipc.PingReply, e
 
 // Why says how this machine and a peer may talk.
 func (b Backend) Why(ctx context.Context, r ipc.WhyRequest) (*ipc.Why, error) {
-	s, err := b.Status(ctx)
+	p, err := b.find(ctx, r.Peer)
 	if err != nil {
 		return nil, err
-	}
-	if err := ready(s); err != nil {
-		return nil, err
-	}
-	p := core.Find(s, r.Peer)
-	if p == nil {
-		return nil, unknownPeer(s, r.Peer)
 	}
 	service, err := parseService(r.Service)
 	if err != nil {

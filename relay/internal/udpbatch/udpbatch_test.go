@@ -182,7 +182,7 @@ func compare(t *testing.T, got, want [][]byte) {
 func TestAlternatingDestinationsStillBecomeRuns(t *testing.T) {
 	from, a, b := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
 	if _, send := from.Offloads(); !send {
-		t.Skip("this kernel cuts nothing")
+		t.Fatal("this kernel cuts nothing (UDP_SEGMENT, Linux 4.18)")
 	}
 	s := from.NewSender(8)
 	for range 20 {
