@@ -77,12 +77,13 @@ test: deps ## Install what is missing, then vet, lint and all tests with the rac
 	$(GO) test $(RACE) -p 2 -timeout 40m $$($(GO) list ./... | grep -v -e '/$(TRAY)$$' -e '/packaging/install$$')
 
 .PHONY: lint
-lint: ## gofumpt and staticcheck, in the versions that packaging/tools pins
+lint: ## gofumpt, staticcheck and govulncheck, in the versions that packaging/tools pins
 	@unformatted=$$($(TOOL) gofumpt -l .); \
 	if [ -n "$$unformatted" ]; then \
 		echo "not formatted (run 'make fmt'):" >&2; echo "$$unformatted" >&2; exit 1; \
 	fi
 	$(TOOL) staticcheck ./...
+	GO=$(GO) packaging/vulncheck ./...
 
 .PHONY: fmt
 fmt: ## Format the tree with gofumpt

@@ -9,6 +9,8 @@
 //	manual/   how the programs write their man pages
 //	polkit/   whom polkit lets use and administer warrend, beside root and the group warren
 //	systemd/  units, the group of those who may use warren without sudo, and what the servers are started with
+//	vulncheck looks for known vulnerabilities in what our code calls
 //	repository  makes a signed repository of the packages
+//	testdata/ what the tests are made with
 //	tools/    the tools, in versions of their own
 package packaging
