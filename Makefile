@@ -10,11 +10,12 @@ GO       ?= go
 TOOL     := $(GO) tool -modfile=packaging/tools/go.mod
 FUZZTIME ?= 30s
 BENCH    ?= .
-# The race detector, but not inside SQLite (C that was translated to Go) and the arithmetic of passwords, which share no
-# memory with us and would be several times slower. Only packages without generic functions may be left out: the linker keeps
-# one copy of those for all, and one that the detector does not see into has it take sync.Map for a race.
-RACE     := -race -gcflags='modernc.org/...=-d=checkptr=0' -gcflags='modernc.org/sqlite/lib=-race=false' \
-	-gcflags='golang.org/x/crypto/argon2=-race=false'
+# Tests with the race detector, but not inside SQLite (C that was translated to Go) and the arithmetic of passwords, which share
+# no memory with us and would be several times slower. Only packages without generic functions may be left out: the linker
+# keeps one copy of those for all, and one that the detector does not see into has it take sync.Map for a race. By GOFLAGS,
+# so that the programs that tests build are built alike, from the same cache.
+RACE     := GOFLAGS="$$($(GO) env GOFLAGS) -gcflags=modernc.org/...=-d=checkptr=0 -gcflags=modernc.org/sqlite/lib=-race=false \
+	-gcflags=golang.org/x/crypto/argon2=-race=false" $(GO) test -race
 # How often `make soak` repeats the end-to-end tests.
 SOAK     ?= 10
 # How often `make bench-nat` measures each pair.
@@ -73,8 +74,8 @@ clean: ## Remove what make built (the Go caches stay)
 test: deps ## Install what is missing, then vet, lint and all tests with the race detector
 	$(GO) vet ./...
 	$(MAKE) lint
-	$(GO) test -run '^(TestRandomScenarios|TestEveryPairOfNetworks.*)$$' ./daemon/internal/peerpath ./daemon/e2e
-	$(GO) test $(RACE) -p 2 -timeout 40m $$($(GO) list ./... | grep -v -e '/$(TRAY)$$' -e '/packaging/install$$')
+	$(GO) test -p 1 -run '^(TestRandomScenarios|TestEveryPairOfNetworks.*)$$' ./daemon/internal/peerpath ./daemon/e2e
+	$(RACE) -p 2 -timeout 40m $$($(GO) list ./... | grep -v -e '/$(TRAY)$$' -e '/packaging/install$$')
 
 .PHONY: lint
 lint: ## gofumpt, staticcheck and govulncheck, in the versions that packaging/tools pins
@@ -135,7 +136,7 @@ bench-coord: ## Measure a coordination server with NODES (10000) simulated machi
 .PHONY: soak
 soak: deps ## Play a million random scenarios of paths, then the end-to-end tests SOAK (10) times, stopping at the first failure
 	$(GO) test -timeout 6h -run '^TestRandomScenarios$$' ./daemon/internal/peerpath -rapid.checks=10000
-	$(GO) test $(RACE) -count=$(SOAK) -failfast -p 1 -timeout 12h ./daemon/e2e/...
+	$(RACE) -count=$(SOAK) -failfast -p 1 -timeout 12h ./daemon/e2e/...
 	WARREN_TEST_FILTERS=5000 $(GO) test -count=1 -timeout 2h -run '^TestTheKernelAndTheRulesAgree$$' ./daemon/internal/firewall
 
 .PHONY: kills
