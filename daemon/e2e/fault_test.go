@@ -127,7 +127,7 @@ func TestAKilledDaemonComesBackAsTheSameMachine(t *testing.T) {
 	up := time.Since(started)
 	took := lab.Eventually(t, 15*time.Second, func() error { return alice.PingOnce(before.Addrs[0]) })
 	t.Logf("started in %v, traffic %v after that", up, took)
-	if took > 5*time.Second {
+	if took > lab.Patience*5*time.Second {
 		t.Errorf("traffic resumed only after %v", took)
 	}
 	after := bob.Status().Self

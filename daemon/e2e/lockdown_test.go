@@ -59,7 +59,7 @@ func TestLockdownOutlivesTheDaemon(t *testing.T) {
 		}
 	}
 	nothing("lockdown")
-	if took := alice.WaitPing(bob, 10*time.Second); took > 5*time.Second {
+	if took := alice.WaitPing(bob, 10*time.Second); took > lab.Patience*5*time.Second {
 		t.Errorf("the network itself is back after %v", took)
 	}
 	lab.Eventually(t, 10*time.Second, func() error {

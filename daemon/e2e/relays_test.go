@@ -75,7 +75,7 @@ func movesWithin(t *testing.T, alice, bob *mesh.Node, happens func()) {
 	t.Helper()
 	took := gap(t, alice, bob, happens)
 	t.Logf("traffic again after %v", took.Round(time.Millisecond))
-	if took > moveLimit {
+	if took > lab.Patience*moveLimit {
 		t.Errorf("traffic again only after %v", took)
 	}
 	for _, pair := range [][2]*mesh.Node{{alice, bob}, {bob, alice}} {

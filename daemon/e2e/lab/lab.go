@@ -142,9 +142,10 @@ func (n *Net) must(err error) {
 }
 
 // Eventually calls f until it returns nil, and returns how long that took. If it
-// does not within d, the test ends with f's last error.
+// does not within d, stretched by Patience, the test ends with f's last error.
 func Eventually(t TB, d time.Duration, f func() error) time.Duration {
 	t.Helper()
+	d *= Patience
 	start := time.Now()
 	pause := 5 * time.Millisecond
 	for {

@@ -105,11 +105,12 @@ func (m *Machine) ListenUDP(port uint16) (conn *net.UDPConn, err error) {
 	return conn, err
 }
 
-// Ping sends one echo request and waits a second for its answer.
-func (m *Machine) Ping(to netip.Addr) error {
-	_, err := m.Run("ping", "-n", "-c", "1", "-W", "1", to.String())
-	if err != nil {
-		return fmt.Errorf("%s gets no answer from %v: %w", m.name, to, err)
+// Ping sends an echo request and waits a second for its answer, Patience times at the most.
+func (m *Machine) Ping(to netip.Addr) (err error) {
+	for range Patience {
+		if _, err = m.Run("ping", "-n", "-c", "1", "-W", "1", to.String()); err == nil {
+			return nil
+		}
 	}
-	return nil
+	return fmt.Errorf("%s gets no answer from %v: %w", m.name, to, err)
 }

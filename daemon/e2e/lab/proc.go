@@ -142,8 +142,8 @@ func (p *Proc) Wait(d time.Duration) error {
 	select {
 	case <-p.done:
 		return p.err
-	case <-time.After(d):
-		return fmt.Errorf("%v after %v: %w", p, d, errTooLong)
+	case <-time.After(d * Patience):
+		return fmt.Errorf("%v after %v: %w", p, d*Patience, errTooLong)
 	}
 }
 

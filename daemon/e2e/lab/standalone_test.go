@@ -137,7 +137,7 @@ func TestEventuallyEndsWithTheLastError(t *testing.T) {
 		})
 		lab.Eventually(t, 30*time.Millisecond, func() error { return errors.New("never") })
 	})
-	if err == nil || tries != 3 || !strings.Contains(said.String(), "not within 30ms: never") {
+	if err == nil || tries != 3 || !strings.Contains(said.String(), fmt.Sprintf("not within %v: never", 30*time.Millisecond*lab.Patience)) {
 		t.Errorf("ended with %v after %d tries and said %q", err, tries, said.String())
 	}
 }

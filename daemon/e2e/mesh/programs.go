@@ -31,7 +31,7 @@ func Build(t lab.TB) Programs {
 			return
 		}
 		args := []string{"build", "-o", built.dir + string(filepath.Separator)}
-		if raceEnabled {
+		if lab.Race {
 			args = append(args, "-race")
 			// A program with the race detector otherwise lives on for a second at its end.
 			built.err = os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0"))
