@@ -150,7 +150,7 @@ func (w *world) place(sel string, a netip.Addr) (is, contains bool) {
 
 // public reports whether an address of the tests' universe is one of the internet.
 func public(a netip.Addr) bool {
-	return slices.Contains([]string{"1.1.1.1", "8.8.8.8", "2606:4700::1"}, a.String())
+	return slices.Contains([]string{"1.1.1.1", "8.8.8.8", "9.9.9.9", "2606:4700::1"}, a.String())
 }
 
 func (w *world) behind(m *Machine, route netip.Prefix, a netip.Addr) bool {
