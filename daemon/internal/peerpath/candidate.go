@@ -183,9 +183,10 @@ type entry struct {
 type cause uint8
 
 const (
-	causeTime  cause = iota // the last time is long ago
-	causeEvent              // something happened: a hunt began
-	causeHeard              // a message came from there, so that the path works at least one way
+	causeTime   cause = iota // the last time is long ago
+	causeEvent               // something happened: a hunt began
+	causeCalled              // the peer called, and the address has got one probe at the most
+	causeHeard               // a message came from there, so that the path works at least one way
 )
 
 // take reports whether one more probe may be sent to the address, and notes it.
@@ -220,6 +221,12 @@ func (l *ledger) allows(now time.Time, addr netip.AddrPort, why cause) bool {
 	switch why {
 	case causeTime:
 		return last.IsZero() || now.Sub(last) >= spread
+	case causeCalled:
+		wait := spread
+		if within[perAddress-1] == 1 {
+			wait = spreadFirst
+		}
+		return last.IsZero() || now.Sub(last) >= wait
 	case causeEvent:
 		for k := 1; k < perAddress; k++ {
 			if within[k] > k {

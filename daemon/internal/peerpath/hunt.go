@@ -17,7 +17,8 @@ const (
 
 	freshFor     = 200 * time.Millisecond // an answer as new as this does away with the doubt that a CallMe raises
 	callMeEvery  = time.Second            // the least time between two CallMes of ours
-	callMeAgain  = 30 * time.Second       // between those of one hunt: the peer may have missed one, or have no traffic of its own
+	callMeSoon   = 2 * time.Second        // from the first of one hunt to the next, growing twofold: one may be lost, or come late
+	callMeAgain  = 30 * time.Second       // at the most between those of one hunt: the peer may have no traffic of its own
 	callMeAnswer = 5 * time.Second        // and for one that answers the peer's: longer than any way, so that none answers an answer
 )
 
@@ -29,13 +30,17 @@ type hunt struct {
 	next   time.Time // zero: not hunting
 	called time.Time // our last CallMe
 	callAt time.Time // when the next is due; zero: none is
+	calls  int       // of ours since something happened here, as far as they count for the time to the next
 	asked  time.Time // the peer's last CallMe
+	agreed bool      // both have called: the peer has opened its NAT by now
 }
 
 // startHunt begins a quick phase. call says whether the peer is to be told: something happened here.
 func (m *Machine) startHunt(now time.Time, call bool) {
 	m.hunt.wanted = !m.sent.IsZero()
 	if call {
+		m.hunt.calls = 0
+		m.hunt.agreed = !m.hunt.asked.IsZero() && now.Sub(m.hunt.asked) < callMeAnswer
 		m.callMe(now)
 	}
 	if m.hunt.next.IsZero() || now.Sub(m.hunt.began) >= huntAgain || (call && !m.hunt.ours) {
@@ -73,6 +78,7 @@ func (m *Machine) calling(now time.Time) {
 	h.callAt = time.Time{}
 	if m.relayUp {
 		h.called = now
+		h.calls++
 		m.out = append(m.out, SendCallMe{})
 	}
 }
@@ -91,6 +97,7 @@ func (m *Machine) called(now time.Time, addrs []netip.AddrPort) {
 		m.startDoubt(now, ReasonCalled)
 		m.probe(now, c)
 	}
+	m.hunt.agreed = m.hunt.wanted && !m.hunt.called.IsZero() && now.Sub(m.hunt.called) < callMeAnswer
 	m.startHunt(now, false)
 }
 
@@ -149,25 +156,47 @@ func (m *Machine) hunting(now time.Time) {
 			return
 		}
 	}
-	why := causeTime
-	if starting && h.ours && (now.Equal(h.began) || h.callAt.IsZero()) { // again only once the peer knows
-		why = causeEvent
-	}
 	h.next = now.Add(h.gap(now))
 	for _, c := range m.cands.list {
 		if (c == m.current && (settled || !m.sent.IsZero())) || (settled && m.current.local && !c.local) {
 			continue
 		}
 		if now.Sub(c.lastProbe) >= confirmEvery/2 {
-			m.try(now, c, why)
+			m.try(now, c, h.why(now, c.lastProbe))
 		}
 		if h.wanted && !c.trusted(now) {
 			h.next = earliest(h.next, later(m.ledger.next(now, c.addr, causeTime), now.Add(confirmEvery/2)))
 		}
 	}
-	if h.wanted && now.Sub(h.called) >= callMeAgain {
-		m.callMe(now)
+	if h.wanted && h.calls > 0 {
+		again := h.called.Add(h.callGap())
+		if !now.Before(again) {
+			m.callMe(now)
+		}
+		h.next = earliest(h.next, later(again, now.Add(confirmEvery)))
 	}
+}
+
+// callGap is the time from the last CallMe of a hunt to the next.
+func (h *hunt) callGap() time.Duration {
+	return min(callMeSoon<<min(h.calls-1, 4), callMeAgain)
+}
+
+// why says what of the ledger the hunt may use now for an address that got its last probe then. The first probe opens our NAT. The
+// second is for a peer that has opened its own, as it has where it called; it is kept for that as long as a lost CallMe takes to
+// come again. Who was called without a wish of its own tries a new address twice as well, since one probe may be lost.
+func (h *hunt) why(now, last time.Time) cause {
+	since := now.Sub(h.began)
+	starting := since <= quick[len(quick)-1]
+	switch {
+	case !h.ours && starting && (since > 0 || h.agreed):
+		return causeCalled
+	case h.ours && since == 0, h.ours && starting && h.callAt.IsZero() && (h.agreed || last.Before(h.began)):
+		return causeEvent
+	case h.ours && since > 2*callMeSoon && since <= 3*callMeSoon:
+		return causeEvent
+	}
+	return causeTime
 }
 
 // gap is the time to the next try.

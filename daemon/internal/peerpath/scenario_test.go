@@ -330,7 +330,7 @@ func TestTheLedgerSaysWhenTheNextProbeMayBe(t *testing.T) {
 			if rapid.Bool().Draw(t, "to another") {
 				to = netip.MustParseAddrPort("198.51.100.2:2")
 			}
-			l.take(now, to, rapid.SampledFrom([]cause{causeTime, causeEvent, causeHeard}).Draw(t, "cause"))
+			l.take(now, to, rapid.SampledFrom([]cause{causeTime, causeEvent, causeCalled, causeHeard}).Draw(t, "cause"))
 		}
 		why := rapid.SampledFrom([]cause{causeTime, causeHeard}).Draw(t, "why")
 		next := l.next(now, addr, why)

@@ -25,6 +25,8 @@ type sim struct {
 	relay  time.Duration
 	block  bool // no direct datagram passes between homes
 	oneWay bool // only A has something to say; B sends WireGuard's keepalives
+	lose   int  // the number of the probe, answer or CallMe that is lost on its way; 0: none
+	told   int  // how many of these there were
 
 	fresh   time.Time     // the last fault
 	checked int           // packets before this one were sent before it
@@ -56,6 +58,7 @@ type simHost struct {
 	nat     *simNAT // nil: lan is a public address
 	home    int     // hosts of one home reach each other's lan address
 	relayOn bool
+	unseen  bool // no STUN server has answered yet, so that the public address is not known
 
 	deadline time.Time
 	path     Path
@@ -83,11 +86,12 @@ type simProbe struct {
 }
 
 // simNAT maps a port to itself whatever the destination and lets in only whom was sent to within its lifetime:
-// endpoint-independent mapping, address-and-port-dependent filtering (RFC 4787).
+// endpoint-independent mapping, address-and-port-dependent filtering (RFC 4787); or, if it is restricted, address-dependent.
 type simNAT struct {
-	public netip.AddrPort
-	life   time.Duration
-	sent   map[netip.AddrPort]time.Time
+	restricted bool
+	public     netip.AddrPort
+	life       time.Duration
+	sent       map[netip.AddrPort]time.Time
 
 	hard  bool               // every socket gets a port of its own for every destination
 	ports map[uint16]simPort // of a hard one, by number
@@ -116,6 +120,16 @@ func (n *simNAT) port(s *sim, socket int, to netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(n.public.Addr(), number)
 }
 
+// admits reports whether packets from there are let in.
+func (n *simNAT) admits(from netip.AddrPort, now time.Time) bool {
+	for to, at := range n.sent {
+		if now.Sub(at) <= n.life && (to == from || (n.restricted && to.Addr() == from.Addr())) {
+			return true
+		}
+	}
+	return false
+}
+
 func newSimHost(s *sim, name string, home int) *simHost {
 	h := &simHost{
 		s: s, name: name, m: New(nil), home: home, relayOn: true, answered: map[netip.AddrPort]time.Time{},
@@ -130,7 +144,7 @@ func newSimHost(s *sim, name string, home int) *simHost {
 
 // endpoints are what the host knows and tells of itself.
 func (h *simHost) endpoints() []netip.AddrPort {
-	if h.nat == nil {
+	if h.nat == nil || h.unseen {
 		return []netip.AddrPort{h.lan}
 	}
 	if h.nat.hard { // two servers see two ports
@@ -216,8 +230,16 @@ func (h *simHost) do(act Action) {
 	switch act := act.(type) {
 	case Probe:
 		h.probes = append(h.probes, simProbe{act.To, h.s.now, h.owned(act.To)})
+		lost := h.s.loses()
 		h.datagram(act.To, func(to *simHost, from netip.AddrPort) {
+			if lost {
+				return
+			}
+			lost := h.s.loses()
 			to.datagram(from, func(to *simHost, from netip.AddrPort) {
+				if lost {
+					return
+				}
 				to.answered[from] = to.s.now
 				to.step(Pong{Number: act.Number, From: from})
 			})
@@ -226,7 +248,9 @@ func (h *simHost) do(act Action) {
 	case SendCallMe:
 		h.callMes++
 		addrs := h.endpoints()
-		h.relayed(func(to *simHost) { to.step(CallMe{Addrs: addrs}) })
+		if !h.s.loses() {
+			h.relayed(func(to *simHost) { to.step(CallMe{Addrs: addrs}) })
+		}
 	case OpenPorts:
 		for socket := 1; socket <= SearchPorts; socket++ {
 			h.opened++
@@ -244,6 +268,16 @@ func (h *simHost) do(act Action) {
 	case ResendHandshake:
 		h.sendHandshake()
 	}
+}
+
+// loses reports whether the probe, answer or CallMe that goes out now is lost behind the NATs that it opens.
+func (s *sim) loses() bool {
+	s.told++
+	if s.told == s.lose {
+		s.logf("-- lost")
+		return true
+	}
+	return false
 }
 
 func describe(act Action) string {
@@ -402,7 +436,7 @@ func (h *simHost) datagramFrom(socket int, to netip.AddrPort, arrive func(to *si
 				}
 				peer.door = at.socket
 			case peer.nat != nil && to == peer.nat.public:
-				if at, ok := peer.nat.sent[from]; !ok || s.now.Sub(at) > peer.nat.life {
+				if !peer.nat.admits(from, s.now) {
 					return
 				}
 			default:

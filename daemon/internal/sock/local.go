@@ -20,6 +20,11 @@ const (
 	stunEvery   = 25 * time.Second
 	resolveTime = 5 * time.Second
 	mappedKept  = 4 // addresses from STUN that are published
+
+	// stunSoon is the time to the next round where one was lost, growing twofold up to stunEvery: on a busy machine, or a lossy link,
+	// answers get lost that say nothing of the network. silentRounds in a row make a server's word void.
+	stunSoon     = 3 * time.Second
+	silentRounds = 2
 )
 
 // stunWaits are the times between the tries of a round, and after the last of them.
@@ -28,8 +33,8 @@ var stunWaits = [...]time.Duration{200 * time.Millisecond, 400 * time.Millisecon
 // local is what the loop knows of this machine's own addresses.
 type local struct {
 	ifaces    []coord.Endpoint
-	mapped    map[netip.AddrPort]netip.AddrPort // by STUN server: our address as it sees it
-	endpoints []coord.Endpoint                  // both, without doubles
+	mapped    map[netip.AddrPort]mapping // by STUN server
+	endpoints []coord.Endpoint           // both, without doubles
 	servers   map[coord.RelayID][]netip.AddrPort
 	blocked   bool // no STUN server answers
 	hard      bool // servers see different ports of this machine: its NAT gives each destination one of its own
@@ -38,6 +43,13 @@ type local struct {
 
 	next  time.Time // when localDue has something to do; zero: never
 	round stunRound
+	lost  int // rounds in a row that gave less than was known before
+}
+
+// mapping is our address as a STUN server has seen it, and how many rounds ago.
+type mapping struct {
+	addr   netip.AddrPort
+	silent int
 }
 
 // stunRound asks every server until it answers.
@@ -63,9 +75,19 @@ type resolved struct {
 	addrs []netip.AddrPort
 }
 
-// stale reports whether the NAT may have forgotten what the last round showed.
-func (lo *local) stale(now time.Time) bool {
-	return len(lo.servers) > 0 && !lo.round.on && now.Sub(lo.round.began) >= stunEvery
+// nextSTUN says when the next round is due; zero: none is. Without traffic only the latency of several relays is measured.
+func (lo *local) nextSTUN(traffic bool) time.Time {
+	switch {
+	case lo.round.on || len(lo.servers) == 0:
+		return time.Time{}
+	case traffic && lo.lost > 0:
+		return lo.round.began.Add(min(stunSoon<<min(lo.lost-1, 4), stunEvery))
+	case traffic:
+		return lo.round.began.Add(stunEvery)
+	case len(lo.servers) > 1:
+		return lo.round.began.Add(measureEvery)
+	}
+	return time.Time{}
 }
 
 // gather lists the addresses of this machine's interfaces.
@@ -107,7 +129,7 @@ func (l *loop) setEndpoints() {
 	lo := &l.local
 	var list, mapped []coord.Endpoint
 	for _, a := range lo.mapped {
-		mapped = append(mapped, coord.Endpoint{Addr: a, Kind: coord.EndpointSTUN})
+		mapped = append(mapped, coord.Endpoint{Addr: a.addr, Kind: coord.EndpointSTUN})
 	}
 	slices.SortFunc(mapped, func(a, b coord.Endpoint) int { return a.Addr.Compare(b.Addr) })
 	add := func(eps []coord.Endpoint, most int) {
@@ -211,21 +233,23 @@ func (l *loop) localDue() {
 			l.endSTUN()
 		}
 	}
-	every := stunEvery
-	if len(l.active) == 0 {
-		every = measureEvery
-	}
-	measuring := len(lo.servers) > 1 || len(l.active) > 0 && len(lo.servers) > 0
-	if measuring && !lo.round.on && l.now.Sub(lo.round.began) >= every {
+	traffic := len(l.active) > 0
+	if at := lo.nextSTUN(traffic); !at.IsZero() && !at.After(l.now) {
 		l.startSTUN()
 	}
-	switch {
-	case lo.round.on:
+	if lo.round.on {
 		lo.next = earliest(lo.next, lo.round.next)
-	case measuring:
-		lo.next = earliest(lo.next, lo.round.began.Add(every))
 	}
+	lo.next = earliest(lo.next, lo.nextSTUN(traffic))
 	l.chooseHome()
+}
+
+// doubtMapped is for another network: one round of silence is enough then to forget what was seen from the last.
+func (lo *local) doubtMapped() {
+	lo.lost = 0
+	for server, is := range lo.mapped {
+		lo.mapped[server] = mapping{is.addr, silentRounds - 1}
+	}
 }
 
 // askSTUN asks those that have not answered. It reports whether there are any.
@@ -250,17 +274,26 @@ func (l *loop) askSTUN() bool {
 	return asks
 }
 
-// endSTUN forgets what servers that are silent now once said.
+// endSTUN forgets what servers once said that have been silent for a while.
 func (l *loop) endSTUN() {
 	lo := &l.local
 	lo.round.on = false
 	if blocked := len(lo.round.answered) == 0; blocked != lo.blocked {
 		lo.blocked, l.dirty = blocked, true
 	}
-	for server := range lo.mapped {
-		if !lo.round.answered[server] {
-			delete(lo.mapped, server)
+	less := len(lo.round.answered) == 0
+	for server, is := range lo.mapped {
+		if lo.round.answered[server] {
+			continue
 		}
+		if less, is.silent = true, is.silent+1; is.silent >= silentRounds {
+			delete(lo.mapped, server)
+		} else {
+			lo.mapped[server] = is
+		}
+	}
+	if lo.lost++; !less {
+		lo.lost = 0
 	}
 	l.setEndpoints()
 	if !lo.blocked {
@@ -297,9 +330,9 @@ func (l *loop) stunAnswer(b []byte) {
 	l.relays.homing.measured(req.relay, l.now.Sub(req.at))
 	if l.valid(addr) {
 		if lo.mapped == nil {
-			lo.mapped = make(map[netip.AddrPort]netip.AddrPort)
+			lo.mapped = make(map[netip.AddrPort]mapping)
 		}
-		lo.mapped[req.to] = unmap(addr)
+		lo.mapped[req.to] = mapping{addr: unmap(addr)}
 		l.setEndpoints()
 		l.learnNAT()
 	}
@@ -312,7 +345,7 @@ func (l *loop) learnNAT() {
 	var first netip.AddrPort
 	hard, several := false, false
 	for server := range lo.round.answered {
-		switch seen := lo.mapped[server]; {
+		switch seen := lo.mapped[server].addr; {
 		case !seen.Addr().Is4():
 		case !first.IsValid():
 			first = seen

@@ -214,9 +214,7 @@ func (l *loop) needed(is *link) bool {
 // wanted is called for a peer that there is traffic with: it may need a link to a relay that is not ours,
 // and the addresses that STUN last showed may be old.
 func (l *loop) wanted(p *peer) {
-	if l.local.stale(l.now) {
-		l.startSTUN()
-	}
+	l.local.next = earliest(l.local.next, l.local.nextSTUN(true))
 	r := l.relays.find(p.Relay)
 	if r == nil || l.linkOf(p.Relay) != nil || p.Relay == l.relays.home || l.relays.trial != 0 {
 		return
@@ -342,6 +340,7 @@ func (l *loop) networkChanged() {
 	l.askPort()
 	l.gather()
 	l.resolve()
+	l.local.doubtMapped()
 	l.startSTUN()
 	for i := range l.slots {
 		if is := l.slots[i].link.Load(); is != nil {
