@@ -12,5 +12,5 @@
 //	vulncheck looks for known vulnerabilities in what our code calls
 //	repository  makes a signed repository of the packages
 //	testdata/ what the tests are made with
-//	tools/    the tools, in versions of their own
+//	tools/    the tools, in versions of their own, and sbom, which says what is inside a package
 package packaging
