@@ -17,6 +17,7 @@ import (
 	"github.com/warren-mesh/warren/daemon/internal/journal"
 	"github.com/warren-mesh/warren/daemon/internal/netcheck"
 	"github.com/warren-mesh/warren/daemon/internal/router"
+	"github.com/warren-mesh/warren/daemon/internal/sleep"
 	"github.com/warren-mesh/warren/daemon/internal/sock"
 	"github.com/warren-mesh/warren/daemon/internal/tunnel"
 	"github.com/warren-mesh/warren/ipc"
@@ -71,7 +72,7 @@ type Happened int
 const (
 	Seen        Happened = iota // Observe or Reach say something new
 	Disturbed                   // something else changed what Apply made: apply again
-	HostChanged                 // the host's own addresses or routes changed
+	HostChanged                 // the host's own addresses or routes changed, or it was asleep
 	Gone                        // the interface was taken away: close this plane and open another
 )
 
@@ -136,7 +137,9 @@ func OpenPlane(cfg PlaneConfig) (Plane, error) {
 		return nil, err
 	}
 	w.wg.Go(func() { _ = w.sock.Run(ctx) })
-	w.wg.Go(func() { w.follow(ctx, host) })
+	woke := make(chan struct{}, 1)
+	w.wg.Go(func() { sleep.Watch(ctx, nil, cfg.Log, woke) })
+	w.wg.Go(func() { w.follow(ctx, host, woke) })
 	return w, nil
 }
 
@@ -384,7 +387,7 @@ func (w *wire) Close() error {
 }
 
 // follow takes what happens to the socket, the interface and the host, until ctx ends.
-func (w *wire) follow(ctx context.Context, host <-chan router.Event) {
+func (w *wire) follow(ctx context.Context, host <-chan router.Event, woke <-chan struct{}) {
 	gone := w.tunnel.Done()
 	for {
 		select {
@@ -406,6 +409,10 @@ func (w *wire) follow(ctx context.Context, host <-chan router.Event) {
 				}
 			}
 			w.cfg.Told(Seen)
+		case <-woke:
+			w.cfg.Log.Info("this machine was asleep; looking at its network anew")
+			w.sock.NetworkChanged()
+			w.cfg.Told(HostChanged)
 		case ev, open := <-host:
 			if !open {
 				host = nil
