@@ -39,6 +39,8 @@ func TestRules(t *testing.T) {
 		{"app/warren/main_test.go", us + "coord/server", "app imports only"},
 		{"app/warren/main.go", us + "ipc", ""},
 		{"app/warren/main.go", us + "packaging/manual", ""},
+		{"coord/server/certificate.go", us + "relay/certificate", ""},
+		{"daemon/internal/sock/sock.go", us + "relay/certificate", "only vocabulary crosses"},
 		{"app/warren/main.go", us + "packaging/other", "only vocabulary crosses"},
 		{"app/warren-tray/main.go", us + "app/internal/ui", ""},
 

@@ -72,6 +72,8 @@ var (
 	}
 	// manual is what packaging/build asks of every program; it is none of theirs.
 	manual = "packaging/manual"
+	// certificate is how the two servers get their TLS certificates.
+	certificate = "relay/certificate"
 	// clock are the functions of package time that read or wait for the clock.
 	clock = []string{"Now", "Since", "Until", "After", "AfterFunc", "Sleep", "Tick", "NewTimer", "NewTicker"}
 )
@@ -126,13 +128,13 @@ var rules = []rule{
 	{
 		"only vocabulary crosses a top-level border",
 		"a component's inside can change as long as its wire types and its client stay; " +
-			"but tests may run a real server, warren-coord embeds the relay, and the programs write their man pages alike",
+			"but tests may run a real server, warren-coord embeds the relay, the two servers get their certificates and the programs write their man pages alike",
 		imports(func(s source, imp string) bool {
 			if top(imp) == top(s.dir) || imp == manual || slices.Contains(vocabulary, imp) {
 				return false
 			}
 			server := imp == "relay/server" || imp == "coord/server"
-			embeds := s.dir == "coord/warren-coord" && imp == "relay/server"
+			embeds := s.dir == "coord/warren-coord" && imp == "relay/server" || top(s.dir) == "coord" && within(imp, certificate)
 			return !embeds && (!server || !s.isTest())
 		}),
 	},

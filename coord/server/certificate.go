@@ -21,6 +21,8 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"time"
+
+	"github.com/warren-mesh/warren/relay/certificate"
 )
 
 // Times of certificates.
@@ -42,8 +44,8 @@ type certificates struct {
 	host      string // of the server's URL
 	log       *slog.Logger
 	own       *tls.Certificate
-	files     *certFiles // nil: none
-	authority *authority // nil: none
+	files     *certificate.Files     // nil: none
+	authority *certificate.Authority // nil: none
 
 	changed chan struct{} // holds one token while somebody should look
 	reload  chan struct{} // holds one token when the files are to be looked at now
@@ -54,9 +56,9 @@ func (c *certificates) choose(h *tls.ClientHelloInfo) (*tls.Certificate, error) 
 	chosen := c.own
 	switch {
 	case c.files != nil:
-		chosen = c.files.current.Load()
+		chosen = c.files.Current()
 	case c.authority != nil:
-		cert, err := c.authority.get(h)
+		cert, err := c.authority.Get(h)
 		if err != nil {
 			return nil, err
 		}
@@ -82,7 +84,7 @@ func (c *certificates) current() *tls.Certificate {
 // run looks after the certificates until ctx ends.
 func (c *certificates) run(ctx context.Context) {
 	if c.authority != nil {
-		defer c.authority.start(ctx)()
+		defer c.authority.Start(ctx)()
 	}
 	every := time.NewTicker(certLook)
 	defer every.Stop()
@@ -95,7 +97,7 @@ func (c *certificates) run(ctx context.Context) {
 		case <-c.reload:
 		}
 		if c.files != nil {
-			c.files.look(c.log)
+			c.files.Look(c.log)
 		}
 		if now := certHash(c.current()); now != last {
 			last = now
@@ -134,14 +136,14 @@ func loadCertificates(dir, address string, o *Options) (*certificates, error) {
 	}
 	c := &certificates{host: u.Hostname(), log: o.Log, changed: make(chan struct{}, 1), reload: make(chan struct{}, 1)}
 	if o.TLSCert != "" {
-		c.files = &certFiles{cert: o.TLSCert, key: o.TLSKey}
-		return c, c.files.read()
+		c.files, err = certificate.OpenFiles(o.TLSCert, o.TLSKey)
+		return c, err
 	}
 	if c.own, err = ownCertificate(dir, address, o.Now()); err != nil {
 		return nil, err
 	}
 	if o.ACME != nil {
-		c.authority, err = newAuthority(filepath.Join(dir, dirACME), *o.ACME, o.Log)
+		c.authority, err = certificate.NewAuthority(filepath.Join(dir, certificate.Dir), *o.ACME, o.Log)
 	}
 	return c, err
 }
@@ -224,74 +226,17 @@ func makeCertificate(dir, address string) error {
 	return writeFile(dir, fileCert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
-// certFiles is a certificate in files that others renew.
-type certFiles struct {
-	cert, key string
-	current   atomic.Pointer[tls.Certificate]
-	seen      [2]fileStamp // as they were when they were last read
-}
-
-// fileStamp is another one where a file is.
-type fileStamp struct {
-	size     int64
-	modified time.Time
-	inode    os.FileInfo
-}
-
-func (s fileStamp) same(o fileStamp) bool {
-	return s.size == o.size && s.modified.Equal(o.modified) && os.SameFile(s.inode, o.inode)
-}
-
-func (f *certFiles) stamps() (st [2]fileStamp, err error) {
-	for i, path := range []string{f.cert, f.key} {
-		info, err := os.Stat(path) // what a link leads to, as certbot makes them
-		if err != nil {
-			return st, err
-		}
-		st[i] = fileStamp{info.Size(), info.ModTime(), info}
-	}
-	return st, nil
-}
-
 // CheckCertificate reports what is wrong with the certificate that the options name, or with the authority that it is to
 // come from, before a server is set up for them.
 func CheckCertificate(o Options) error {
 	switch {
 	case o.TLSCert != "":
-		return (&certFiles{cert: o.TLSCert, key: o.TLSKey}).read()
-	case o.ACME != nil:
-		_, err := o.ACME.roots()
+		_, err := certificate.OpenFiles(o.TLSCert, o.TLSKey)
 		return err
+	case o.ACME != nil:
+		return o.ACME.Check()
 	}
 	return nil
-}
-
-func (f *certFiles) read() error {
-	st, err := f.stamps()
-	if err != nil {
-		return fmt.Errorf("cannot load the TLS certificate: %w", err)
-	}
-	c, err := tls.LoadX509KeyPair(f.cert, f.key)
-	f.seen = st
-	if err != nil {
-		return fmt.Errorf("cannot load the TLS certificate %s: %w", f.cert, err)
-	}
-	f.current.Store(&c)
-	return nil
-}
-
-// look reads the files again where they have changed. What cannot be read, or is half written, changes nothing: the
-// certificate that there is serves on.
-func (f *certFiles) look(log *slog.Logger) {
-	st, err := f.stamps()
-	if err != nil || st[0].same(f.seen[0]) && st[1].same(f.seen[1]) {
-		return
-	}
-	if err := f.read(); err != nil {
-		log.Warn("the new TLS certificate cannot be used, the one before serves on", "err", err)
-		return
-	}
-	log.Info("another TLS certificate is served from now on", "file", f.cert)
 }
 
 // servedConn is a connection that knows which certificate TLS gave it.
@@ -370,6 +315,14 @@ func (s *Server) ReloadCert() {
 	}
 }
 
+// WaitACME waits until the first try to get a certificate from the authority has ended, and tells how. Serve must run.
+func (s *Server) WaitACME(ctx context.Context) error {
+	if s.certs == nil || s.certs.authority == nil {
+		return nil
+	}
+	return s.certs.authority.Wait(ctx)
+}
+
 // TLS is the configuration of a listener that serves as the server does; nil behind a proxy.
 func (s *Server) TLS() *tls.Config {
 	if s.certs == nil {
@@ -377,7 +330,7 @@ func (s *Server) TLS() *tls.Config {
 	}
 	c := &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: s.certs.choose, NextProtos: []string{"h2", "http/1.1"}}
 	if s.certs.authority != nil {
-		c.NextProtos = append(c.NextProtos, protoACME)
+		c.NextProtos = append(c.NextProtos, certificate.Proto)
 	}
 	return c
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/relay/certificate/pebble"
 )
 
 func TestTheOwnCertificateCoversWhatTheServerIsCalled(t *testing.T) {
@@ -54,13 +55,13 @@ func TestCertificateFilesAreReadAgainWhenTheyChange(t *testing.T) {
 	// As certbot has it: the names are links into an archive.
 	put := func(version string) {
 		t.Helper()
-		c := loopbackCert(t)
+		c := pebble.Loopback(t)
 		secret, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
 		if err != nil {
 			t.Fatal(err)
 		}
-		writePEM(t, filepath.Join(files, "cert"+version), "CERTIFICATE", c.Certificate[0])
-		writePEM(t, filepath.Join(files, "key"+version), "PRIVATE KEY", secret)
+		pebble.WritePEM(t, filepath.Join(files, "cert"+version), "CERTIFICATE", c.Certificate[0])
+		pebble.WritePEM(t, filepath.Join(files, "key"+version), "PRIVATE KEY", secret)
 		for _, name := range []string{"cert", "key"} {
 			_ = os.Remove(filepath.Join(files, name))
 			if err := os.Symlink(name+version, filepath.Join(files, name)); err != nil {

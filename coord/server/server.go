@@ -23,6 +23,7 @@ import (
 	"github.com/warren-mesh/warren/coord/internal/state"
 	"github.com/warren-mesh/warren/coord/internal/store"
 	"github.com/warren-mesh/warren/coord/key"
+	"github.com/warren-mesh/warren/relay/certificate"
 )
 
 // Times and bounds of HTTP.
@@ -47,11 +48,11 @@ type Options struct {
 	Chosen   string // the URL to take where nobody has said one, and the one of before leads to this host no more
 	TLSCert  string // files with a certificate of one's own
 	TLSKey   string
-	ACME     *ACMEOptions // a certificate from a public authority; nil: none
-	Database string       // URL of a PostgreSQL database; empty: SQLite in the state directory
-	Version  string       // of this program
-	Relay    http.Handler // an embedded relay's WebSockets, served at PathRelay
-	Log      *slog.Logger // nil: none
+	ACME     *certificate.Options // a certificate from a public authority; nil: none
+	Database string               // URL of a PostgreSQL database; empty: SQLite in the state directory
+	Version  string               // of this program
+	Relay    http.Handler         // an embedded relay's WebSockets, served at PathRelay
+	Log      *slog.Logger         // nil: none
 	// Connections is how many there may be at a time; 0: as many as files and memory allow.
 	Connections int
 	// Check may refuse the network that the state directory has, before anything is changed; nil: any is right.

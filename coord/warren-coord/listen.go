@@ -13,6 +13,7 @@ import (
 
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/server"
+	"github.com/warren-mesh/warren/relay/certificate"
 )
 
 // options says what the flags mean, and puts in what follows from one another.
@@ -75,7 +76,7 @@ func (f *serveFlags) getCertificate(o *server.Options, port string) error {
 	if o.URL == "" {
 		o.URL = address
 	}
-	o.ACME = &server.ACMEOptions{Domain: f.domain, Email: f.acmeEmail, CA: f.ca, CARoot: f.caRoot, Listen: f.listen}
+	o.ACME = &certificate.Options{Domain: f.domain, Email: f.acmeEmail, CA: f.ca, CARoot: f.caRoot, Listen: f.listen}
 	return nil
 }
 
@@ -105,11 +106,10 @@ func (l *listeners) open(f *serveFlags) (err error) {
 
 // openHTTP listens on port 80, if an authority can be told to ask there.
 func (l *listeners) openHTTP(f *serveFlags, o *server.Options) {
-	host, port, _ := net.SplitHostPort(f.listen)
-	if o.ACME == nil || port != "443" {
+	if o.ACME == nil {
 		return
 	}
-	ln, err := net.Listen("tcp", net.JoinHostPort(host, "80"))
+	ln, err := certificate.ListenHTTP(f.listen)
 	if err != nil {
 		o.Log.Info("port 80 is not to be had: the authority can ask on port 443 only", "err", err)
 		return

@@ -40,7 +40,7 @@ const (
 type Config struct {
 	UDP   string      // "host:port" for relaying and STUN, ":3478" for all addresses; empty: none
 	HTTPS string      // "host:port" for WebSockets; empty: none of its own (see Handler)
-	TLS   *tls.Config // needed with HTTPS
+	TLS   *tls.Config // needed with HTTPS; what NextProtos has is offered beside HTTP/1.1
 
 	// Metrics is "host:port" of plain HTTP with /metrics and /healthz, which is nobody's business but the operator's;
 	// empty: none.
@@ -181,7 +181,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	web, metrics := s.webServer(s.Handler()), s.webServer(s.metricsHandler())
 	if s.https != nil {
 		web.TLSConfig = s.cfg.TLS.Clone()
-		web.TLSConfig.NextProtos = []string{"http/1.1"} // a WebSocket needs a connection of its own
+		web.TLSConfig.NextProtos = append([]string{"http/1.1"}, s.cfg.TLS.NextProtos...) // no h2: a WebSocket needs a connection of its own
 		work.Go(func() { failed <- web.ServeTLS(s.https, "", "") })
 	}
 	if s.metrics != nil {

@@ -56,7 +56,8 @@ func check(ctx context.Context, w io.Writer, f flags) error {
 			say("udp", err, "answers; it sees this host as "+seen.String())
 		}
 		if f.https != "" {
-			say("https", askHTTPS(ctx, f.https, cert), "answers, with this certificate")
+			shows, err := askHTTPS(ctx, f, cert)
+			say("https", err, "answers, with "+shows)
 		}
 	default:
 		say("ports", hint(err), "")
@@ -84,8 +85,11 @@ func aboutCertificate(f flags, c tls.Certificate) string {
 		return "none, since there is no --https"
 	}
 	kind := "the relay's own, which machines pin"
-	if f.cert != "" {
+	switch {
+	case f.cert != "":
 		kind = "of " + f.cert
+	case f.domain != "":
+		kind = "of a public authority for " + f.domain + "; until there is one, the relay's own"
 	}
 	leaf, err := x509.ParseCertificate(c.Certificate[0])
 	if err != nil {
@@ -132,16 +136,28 @@ func askSTUN(ctx context.Context, listen string) (seen netip.AddrPort, err error
 	return seen, nil
 }
 
-func askHTTPS(ctx context.Context, listen string, cert tls.Certificate) error {
-	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: checkTime}, Config: &tls.Config{InsecureSkipVerify: true}} // compared below
-	c, err := d.DialContext(ctx, "tcp", local(listen))
+// askHTTPS tells which certificate the relay shows.
+func askHTTPS(ctx context.Context, f flags, cert tls.Certificate) (string, error) {
+	conf := &tls.Config{InsecureSkipVerify: true, ServerName: f.domain} // compared below
+	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: checkTime}, Config: conf}
+	c, err := d.DialContext(ctx, "tcp", local(f.https))
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer c.Close()
-	theirs := c.(*tls.Conn).ConnectionState().PeerCertificates
-	if sha256.Sum256(theirs[0].Raw) != sha256.Sum256(cert.Certificate[0]) {
-		return fmt.Errorf("%s shows another certificate: another program has the port, or the relay has not been reloaded since it was renewed", listen)
+	leaf := c.(*tls.Conn).ConnectionState().PeerCertificates[0]
+	same := sha256.Sum256(leaf.Raw) == sha256.Sum256(cert.Certificate[0])
+	switch {
+	case f.domain == "" && same:
+		return "this certificate", nil
+	case f.domain == "":
+		return "", fmt.Errorf("%s shows another certificate: another program has the port, or the relay has not been reloaded since it was renewed", f.https)
+	case same:
+		return "", fmt.Errorf("there is no certificate for %s yet: the relay's log says what the authority answered", f.domain)
+	case leaf.VerifyHostname(f.domain) != nil:
+		return "", fmt.Errorf("%s shows a certificate for another name than %s: another program has the port", f.https, f.domain)
+	case time.Now().After(leaf.NotAfter):
+		return "", fmt.Errorf("the certificate for %s ended on %s: the relay's log says why there is no other", f.domain, leaf.NotAfter.Format(time.DateOnly))
 	}
-	return nil
+	return fmt.Sprintf("a certificate for %s, until %s", f.domain, leaf.NotAfter.Format(time.DateOnly)), nil
 }

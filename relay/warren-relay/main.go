@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -30,7 +31,13 @@ func run() int {
 
 func command() *cobra.Command {
 	var f flags
-	settled := func(cmd *cobra.Command, _ []string) error { return settle(cmd.Flags()) }
+	settled := func(cmd *cobra.Command, _ []string) error {
+		err := settle(cmd.Flags())
+		if f.domain = strings.ToLower(strings.TrimSuffix(f.domain, ".")); f.domain != "" {
+			f.besides(cmd.Flags())
+		}
+		return err
+	}
 	root := &cobra.Command{
 		Use: "warren-relay", Short: textShort, Long: textLong, Version: version,
 		Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true, PersistentPreRunE: settled,
@@ -56,11 +63,15 @@ func command() *cobra.Command {
 	common.StringVar(&f.https, "https", ":8443", textHTTPS)
 	common.StringVar(&f.cert, "tls-cert", "", textCert)
 	common.StringVar(&f.certKey, "tls-key", "", textCertKey)
+	common.StringVar(&f.domain, "domain", "", textDomain)
 	for _, c := range []*cobra.Command{root, serving, checking} {
 		c.Flags().Var((*rate)(&f.limits.ClientRate), "client-rate", textClientRate)
 		c.Flags().Var((*rate)(&f.limits.NetworkRate), "network-rate", textNetworkRate)
 		c.Flags().IntVar(&f.limits.NetworkClients, "network-clients", 0, textNetworkClients)
 		c.Flags().StringArrayVar(&f.issuers, "issuer", nil, textIssuer)
+		c.Flags().StringVar(&f.acme.Email, "acme-email", "", textEmail)
+		c.Flags().StringVar(&f.acme.CA, "acme-ca", "", textCA)
+		c.Flags().StringVar(&f.acme.CARoot, "acme-ca-root", "", textCARoot)
 		c.Flags().StringVar(&f.metrics, "metrics", "", textMetrics)
 		c.Flags().DurationVar(&f.drain, "drain", 20*time.Second, textDrain)
 		c.Flags().BoolVar(&f.debug, "debug", false, textDebug)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,18 +9,18 @@ import (
 	"os"
 	"os/signal"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/warren-mesh/warren/coord/key"
+	"github.com/warren-mesh/warren/relay/certificate"
 	"github.com/warren-mesh/warren/relay/server"
 )
 
 type flags struct {
 	state, udp, https, cert, certKey string
+	domain                           string
+	acme                             certificate.Options
 	issuers                          []string
 	metrics                          string
 	debug                            bool
@@ -39,20 +38,18 @@ func serve(ctx context.Context, f flags) error {
 	if err != nil {
 		return err
 	}
-	cert, err := f.certificate()
-	if err != nil {
-		return err
-	}
-	certs := &certificates{flags: f}
-	certs.current.Store(&cert)
 	level := slog.LevelInfo
 	if f.debug {
 		level = slog.LevelDebug
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	certs, err := f.open(log)
+	if err != nil {
+		return err
+	}
+	defer certs.close()
 	s, err := server.New(server.Config{
-		UDP: f.udp, HTTPS: f.https, Metrics: f.metrics,
-		TLS: &tls.Config{GetCertificate: certs.get, MinVersion: tls.VersionTLS12},
+		UDP: f.udp, HTTPS: f.https, Metrics: f.metrics, TLS: certs.config(),
 		Key: k, Issuers: issuers, Limits: f.limits, Log: log,
 	})
 	if err != nil {
@@ -67,7 +64,7 @@ func serve(ctx context.Context, f flags) error {
 func (f *flags) run(ctx context.Context, s *server.Server, certs *certificates, log *slog.Logger) error {
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var work sync.WaitGroup
-	work.Go(func() { certs.reload(serving, log) })
+	work.Go(func() { certs.run(serving, log) })
 	work.Go(func() {
 		defer stop()
 		select {
@@ -86,45 +83,6 @@ func (f *flags) run(ctx context.Context, s *server.Server, certs *certificates, 
 	return err
 }
 
-// certificates are those that connections get: read again on SIGHUP.
-type certificates struct {
-	flags   flags
-	current atomic.Pointer[tls.Certificate]
-}
-
-func (c *certificates) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	return c.current.Load(), nil
-}
-
-// reload reads them again whenever it is asked to, until ctx ends. One that cannot be read leaves the present one.
-func (c *certificates) reload(ctx context.Context, log *slog.Logger) {
-	asked := make(chan os.Signal, 1)
-	signal.Notify(asked, syscall.SIGHUP)
-	defer signal.Stop(asked)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-asked:
-		}
-		notify(fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d", monotonic()))
-		if cert, err := c.flags.certificate(); err != nil {
-			log.Error("the certificate stays as it was", "err", err)
-		} else {
-			c.current.Store(&cert)
-			log.Info("reloaded the certificate")
-		}
-		notify("READY=1")
-	}
-}
-
-// monotonic is what sd_notify(3) wants with RELOADING=1, in microseconds.
-func monotonic() int64 {
-	var t unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &t)
-	return t.Nano() / 1000
-}
-
 // check reads the flags that can be wrong by themselves.
 func (f *flags) check() (issuers []key.ServerPublic, err error) {
 	for _, text := range f.issuers {
@@ -140,7 +98,7 @@ func (f *flags) check() (issuers []key.ServerPublic, err error) {
 	case f.udp == "" && f.https == "":
 		return nil, errors.New(textNoWay)
 	}
-	return issuers, nil
+	return issuers, f.checkCertificate()
 }
 
 // hint adds what to do to errors that people meet.

@@ -70,7 +70,7 @@ func values(f *pflag.Flag, value string) []string {
 }
 
 // serveOnly are the flags that key has not, and that may stand in a file for both.
-var serveOnly = []string{"issuer", "metrics", "drain", "debug", "client-rate", "network-rate", "network-clients"}
+var serveOnly = []string{"issuer", "metrics", "drain", "debug", "acme-email", "acme-ca", "acme-ca-root", "client-rate", "network-rate", "network-clients"}
 
 func known(flags *pflag.FlagSet, name string) bool {
 	for _, one := range serveOnly {
@@ -132,4 +132,15 @@ func (r *rate) Set(text string) error {
 	}
 	*r = rate(n * bytesPerMegabit)
 	return nil
+}
+
+// besides fills what follows from --domain, where nothing else is said: authorities ask on port 443, and machines use the
+// name.
+func (f *flags) besides(flags *pflag.FlagSet) {
+	if !flags.Changed("https") {
+		f.https = ":443"
+	}
+	if host := flags.Lookup("host"); host != nil && !host.Changed {
+		f.host = f.domain
+	}
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"github.com/warren-mesh/warren/coord/key"
+	"github.com/warren-mesh/warren/relay/certificate"
 )
 
 // The files in the state directory. Each is written whole or not at all.
@@ -48,20 +49,23 @@ func loadKey(dir string) (key.Relay, error) {
 	return k, nil
 }
 
-// certificate gives the certificate of the flags, or else the relay's own, made the first time.
+// certificate gives the certificate of the flags, or else the relay's own; none without --https.
 func (f *flags) certificate() (tls.Certificate, error) {
 	switch {
 	case f.https == "":
 		return tls.Certificate{}, nil
-	case (f.cert == "") != (f.certKey == ""):
-		return tls.Certificate{}, errors.New(textHalfTLS)
-	case f.cert != "":
-		c, err := tls.LoadX509KeyPair(f.cert, f.certKey)
-		if err != nil {
-			return c, fmt.Errorf("cannot use the certificate of --tls-cert and --tls-key: %w", err)
-		}
-		return c, nil
+	case f.cert == "":
+		return f.ownCertificate()
 	}
+	files, err := certificate.OpenFiles(f.cert, f.certKey)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return *files.Current(), nil
+}
+
+// ownCertificate gives the relay's own, made the first time.
+func (f *flags) ownCertificate() (tls.Certificate, error) {
 	both, err := once(f.state, certFile, newCertificate)
 	if err != nil {
 		return tls.Certificate{}, err
@@ -125,6 +129,9 @@ func once(dir, name string, make func() ([]byte, error)) ([]byte, error) {
 
 // show prints what the relay is, and how a network gets to know it.
 func show(w io.Writer, f flags) error {
+	if err := f.checkCertificate(); err != nil {
+		return err
+	}
 	k, err := loadKey(f.state)
 	if err != nil {
 		return err
@@ -150,7 +157,11 @@ func show(w io.Writer, f flags) error {
 		line += " --url https://" + net.JoinHostPort(f.host, port) + "/relay"
 	}
 	line += " --key " + k.Public().String()
-	if len(cert.Certificate) > 0 {
+	switch {
+	case f.https == "":
+	case f.domain != "":
+		_, _ = fmt.Fprintf(w, "certificate  of a public authority, for %s\n", f.domain)
+	default:
 		sum := sha256.Sum256(cert.Certificate[0])
 		pin := hex.EncodeToString(sum[:])
 		_, _ = fmt.Fprintf(w, "certificate  %s (SHA-256)\n", pin)

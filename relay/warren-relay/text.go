@@ -7,14 +7,14 @@ const (
 address (STUN). The packets are sealed end to end: a relay reads none of them. It serves the networks whose
 coordination servers are named with --issuer, and nobody else.
 
-A file of settings (--config) and variables can stand for flags. On SIGHUP it reads the files of its certificate again;
-on SIGTERM it asks the machines to move to other relays, and serves them until they have (--drain).
+A file of settings (--config) and variables can stand for flags. The files of a certificate are read again when they change,
+and on SIGHUP; on SIGTERM it asks the machines to move to other relays, and serves them until they have (--drain).
 
 Start it, then let 'warren-relay key' print the line that adds it to the network.`
 	textServe   = "Relay (this is also what warren-relay does without a command)"
 	textKey     = "Print the relay's key, its certificate, and the line that adds it to a network"
 	textKeyLong = textKey + `.
-Give the same --udp, --https and --tls-cert as to serve; an empty one means that there is none.`
+Give the same --udp, --https, --tls-cert and --domain as to serve; an empty one means that there is none.`
 
 	textCheck     = "Check settings, files, ports and whether the relay answers"
 	textCheckLong = textCheck + `.
@@ -29,8 +29,12 @@ With one it asks the UDP port for this host's address (STUN) and the HTTPS port 
 	textState   = "`directory` of the relay's key and certificate"
 	textUDP     = "`address` of relaying and STUN over UDP; empty: none"
 	textHTTPS   = "`address` of relaying over WebSocket, for networks without UDP; empty: none"
-	textCert    = "`file` of the TLS certificate and its chain, in PEM; without it the relay makes its own, which machines pin"
+	textCert    = "`file` of the TLS certificate and its chain, in PEM, read again when it changes; without it the relay makes its own, which machines pin"
 	textCertKey = "`file` of the TLS certificate's private key, in PEM"
+	textDomain  = "get a certificate for this `name` from a public authority, which accepts its terms; the name must lead to this host, port 443, which --https then is"
+	textEmail   = "`address` at which the authority can reach you about the certificate"
+	textCA      = "`address` of the authority's ACME directory (default: Let's Encrypt)"
+	textCARoot  = "`file` of the certificates (PEM) that vouch for the authority itself; needed for one of your own"
 	textIssuer  = "public `key` (server:…) of a coordination server whose network to serve; may be repeated"
 	textMetrics = "`address` of /metrics for Prometheus and of /healthz, over plain HTTP, such as 127.0.0.1:9478; empty: none"
 	textDrain   = "how long at the end machines may take to move to another relay; a second signal ends it at once"
@@ -38,7 +42,10 @@ With one it asks the UDP port for this host's address (STUN) and the HTTPS port 
 	textHost    = "`name` or address at which machines reach this relay"
 	textName    = "`name` of the relay in the network"
 
-	textNoIssuer = "no network to serve: give the coordination server's public key with --issuer server:… ('warren-coord' prints it when it starts)"
-	textNoWay    = "nothing to serve: --udp and --https are both empty"
-	textHalfTLS  = "--tls-cert and --tls-key go together: give both, or neither for a certificate of the relay's own"
+	textNoIssuer    = "no network to serve: give the coordination server's public key with --issuer server:… ('warren-coord' prints it when it starts)"
+	textNoWay       = "nothing to serve: --udp and --https are both empty"
+	textTwoTLS      = "--domain gets a certificate, and --tls-cert brings one: give one of them"
+	textDomainAlone = "--domain gets a certificate for --https, which is empty"
+	textBadDomain   = "--domain %q: a public authority gives a certificate for a full name, such as relay.example.org"
+	textHalfTLS     = "--tls-cert and --tls-key go together: give both, or neither for a certificate of the relay's own"
 )

@@ -1,6 +1,7 @@
-package server
+package certificate
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -21,30 +22,34 @@ import (
 )
 
 const (
-	// dirACME in the state directory holds the account at the authority, and the certificates.
-	dirACME = "acme"
-	// protoACME is the protocol in which an authority asks (TLS-ALPN-01, RFC 8737, section 6.2).
-	protoACME = "acme-tls/1"
-	// acmeEvery is how often it is looked whether the certificate is to be renewed.
-	acmeEvery = 10 * time.Minute
+	// Dir in a server's state directory is for the account at the authority, and the certificates.
+	Dir = "acme"
+	// Proto is the protocol in which an authority asks (TLS-ALPN-01, RFC 8737, section 6.2).
+	Proto = "acme-tls/1"
+	// renewEvery is how often it is looked whether the certificate is to be renewed.
+	renewEvery = 10 * time.Minute
+
+	// What a stranger may hold of the server on port 80: a header this long, for this time.
+	headerBytes = 8 << 10
+	headerTime  = 5 * time.Second
 )
 
-// ACMEOptions says how the server gets its certificate from a public authority (RFC 8555).
-type ACMEOptions struct {
+// Options says how a server gets its certificate from a public authority (RFC 8555).
+type Options struct {
 	Domain string // whose certificate it is
 	Email  string // at which the authority reaches the operator; may be empty
 	CA     string // URL of the authority's directory; empty: Let's Encrypt
 	CARoot string // file with the certificates (PEM) that vouch for the CA's own; empty: the system's
-	Listen string // the address that Serve listens on
+	Listen string // "host:port" on which the server listens with Get
 	// HTTP is a listener on port 80, for authorities that ask there (HTTP-01); browsers it sends on to https. Nil: none.
 	HTTP net.Listener
 
-	every time.Duration // instead of acmeEvery
+	Every time.Duration // how often it is looked whether to renew; 0: as is good for certificates of weeks and months
 }
 
-// authority is the way to a public authority's certificates.
-type authority struct {
-	o      ACMEOptions
+// Authority is the way to a public authority's certificates.
+type Authority struct {
+	o      Options
 	log    *slog.Logger
 	cache  *certmagic.Cache
 	magic  *certmagic.Config
@@ -56,9 +61,9 @@ type authority struct {
 	once  sync.Once
 }
 
-// newAuthority prepares; start begins. Before start there is no certificate.
-func newAuthority(dir string, o ACMEOptions, log *slog.Logger) (*authority, error) {
-	a := &authority{o: o, log: log, tried: make(chan struct{})}
+// NewAuthority prepares; Start begins. Before Start there is no certificate. The directory is made when there is one.
+func NewAuthority(dir string, o Options, log *slog.Logger) (*Authority, error) {
+	a := &Authority{o: o, log: log, tried: make(chan struct{})}
 	if a.o.CA == "" {
 		a.o.CA = certmagic.LetsEncryptProductionCA
 	}
@@ -75,12 +80,8 @@ func newAuthority(dir string, o ACMEOptions, log *slog.Logger) (*authority, erro
 		return nil, err
 	}
 	silent := zap.NewNop() // what is worth a line comes as an event
-	every := o.every
-	if every == 0 {
-		every = acmeEvery
-	}
 	a.cache = certmagic.NewCache(certmagic.CacheOptions{
-		GetConfigForCert: func(certmagic.Certificate) (*certmagic.Config, error) { return a.magic, nil }, RenewCheckInterval: every, Logger: silent,
+		GetConfigForCert: func(certmagic.Certificate) (*certmagic.Config, error) { return a.magic, nil }, RenewCheckInterval: cmp.Or(o.Every, renewEvery), Logger: silent,
 	})
 	a.magic = certmagic.New(a.cache, certmagic.Config{Storage: &certmagic.FileStorage{Path: dir}, OnEvent: a.event, Logger: silent})
 	a.issuer = certmagic.NewACMEIssuer(a.magic, certmagic.ACMEIssuer{
@@ -91,8 +92,24 @@ func newAuthority(dir string, o ACMEOptions, log *slog.Logger) (*authority, erro
 	return a, nil
 }
 
+// Check reports what is wrong with the options, before anything is set up for them.
+func (o *Options) Check() error {
+	_, err := o.roots()
+	return err
+}
+
+// ListenHTTP opens port 80 beside a server on port 443, so that an authority may also ask there: Options.HTTP. Beside
+// another port it gives nil, since who listens elsewhere leaves these two to somebody else.
+func ListenHTTP(listen string) (net.Listener, error) {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil || port != "443" {
+		return nil, err
+	}
+	return net.Listen("tcp", net.JoinHostPort(host, "80"))
+}
+
 // roots checks what names the authority, and reads what vouches for it; nil is the system's.
-func (o *ACMEOptions) roots() (*x509.CertPool, error) {
+func (o *Options) roots() (*x509.CertPool, error) {
 	if u, err := url.Parse(o.CA); o.CA != "" && (err != nil || u.Scheme != "https" || u.Host == "") {
 		return nil, fmt.Errorf("--acme-ca %q is no https:// address of an authority's directory", o.CA)
 	}
@@ -110,13 +127,13 @@ func (o *ACMEOptions) roots() (*x509.CertPool, error) {
 	return roots, nil
 }
 
-// start gets the certificate and renews it until ctx ends; then stop waits for the end.
-func (a *authority) start(ctx context.Context) (stop func()) {
+// Start gets the certificate and renews it until ctx ends; then stop waits for the end.
+func (a *Authority) Start(ctx context.Context) (stop func()) {
 	var work sync.WaitGroup
 	if a.o.HTTP != nil {
 		srv := &http.Server{
 			Handler:           a.issuer.HTTPChallengeHandler(http.HandlerFunc(a.toHTTPS)),
-			ReadHeaderTimeout: headerTimeout, ReadTimeout: headerTimeout, WriteTimeout: writeTimeout, IdleTimeout: headerTimeout, MaxHeaderBytes: maxHeader,
+			ReadHeaderTimeout: headerTime, ReadTimeout: headerTime, WriteTimeout: 2 * headerTime, IdleTimeout: headerTime, MaxHeaderBytes: headerBytes,
 			ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 		}
 		work.Go(func() { _ = srv.Serve(a.o.HTTP) })
@@ -132,7 +149,7 @@ func (a *authority) start(ctx context.Context) (stop func()) {
 }
 
 // toHTTPS sends browsers on, to the right name only.
-func (a *authority) toHTTPS(w http.ResponseWriter, r *http.Request) {
+func (a *Authority) toHTTPS(w http.ResponseWriter, r *http.Request) {
 	_, port, _ := net.SplitHostPort(a.o.Listen)
 	host := a.o.Domain
 	if port != "443" {
@@ -142,10 +159,10 @@ func (a *authority) toHTTPS(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, "https://"+host+r.URL.RequestURI(), http.StatusPermanentRedirect)
 }
 
-// get gives the certificate of a connection that asks for the domain, or is the authority's question. It is nil where
+// Get gives the certificate of a connection that asks for the domain, or is the authority's question. It is nil where
 // there is none yet, or another name is asked for.
-func (a *authority) get(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	asks := slices.Equal(h.SupportedProtos, []string{protoACME})
+func (a *Authority) Get(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	asks := slices.Equal(h.SupportedProtos, []string{Proto})
 	if !asks && !strings.EqualFold(strings.TrimSuffix(h.ServerName, "."), a.o.Domain) {
 		return nil, nil //nolint:nilnil // the server's own will do
 	}
@@ -160,7 +177,7 @@ func (a *authority) get(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
 }
 
 // event says what happens to the certificate.
-func (a *authority) event(_ context.Context, name string, data map[string]any) error {
+func (a *Authority) event(_ context.Context, name string, data map[string]any) error {
 	switch name {
 	case "cert_obtaining":
 		a.log.Info("asking for a certificate", "domain", a.o.Domain, "authority", a.o.CA)
@@ -179,19 +196,15 @@ func (a *authority) event(_ context.Context, name string, data map[string]any) e
 	return nil
 }
 
-func (a *authority) ended(err error) {
+func (a *Authority) ended(err error) {
 	a.mu.Lock()
 	a.err = err
 	a.mu.Unlock()
 	a.once.Do(func() { close(a.tried) })
 }
 
-// WaitACME waits until the first try to get a certificate from the authority has ended, and tells how. Serve must run.
-func (s *Server) WaitACME(ctx context.Context) error {
-	if s.certs == nil || s.certs.authority == nil {
-		return nil
-	}
-	a := s.certs.authority
+// Wait waits until the first try to get a certificate has ended, and tells how. Start must have been called.
+func (a *Authority) Wait(ctx context.Context) error {
 	select {
 	case <-a.tried:
 	case <-ctx.Done():
