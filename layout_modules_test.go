@@ -125,7 +125,7 @@ var modules = []allowance{
 	},
 	{
 		module: "github.com/coreos/go-systemd/v22", in: []string{"daemon/warrend"},
-		why: "systemd's notify and watchdog protocol, spoken by the program that systemd starts",
+		why: "systemd's notify and watchdog protocol, spoken by the program that systemd starts, and its word whether that one is stopped or restarted",
 	},
 	{
 		module: "github.com/prometheus/client_golang", in: []string{"relay/server", "coord/server"},

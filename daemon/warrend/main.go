@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"syscall"
 	"time"
 
@@ -43,6 +42,7 @@ func main() {
 type flags struct {
 	state, socket, tun string
 	debug, hostDNS     bool
+	service            bool
 }
 
 func command() *cobra.Command {
@@ -61,18 +61,21 @@ func command() *cobra.Command {
 	root.Flags().StringVar(&f.socket, "socket", ipc.DefaultSocket, "Unix `socket` for warren and warren-tray")
 	root.Flags().StringVar(&f.tun, "tun", "warren0", "`name` of the network interface")
 	root.Flags().BoolVar(&f.hostDNS, "host-dns", true, "tell the host's programs to ask for names here; false where the host's network is not this one")
+	const serviceFlag = "service"
+	root.Flags().BoolVar(&f.service, serviceFlag, false, "at the end leave what keeps packets from going around an exit node to \"warrend recover --service\", which systemd runs then")
 	var unlock, service bool
 	recovery := &cobra.Command{
 		Use:   "recover",
 		Short: "Put back what a daemon that was killed left changed on this host",
 		Long: "Recover undoes every change to this host that a killed daemon's journal still lists: interface, addresses, routes,\n" +
 			"packet filter, forwarding, DNS. It needs no network, and twice is as once. Systemd runs it before each start and after\n" +
-			"each stop, with --service: while a daemon that failed is started again, nothing goes around an exit node.\n" +
+			"each end of the daemon, with --service: unless a person stops the service nothing goes around an exit node until the\n" +
+			"next daemon runs: not at a restart, at an upgrade, or after a failure.\n" +
 			"A lockdown that a person wants stays: with --unlock it ends, too, and is not wanted any more.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return recoverHost(cmd.Context(), f, unlock, service) },
 	}
-	recovery.Flags().BoolVar(&service, "service", false, "leave what keeps packets from going around an exit node to the daemon that systemd starts next")
+	recovery.Flags().BoolVar(&service, serviceFlag, false, "leave what keeps packets from going around an exit node to the daemon that systemd starts next")
 	recovery.Flags().BoolVar(&unlock, "unlock", false, "end the lockdown, too")
 	root.AddCommand(manual.Command(version), recovery, &cobra.Command{
 		Use:   "lockdown",
@@ -132,9 +135,6 @@ func open(ctx context.Context, f flags, log *slog.Logger, follows bool) (*store.
 	return st, j, report, nil
 }
 
-// failed are the results of a service that systemd starts again (systemd.exec(5), SERVICE_RESULT): nobody stopped it.
-var failed = []string{"exit-code", "signal", "core-dump", "watchdog", "oom-kill"}
-
 func recoverHost(ctx context.Context, f flags, unlock, service bool) error {
 	if _, err := os.Stat(f.state); errors.Is(err, os.ErrNotExist) {
 		return nil // no daemon ever ran here
@@ -144,8 +144,8 @@ func recoverHost(ctx context.Context, f flags, unlock, service bool) error {
 			return err
 		}
 	}
-	result, stopped := os.LookupEnv("SERVICE_RESULT")
-	st, j, report, err := open(ctx, f, f.log(), service && !unlock && (!stopped || slices.Contains(failed, result)))
+	log := f.log()
+	st, j, report, err := open(ctx, f, log, service && !unlock && follows(ctx, log))
 	if err != nil {
 		return err
 	}
@@ -186,7 +186,7 @@ func run(ctx context.Context, f flags) error {
 	}
 	lockdown := firewall.NewLockdown(firewall.LockdownConfig{File: f.lockdownFile(), Interface: f.tun, Mark: core.Mark, Log: log})
 	e, err := engine.New(engine.Config{
-		Version: version, Store: st, Journal: j, Interface: f.tun, NoHostDNS: !f.hostDNS, Lockdown: lockdown, Log: log,
+		Version: version, Store: st, Journal: j, Interface: f.tun, NoHostDNS: !f.hostDNS, Service: f.service, Lockdown: lockdown, Log: log,
 	})
 	if err != nil {
 		return err
@@ -199,33 +199,11 @@ func run(ctx context.Context, f flags) error {
 	defer cancel(nil)
 	ended := make(chan error, 1)
 	go func() { ended <- e.Run(ctx) }()
+	go ready(ctx, e)
 	go watchdog(ctx, e)
-	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
 	log.Info("warrend runs", "version", version, "socket", f.socket)
 	serveErr := ipc.Serve(ctx, listener, localapi.Backend{Engine: e}, new(localapi.Polkit), log)
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
 	cancel(serveErr)
 	return errors.Join(serveErr, <-ended)
-}
-
-// watchdog tells systemd that the loop still turns, at twice the rate that the unit asks for.
-func watchdog(ctx context.Context, e *engine.Engine) {
-	period, err := daemon.SdWatchdogEnabled(false)
-	if err != nil || period == 0 {
-		return
-	}
-	tick := time.NewTicker(period / 2)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			alive, cancel := context.WithTimeout(ctx, period/4)
-			if e.Alive(alive) {
-				_, _ = daemon.SdNotify(false, daemon.SdNotifyWatchdog)
-			}
-			cancel()
-		}
-	}
 }

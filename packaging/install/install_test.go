@@ -52,8 +52,10 @@ func TestAMachinesLifeWithThePackages(t *testing.T) {
 	l.step("the server is installed", l.serve)
 	l.step("the machine is installed, its daemon is active", l.install)
 	l.step("it is up, with a pre-auth key, and each finds the other by name", l.connect)
+	l.step("an exit node is chosen", l.exit)
 	l.step("an upgrade", l.upgrade)
 	l.step("the daemon is killed", l.crash)
+	l.step("the daemon is restarted, hangs, and is stopped", l.restart)
 	l.step("the machine is started anew, and is on its network by itself", l.reboot)
 	l.step("the package is removed: the host is as before", l.remove)
 	l.step("the package is purged: nothing of it is left", l.purge)
@@ -117,6 +119,85 @@ func (l *life) serve() {
 	s.eventually("warren-coord", "key", "create", "--reusable", "--out", "/root/net.key")
 }
 
+// far stands for the internet: the server has it, and the host reaches it by its router, which is the server.
+const far = "203.0.113.9"
+
+// exit has the server lead the host to the internet. What goes around it is counted from here on.
+func (l *life) exit() {
+	l.t.Helper()
+	l.server.must("sh", "-ec", `ip address add `+far+`/32 dev lo
+nft add table ip around; nft add counter ip around passed
+nft 'add chain ip around seen { type filter hook prerouting priority raw; }'
+nft add rule ip around seen iifname host0 ip daddr `+far+` udp dport 9 counter name passed`)
+	if l.around(func() {}) == 0 {
+		l.t.Error("control: without an exit node nothing is seen to go around it")
+	}
+	l.server.must("warren", "set", "--advertise-exit-node")
+	l.server.must("warren-coord", "machine", "routes", "gate", "--approve-exit-node")
+	l.host.eventually("warren", "exit-node", "use", "gate")
+	l.keeps("an exit node is chosen", func() {})
+}
+
+// around counts what goes around the exit node while f runs, and for a moment before and after.
+func (l *life) around(f func()) (packets int) {
+	l.t.Helper()
+	l.server.must("nft", "reset", "counter", "ip", "around", "passed")
+	l.host.must("systemd-run", "--quiet", "--unit=steadily", "bash", "-c", "while :; do echo around >/dev/udp/"+far+"/9; sleep 0.002; done")
+	defer l.host.must("systemctl", "stop", "steadily")
+	pause := func() { l.host.must("bash", "-c", "for i in {1..50}; do echo around >/dev/udp/"+far+"/9; done; true") }
+	pause()
+	f()
+	pause()
+	out := l.server.must("nft", "list", "counter", "ip", "around", "passed")
+	_, count, _ := strings.Cut(strings.Join(strings.Fields(out), " "), "{ packets ")
+	if _, err := fmt.Sscanf(count, "%d", &packets); err != nil {
+		l.t.Fatalf("%s: %v", out, err)
+	}
+	return packets
+}
+
+// keeps fails if anything goes around the exit node while f runs.
+func (l *life) keeps(what string, f func()) {
+	l.t.Helper()
+	if n := l.around(f); n > 0 {
+		l.t.Errorf("%s: %d packets went around the exit node", what, n)
+	}
+}
+
+// again runs f, which has systemd replace the daemon, until the other one is active.
+func (l *life) again(f func()) {
+	l.t.Helper()
+	old := l.daemon()
+	f()
+	l.host.await("another daemon", func() bool { now := l.daemon(); return now != old && now != "0" })
+	l.host.eventually("systemctl", "is-active", "warrend")
+}
+
+// restart holds what a person means: a restart replaces the daemon, a stop gives the host back.
+func (l *life) restart() {
+	l.t.Helper()
+	l.keeps("restarted", func() { l.again(func() { l.host.must("systemctl", "restart", "warrend") }) })
+	l.keeps("told to end by somebody else", func() { l.again(func() { l.host.must("kill", "-TERM", l.daemon()) }) })
+	l.host.must("sh", "-ec", `mkdir -p /run/systemd/system/warrend.service.d
+printf '[Service]\nTimeoutStopSec=1\n' >/run/systemd/system/warrend.service.d/hasty.conf; systemctl daemon-reload`)
+	hangs := func(verb string) {
+		l.host.must("kill", "-STOP", l.daemon())
+		l.host.must("systemctl", verb, "warrend")
+	}
+	l.keeps("restarted while it hangs", func() { l.again(func() { hangs("restart") }) })
+	for _, how := range []func(){func() { l.host.must("systemctl", "stop", "warrend") }, func() { hangs("stop") }} {
+		if l.around(how) == 0 {
+			l.t.Error("stopped, and the host is not given back")
+		}
+		if rules := l.host.must("sh", "-c", "ip rule; ip -6 rule"); strings.Contains(rules, "8787") {
+			l.t.Errorf("stopped, and rules are left:\n%s", rules)
+		}
+		l.host.must("systemctl", "start", "warrend")
+		l.keeps("started", func() {})
+	}
+	l.host.must("sh", "-ec", "rm -r /run/systemd/system/warrend.service.d; systemctl daemon-reload")
+}
+
 func (l *life) install() {
 	l.t.Helper()
 	l.host.must("dpkg", "-i", l.host.put(l.deb("warren")))
@@ -154,7 +235,8 @@ func (l *life) upgrade() {
 	newer := dir + "/warren_newer.deb"
 	shell(l.t, "dpkg-deb", "-b", "--root-owner-group", "-Znone", dir+"/warren", newer)
 	inside, old := l.host.put(newer), l.daemon()
-	gap := l.underTraffic(func() { l.host.must("dpkg", "-i", inside) }, old)
+	var gap time.Duration
+	l.keeps("upgraded", func() { gap = l.underTraffic(func() { l.host.must("dpkg", "-i", inside) }, old) })
 	if version := l.host.must("dpkg-query", "--show", "--showformat=${Version}", "warren"); !strings.HasPrefix(version, "1000+") {
 		l.t.Errorf("after the upgrade the version is %s", version)
 	}
@@ -167,7 +249,8 @@ func (l *life) upgrade() {
 func (l *life) crash() {
 	l.t.Helper()
 	old := l.daemon()
-	gap := l.underTraffic(func() { l.host.must("kill", "-9", old) }, old)
+	var gap time.Duration
+	l.keeps("killed", func() { gap = l.underTraffic(func() { l.host.must("kill", "-9", old) }, old) })
 	l.t.Logf("  longest time without an answer: %.2f s", gap.Seconds())
 	if gap > crashGap {
 		l.t.Errorf("a killed daemon is away for %v, at most %v is allowed", gap, crashGap)

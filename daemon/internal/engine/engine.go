@@ -47,6 +47,7 @@ type Config struct {
 	Journal   *journal.Journal
 	Interface string
 	NoHostDNS bool // the host's DNS stays as it is, whatever people set
+	Service   bool // after the end somebody else decides whether the rules of an exit node are taken away
 	Lockdown  Lockdown
 	Log       *slog.Logger
 
@@ -420,7 +421,7 @@ func (e *Engine) told(what Happened) {
 func (e *Engine) shutdown() {
 	e.stopSession()
 	e.closePlane()
-	if e.left {
+	if e.left && !(e.cfg.Service && e.holds()) {
 		e.sweep()
 	}
 	e.saveNetmap()
