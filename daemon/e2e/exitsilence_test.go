@@ -3,6 +3,8 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -13,31 +15,73 @@ import (
 	"github.com/warren-mesh/warren/ipc"
 )
 
-// TestWhateverFallsSilentNothingGoesAroundTheExitNodeAndItIsSaid: client and exit node are in homes between which only the
-// relay leads. The relay dies, the exit node's daemon is stopped, then killed: without lockdown and with it.
-func TestWhateverFallsSilentNothingGoesAroundTheExitNodeAndItIsSaid(t *testing.T) {
+// opened are connections of the machine to port 443 of another one, of TCP and UDP and both versions, and a function that sends on all.
+func opened(t *testing.T, from, to *lab.Machine) (send func()) {
+	t.Helper()
+	l, err := to.Listen("tcp", ":443")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			t.Cleanup(func() { _ = c.Close() })
+			go func() { _, _ = io.Copy(io.Discard, c) }()
+		}
+	}()
+	var conns []net.Conn
+	for _, network := range []string{"tcp", "udp"} {
+		for _, addr := range []string{to.Addr().String(), to.Addr6().String()} {
+			c, err := from.Dial(network, net.JoinHostPort(addr, "443"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = c.Close() })
+			conns = append(conns, c)
+		}
+	}
+	return func() {
+		for _, c := range conns {
+			_ = c.SetWriteDeadline(time.Now().Add(time.Second)) // nobody acknowledges
+			_, _ = c.Write([]byte("still here"))
+		}
+	}
+}
+
+// TestWhateverHappensNothingGoesAroundTheExitNodeAndItsSilenceIsSaid: client and exit node are in homes between which only the
+// relay leads; the client's has IPv6, the exit node's has not. Relay, exit node, the client's daemon and its network fail in turn,
+// without lockdown and with it.
+func TestWhateverHappensNothingGoesAroundTheExitNodeAndItsSilenceIsSaid(t *testing.T) {
 	n := lab.New(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	web := n.Internet().Host("web")
 	who(t, web)
-	alice, gate := m.Behind(lab.EasyNAT, "alice"), m.Behind(lab.EasyNAT, "gate")
+	home := n.Internet().Router("home-alice", lab.EasyNAT, lab.WithIPv6())
+	alice, gate := m.NodeWith(home.Host("alice"), "sh", "-c", `exec "$@" --service`, "sh"), m.Behind(lab.EasyNAT, "gate")
 	n.BlockUDP(alice.Machine, gate.Machine)
-	nas := alice.Home.Host("nas")
+	alice.Home = home
+	nas := home.Host("nas")
 	key := m.Coord.Key("--reusable")
 	gate.Up(key)
 	alice.Up(key)
 	gate.MustWarren("set", "--advertise-exit-node")
 	approve(m, gate, "--approve-exit-node")
-	// What warrend itself asks the home's router, by UPnP's multicast, is its own.
-	atWeb, atNAS := web.Capture("ip and src host "+alice.Home.Addr().String()), nas.Capture("ip and not udp dst port 1900 and src host "+alice.Addr().String())
+	atWeb, atNAS := web.Capture(onTheInternet(home)), nas.Capture(inTheLAN(home, nas))
+	send := opened(t, alice.Machine, web)
 	leaves := func() int {
+		send()
 		leaving(alice.Machine, web, nas)
+		leaving(nas, alice.Machine) // which answers, if it may
 		return atWeb.Count() + atNAS.Count()
 	}
-	if seen := leaves(); seen < 10 {
+	if seen := leaves(); seen < 30 {
 		t.Fatalf("control: without an exit node the captures see %d packets", seen)
 	}
-	lab.Eventually(t, 10*time.Second, func() error {
+	lab.Eventually(t, 60*time.Second, func() error {
 		_, err := alice.Warren("exit-node", "use", "gate")
 		return err
 	})
@@ -55,43 +99,79 @@ func TestWhateverFallsSilentNothingGoesAroundTheExitNodeAndItIsSaid(t *testing.T
 		}
 		return err
 	}
-	silence := func(what string, fall, mend func()) {
+	// around counts what goes around the exit node while f runs, and until the exit node answers again.
+	around := func(what string, f func()) {
 		t.Helper()
-		before := leaves()
 		web0, nas0 := atWeb.Count(), atNAS.Count()
 		stop := steadily(t, alice.Machine, web)
-		fall()
-		began := time.Now()
-		lab.Eventually(t, core.ExitSilence+20*time.Second, func() error { return problem(alice, ipc.ProblemExitDown) })
-		said := time.Since(began)
-		if said > core.ExitSilence+lab.Patience*4*time.Second { // a busy machine takes its time
-			t.Errorf("%s: said after %s", what, said)
-		}
-		if p, _ := problemOf(alice, ipc.ProblemExitDown); p.Level != ipc.ProblemUrgent || !strings.Contains(p.Fix, "warren exit-node off") {
-			t.Errorf("%s: %+v", what, p)
-		}
-		wantCut(t, alice.Machine, web.Addr(), what)
-		leaving(alice.Machine, web, nas)
-		sent := stop()
-		now := atWeb.Count() + atNAS.Count()
-		if now != before {
-			t.Errorf("%s: %d of %d packets went around the exit node:\n%s", what, now-before, sent,
-				strings.Join(append(atWeb.Packets()[web0:], atNAS.Packets()[nas0:]...), "\n"))
-		}
-		mend()
+		f()
 		lab.Eventually(t, 60*time.Second, answers)
-		t.Logf("%s: said after %s (bound %s), %d of %d packets went around", what, said.Round(10*time.Millisecond), core.ExitSilence, now-before, sent)
+		leaves()
+		sent := stop()
+		went := append(atWeb.Packets()[web0:], atNAS.Packets()[nas0:]...)
+		if len(went) > 0 {
+			t.Errorf("%s: %d packets went around the exit node:\n%s", what, len(went), strings.Join(went, "\n"))
+		}
+		t.Logf("%s: %d packets went around, of %d datagrams and what else was tried", what, len(went), sent)
+	}
+	silence := func(what string, fall, mend func()) {
+		t.Helper()
+		around(what, func() {
+			fall()
+			said := lab.Eventually(t, 60*time.Second, func() error { return problem(alice, ipc.ProblemExitDown) })
+			t.Logf("%s: said after %s (bound %s)", what, said.Round(10*time.Millisecond), core.ExitSilence)
+			if said > core.ExitSilence+lab.Patience*4*time.Second { // a busy machine takes its time
+				t.Errorf("%s: said after %s", what, said)
+			}
+			if p, _ := problemOf(alice, ipc.ProblemExitDown); p.Level != ipc.ProblemUrgent || !strings.Contains(p.Fix, "warren exit-node off") {
+				t.Errorf("%s: %+v", what, p)
+			}
+			wantCut(t, alice.Machine, web.Addr(), what)
+			leaves()
+			mend()
+		})
 	}
 	for _, lockdown := range []string{"false", "true"} {
 		alice.MustWarren("set", "--lockdown="+lockdown)
-		silence("the relay dies, lockdown "+lockdown, m.Relay.Proc.Kill9, m.Relay.Start)
-		silence("the exit node is stopped, lockdown "+lockdown, gate.Daemon.Pause, gate.Daemon.Resume)
-		silence("the exit node is killed, lockdown "+lockdown, gate.Daemon.Kill9, gate.StartDaemon)
+		with := ", lockdown " + lockdown
+		silence("the relay dies"+with, m.Relay.Proc.Kill9, m.Relay.Start)
+		silence("the exit node is stopped"+with, gate.Daemon.Pause, gate.Daemon.Resume)
+		silence("the exit node is killed"+with, gate.Daemon.Kill9, gate.StartDaemon)
+		for _, c := range []struct {
+			what       string
+			fall, mend func()
+		}{
+			{"the own daemon is stopped", alice.Daemon.Pause, alice.Daemon.Resume},
+			{"the own daemon is killed", alice.Daemon.Kill9, alice.StartDaemon},
+			{
+				"the own daemon is restarted", func() {
+					if err := alice.Daemon.Stop(); err != nil {
+						t.Error(err)
+					}
+				},
+				func() { alice.Recover("--service"); alice.StartDaemon() },
+			},
+			{"the interface is taken away", func() { alice.MustRun("ip", "link", "del", alice.Interface()) }, func() {}},
+			{"the own address changes", func() { alice.Readdress() }, func() {}},
+			{"the LAN leads it elsewhere", func() { elsewhere(alice, web, "replace") }, func() { elsewhere(alice, web, "del") }},
+		} {
+			around(c.what+with, func() { c.fall(); leaves(); c.mend() })
+		}
 	}
 	alice.MustWarren("set", "--lockdown=false")
 	alice.MustWarren("exit-node", "off")
 	before := atWeb.Count() + atNAS.Count()
-	if leaves() == before {
+	if leaves()-before < 20 {
 		t.Error("control: the captures see nothing any more")
+	}
+}
+
+// elsewhere adds routes, as a DHCP server (RFC 3442, CVE-2024-3661) or a router's advertisements do, or takes them away.
+func elsewhere(n *mesh.Node, to *lab.Machine, verb string) {
+	for _, dst := range []string{"0.0.0.0/1", "128.0.0.0/1", to.Addr().String() + "/32"} {
+		n.MustRun("ip", "route", verb, dst, "via", n.Home.Gateway().String(), "dev", n.Device())
+	}
+	for _, dst := range []string{"::/1", "8000::/1", to.Addr6().String() + "/128"} {
+		n.MustRun("ip", "-6", "route", verb, dst, "via", "fe80::1", "dev", n.Device())
 	}
 }

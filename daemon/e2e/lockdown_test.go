@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,40 +15,68 @@ import (
 	"github.com/warren-mesh/warren/ipc"
 )
 
-// leaving sends what a program of the machine may send, to somebody on the internet and in the LAN.
+// leaving sends what a program of the machine may send, of both versions, to somebody on the internet and in the LAN. Port 443 of
+// UDP is what QUIC uses.
 func leaving(m *lab.Machine, to ...*lab.Machine) {
+	var work sync.WaitGroup
 	for _, other := range to {
-		for _, port := range []string{"53", "443", "80"} {
-			if c, err := m.Dial("udp", net.JoinHostPort(other.Addr().String(), port)); err == nil {
-				_, _ = c.Write([]byte("datagram"))
-				_ = c.Close()
+		for _, addr := range []netip.Addr{other.Addr(), other.Addr6()} {
+			if !addr.IsValid() {
+				continue
 			}
-			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
-			if c, err := m.DialContext(ctx, "tcp", net.JoinHostPort(other.Addr().String(), port)); err == nil {
-				_ = c.Close()
+			for _, port := range []string{"53", "443", "80"} {
+				host := net.JoinHostPort(addr.String(), port)
+				work.Go(func() {
+					if c, err := m.Dial("udp", host); err == nil {
+						_, _ = c.Write([]byte("datagram"))
+						_ = c.Close()
+					}
+				})
+				work.Go(func() {
+					ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+					defer cancel()
+					if c, err := m.DialContext(ctx, "tcp", host); err == nil {
+						_ = c.Close()
+					}
+				})
 			}
-			cancel()
+			work.Go(func() { _, _ = m.Run("ping", "-n", "-c1", "-W0.1", addr.String()) })
 		}
-		_, _ = m.Run("ping", "-c1", "-W0.1", other.Addr().String())
 	}
+	work.Wait()
+}
+
+// onTheInternet is a capture's filter, on the internet, for what comes from a home: from its router's address, or from an address of
+// its LAN.
+func onTheInternet(home *lab.Router) string {
+	return fmt.Sprintf("(ip and src host %s) or (ip6 and src net %s)", home.Addr(), home.Prefix6())
+}
+
+// inTheLAN is one, on a machine of the LAN, for what others of it send, but not its router; nor what may always leave, the search for
+// neighbours. What warrend itself asks the home's router, by UPnP's multicast, is its own.
+func inTheLAN(home *lab.Router, on *lab.Machine) string {
+	return fmt.Sprintf("(ip and src net %s and not src host %s and not src host %s and not udp dst port 1900) or (src net %s and not src host %s and (udp or tcp or ip6[40] = 128 or ip6[40] = 129))",
+		home.Prefix(), home.Gateway(), on.Addr(), home.Prefix6(), on.Addr6())
 }
 
 // TestLockdownOutlivesTheDaemon is about a real daemon: whatever becomes of it, nothing leaves but what it sends itself.
 func TestLockdownOutlivesTheDaemon(t *testing.T) {
 	n := lab.New(t)
 	m := mesh.Start(t, n, mesh.Build(t))
-	alice, bob := m.Behind(lab.EasyNAT, "alice"), m.Behind(lab.EasyNAT, "bob")
-	nas, web := alice.Home.Host("nas"), n.Internet().Host("web")
+	home := n.Internet().Router("home-alice", lab.EasyNAT, lab.WithIPv6())
+	alice, bob := m.Node(home.Host("alice")), m.Behind(lab.EasyNAT, "bob")
+	nas, web := home.Host("nas"), n.Internet().Host("web")
 	alice.Up(m.Coord.Key())
 	bob.Up(m.Coord.Key())
 	alice.WaitPath(bob, ipc.PathDirect, 15*time.Second)
 
-	atWeb, atNAS := web.Capture("src host "+alice.Home.Addr().String()), nas.Capture("src host "+alice.Addr().String())
+	atWeb, atNAS := web.Capture(onTheInternet(home)), nas.Capture(inTheLAN(home, nas))
 	reached := func() int {
 		leaving(alice.Machine, web, nas)
+		leaving(nas, alice.Machine) // which answers, if it may
 		return atWeb.Count() + atNAS.Count()
 	}
-	if reached() < 10 {
+	if reached() < 20 {
 		t.Fatalf("control: without lockdown the captures see\n%s", strings.Join(append(atWeb.Packets(), atNAS.Packets()...), "\n"))
 	}
 	alice.MustWarren("set", "--lockdown")
@@ -84,6 +114,8 @@ func TestLockdownOutlivesTheDaemon(t *testing.T) {
 	alice.Daemon.Resume()
 	alice.MustRun("ip", "link", "del", alice.Interface())
 	nothing("interface taken away")
+	alice.Readdress()
+	nothing("address changed")
 	alice.WaitPing(bob, 15*time.Second)
 	alice.MustWarren("down")
 	nothing("down")
