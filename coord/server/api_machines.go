@@ -81,7 +81,8 @@ func (s *Server) machineOperations() []operation {
 			return s.renameMachine(ctx, by, m, in.Body.Name)
 		}),
 		does(operation{
-			id: "tagMachine", method: post, path: "/machines/{id}/tags", about: "Replace a machine's tags", scope: account.ScopeMachines, right: account.Change,
+			id: "tagMachine", method: post, path: "/machines/{id}/tags", about: "Replace a machine's tags", scope: account.ScopeMachines,
+			right: account.Change, of: s.namedMachineOwner,
 		}, func(ctx context.Context, by caller, in *struct {
 			NamePath
 			Body TagsRequest
@@ -152,7 +153,8 @@ func (s *Server) machinesFor(by caller, in *machineQuery) iter.Seq[MachineInfo] 
 }
 
 // tagMachine replaces a machine's tags. With some it belongs to nobody, and its key does not expire; who takes the last
-// one leaves it nobody's, until a person logs in on it.
+// one leaves it nobody's, until a person logs in on it. Members give those of their own machines the tags that the policy
+// says are theirs.
 func (s *Server) tagMachine(ctx context.Context, by caller, m state.Member, tags []string) error {
 	tags, err := cleanTags(tags)
 	if err != nil {
@@ -162,10 +164,19 @@ func (s *Server) tagMachine(ctx context.Context, by caller, m state.Member, tags
 		if slices.Equal(n.Tags, tags) {
 			return nil
 		}
-		details := facts{"id": n.ID, "owner": m.Node.User.Login, "from": n.Tags, "to": tags}
+		if err := authorizeNow(tx, by, account.Change, n.User == by.user); err != nil {
+			return err
+		}
+		if err := s.mayTag(tx, by, tags); err != nil {
+			return err
+		}
+		details, was := facts{"id": n.ID, "owner": m.Node.User.Login, "from": n.Tags, "to": tags}, *n
 		if n.Tags = tags; len(tags) > 0 {
 			n.User, n.Expires, n.Lasting = 0, time.Time{}, false
 		}
-		return s.record(tx, by, actMachineTag, n.Name, details)
+		if err := s.record(tx, by, actMachineTag, n.Name, details); err != nil {
+			return err
+		}
+		return s.approveByTags(tx, &was, n)
 	})
 }

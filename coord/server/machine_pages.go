@@ -10,6 +10,7 @@ import (
 
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/internal/account"
+	"github.com/warren-mesh/warren/coord/internal/policy"
 	"github.com/warren-mesh/warren/coord/internal/state"
 )
 
@@ -47,9 +48,10 @@ type machineDetail struct {
 	Suffix, Joined, Relay, Fingerprint string
 	Endpoints                          []endpointRow
 	Routes                             []routeInfo
-	Change                             bool // the visitor may change it
-	Rules                              bool // or see the network's rules
-	Decide, Extend, Tag, Lead          bool // or let it in, or give its key another life, or other tags, or approve its routes
+	Change                             bool     // the visitor may change it
+	Yours                              []string // tags that the rules let the visitor give it, whatever their role
+	Rules                              bool     // or see the network's rules
+	Decide, Extend, Tag, Lead          bool     // or let it in, or give its key another life, or other tags, or approve its routes
 }
 
 type endpointRow struct{ Addr, Kind string }
@@ -177,13 +179,17 @@ func (s *Server) machinePage(w http.ResponseWriter, r *http.Request, v *visit) e
 }
 
 func (s *Server) showMachine(w http.ResponseWriter, status int, v *visit, m state.Member, typed, problem string) error {
+	var theirs []string
+	if m.Node.User.ID == v.user.ID {
+		s.hub.rules(func(rules *policy.Compiled) { theirs = rules.TagsOf(ruledUser(v.user)) })
+	}
 	d := machineDetail{
 		machineRow: rowOf(s.now(), m), Suffix: s.network.Suffix, Joined: m.Node.Created.Format("2 Jan 2006"),
 		Fingerprint: shortKey(m.Machine),
 		Change:      authorize(v.caller(), account.Change, m.Node.User.ID == v.user.ID) == nil,
 		Decide:      mayDecide(v) && m.Pending,
-		Tag:         mayDecide(v) && !m.Pending,
-		Routes:      routesOf(m), Lead: mayDecide(v),
+		Tag:         !m.Pending && (mayDecide(v) || len(theirs) > 0 && authorize(v.caller(), account.Change, true) == nil), Yours: theirs,
+		Routes: routesOf(m), Lead: mayDecide(v),
 		Rules:  authorize(v.caller(), account.See, false) == nil,
 		Extend: mayDecide(v) && !m.Pending && m.Node.User.ID != 0 && len(m.Node.Tags) == 0,
 	}

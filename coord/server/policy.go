@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -106,39 +107,76 @@ func (s *Server) policyVersions(ctx context.Context) (all []Policy, err error) {
 	return all, err
 }
 
-// rulesNetwork is the network as rules see it, with all users and all machines that are members.
-func (s *Server) rulesNetwork(tx store.Tx) (n policy.Network, names map[coord.NodeID]string, err error) {
-	users, err := tx.Users()
-	if err != nil {
-		return n, nil, err
-	}
-	nodes, err := tx.Nodes()
-	if err != nil {
-		return n, nil, err
-	}
-	n.IPv4, n.IPv6 = s.network.IPv4, s.network.IPv6
-	for _, u := range users {
-		n.Users = append(n.Users, policy.User{ID: u.ID, Login: u.Login, Role: string(u.Role)})
-	}
-	names = make(map[coord.NodeID]string, len(nodes))
-	for i := range nodes {
-		x := &nodes[i]
-		if x.Key.IsZero() || x.Pending || x.Expired {
-			continue
-		}
-		names[x.ID] = x.Name
-		n.Machines = append(n.Machines, policy.Machine{ID: x.ID, User: x.User, Tags: x.Tags, Addrs: addresses(s.network, x.Number), Routes: x.Routes()})
-	}
-	return n, names, nil
-}
-
 // checked is a file that was read, for the network as it is.
 type checked struct {
 	PolicyReport
 	file    *policy.File
 	rules   *policy.Compiled // nil: it cannot be read
-	network policy.Network
-	names   map[coord.NodeID]string
+	network policy.Network   // as rules see it, with all users and all machines that are members
+	nodes   map[coord.NodeID]*store.Node
+	// What the file approves by itself of what machines offer already. What the one before it approved, too, is left as it
+	// is: an admin may have withdrawn it.
+	approves map[coord.NodeID][]netip.Prefix
+}
+
+// look reads the network that the file is for.
+func (c *checked) look(tx store.Tx, in coord.Network) error {
+	users, err := tx.Users()
+	if err != nil {
+		return err
+	}
+	nodes, err := tx.Nodes()
+	if err != nil {
+		return err
+	}
+	was, err := rulesIn(tx)
+	if err != nil {
+		return err
+	}
+	c.network.IPv4, c.network.IPv6 = in.IPv4, in.IPv6
+	byID := map[int64]policy.User{}
+	for _, u := range users {
+		byID[u.ID] = ruledUser(u)
+		c.network.Users = append(c.network.Users, byID[u.ID])
+	}
+	c.nodes, c.approves = make(map[coord.NodeID]*store.Node, len(nodes)), map[coord.NodeID][]netip.Prefix{}
+	for i := range nodes {
+		n := &nodes[i]
+		if n.Key.IsZero() || n.Pending || n.Expired {
+			continue
+		}
+		c.nodes[n.ID] = n
+		c.network.Machines = append(c.network.Machines, policy.Machine{ID: n.ID, User: n.User, Tags: n.Tags, Addrs: addresses(in, n.Number), Routes: n.Routes()})
+		by := func(f *policy.File) func(netip.Prefix) bool {
+			return func(p netip.Prefix) bool { return f.AutoApproves(byID[n.User], n.Tags, p) }
+		}
+		if more := approvedAnew(n, by(was), by(c.file)); len(more) > 0 {
+			c.approves[n.ID] = more
+		}
+	}
+	return nil
+}
+
+// put takes a machine in with the routes that the file approves.
+func (c *checked) put(rules *policy.Compiled) {
+	for _, m := range c.network.Machines {
+		if more := c.approves[m.ID]; len(more) > 0 {
+			n := *c.nodes[m.ID]
+			n.Approved = inOrder(slices.Concat(n.Approved, more))
+			m.Routes = n.Routes()
+			rules.Put(m)
+		}
+	}
+}
+
+func ruledUser(u store.User) policy.User {
+	return policy.User{ID: u.ID, Login: u.Login, Role: string(u.Role)}
+}
+
+// approvedAnew are the routes that a machine offers, that nobody has approved, and that the policy approves by itself now
+// and did not before.
+func approvedAnew(n *store.Node, was, is func(netip.Prefix) bool) []netip.Prefix {
+	return slices.DeleteFunc(without(n.Said.Routes, n.Approved), func(p netip.Prefix) bool { return was(p) || !is(p) })
 }
 
 // check reads a file, and runs its tests. A text with problems is no error.
@@ -150,11 +188,12 @@ func (s *Server) check(tx store.Tx, text string) (c checked, err error) {
 		}
 		return c, nil
 	}
-	if c.network, c.names, err = s.rulesNetwork(tx); err != nil {
+	if err := c.look(tx, s.network); err != nil {
 		return c, err
 	}
 	c.PolicyReport.Rules, c.Tests = c.file.Rules(), c.file.Tests()
 	c.rules = policy.Compile(c.file, c.network)
+	c.put(c.rules)
 	c.Failed = append(c.Failed, c.rules.RunTests()...)
 	if n := c.rules.Largest(); n > maxExpanded {
 		c.Problems = append(c.Problems, policy.Problem{Pos: policy.Pos{Line: 1, Col: 1}, Text: fmt.Sprintf(textPolicyLarge, n, maxExpanded)})
@@ -209,7 +248,19 @@ func (s *Server) setPolicy(ctx context.Context, by caller, text, match, note str
 			return err
 		}
 		p = policyOf(v)
-		return s.record(tx, by, actPolicy, textPolicyName, facts{"version": v.ID, "from": was.ID, "rules": c.PolicyReport.Rules, "note": note})
+		if err := s.record(tx, by, actPolicy, textPolicyName, facts{"version": v.ID, "from": was.ID, "rules": c.PolicyReport.Rules, "note": note}); err != nil {
+			return err
+		}
+		for _, id := range slices.Sorted(maps.Keys(c.approves)) {
+			n := c.nodes[id]
+			if err := s.approveInTx(tx, n, c.approves[id]); err != nil {
+				return err
+			}
+			if err := tx.SetNode(*n); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	return p, err
 }
@@ -240,6 +291,47 @@ func (s *Server) autoApprove(ctx context.Context, id coord.NodeID, fresh []netip
 	return s.setRoutes(ctx, caller{via: viaServer}, m, RoutesRequest{Approve: may})
 }
 
+// approveByTags approves what a machine offers already and the policy lets it lead to for its new tags.
+func (s *Server) approveByTags(tx store.Tx, was, is *store.Node) error {
+	if len(without(is.Said.Routes, is.Approved)) == 0 {
+		return nil
+	}
+	f, err := rulesIn(tx)
+	if err != nil {
+		return err
+	}
+	by := func(n *store.Node) (func(netip.Prefix) bool, error) {
+		u, err := tx.User(n.User)
+		if n.User == 0 {
+			u, err = store.User{}, nil
+		}
+		return func(p netip.Prefix) bool { return f.AutoApproves(ruledUser(u), n.Tags, p) }, err
+	}
+	before, err := by(was)
+	if err != nil {
+		return err
+	}
+	now, err := by(is)
+	if err != nil {
+		return err
+	}
+	if more := approvedAnew(is, before, now); len(more) > 0 {
+		return s.approveInTx(tx, is, more)
+	}
+	return nil
+}
+
+// approveInTx approves what the policy lets a machine lead to, if there is room for it. The node is to be saved.
+func (s *Server) approveInTx(tx store.Tx, n *store.Node, more []netip.Prefix) error {
+	next := inOrder(slices.Concat(n.Approved, wholeExit(more)))
+	if coord.ValidateRoutes(next, &s.network) != nil { // they are too many together: an admin is to choose
+		return nil
+	}
+	gained := without(next, n.Approved)
+	n.Approved = next
+	return s.record(tx, caller{via: viaServer}, actMachineRoutes, n.Name, facts{"id": n.ID, "approved": gained})
+}
+
 // mayTag refuses who may not give machines these tags: owners and admins may give all, others those that are theirs by
 // the policy's tagOwners.
 func (s *Server) mayTag(tx store.Tx, by caller, tags []string) error {
@@ -255,7 +347,7 @@ func (s *Server) mayTag(tx store.Tx, by caller, tags []string) error {
 		return err
 	}
 	for _, t := range tags {
-		if f == nil || !f.MayTag(policy.User{ID: u.ID, Login: u.Login, Role: string(u.Role)}, nil, t) {
+		if f == nil || !f.MayTag(ruledUser(u), nil, t) {
 			e := *errNotAllowed
 			e.Message = fmt.Sprintf(textTagNotYours, t)
 			return &e

@@ -34,6 +34,7 @@ type MachinePolicy struct {
 	Loses   []string `json:"loses,omitempty" doc:"those that it did see"`
 	Opens   []string `json:"opens,omitempty" doc:"what may come in to it, or through it, and could not before"`
 	Closes  []string `json:"closes,omitempty" doc:"what might come in, and could no more"`
+	Routes  []string `json:"routes,omitempty" doc:"routes that it offers, and that the file approves by itself"`
 }
 
 // previewPolicy works out what a file would change.
@@ -58,8 +59,9 @@ func (s *Server) previewPolicy(ctx context.Context, text string) (p PolicyPrevie
 	}
 	old := policy.Compile(now, c.network)
 	next := old.With(c.file)
+	c.put(next)
 	for _, m := range c.network.Machines {
-		one := MachinePolicy{Machine: c.names[m.ID]}
+		one := MachinePolicy{Machine: c.nodes[m.ID].Name}
 		moved := next.MoveFrom(old, m.ID)
 		one.Gains, one.Loses = c.named(m.ID, moved.Gained), c.named(m.ID, moved.Lost)
 		was, is := old.Filter(m.ID), next.Filter(m.ID)
@@ -67,7 +69,10 @@ func (s *Server) previewPolicy(ctx context.Context, text string) (p PolicyPrevie
 			before, after := linesOf(was), linesOf(is)
 			one.Opens, one.Closes = missingLines(after, before), missingLines(before, after)
 		}
-		if len(one.Gains)+len(one.Loses)+len(one.Opens)+len(one.Closes) > 0 {
+		for _, r := range c.approves[m.ID] {
+			one.Routes = append(one.Routes, r.String())
+		}
+		if len(one.Gains)+len(one.Loses)+len(one.Opens)+len(one.Closes)+len(one.Routes) > 0 {
 			p.Changed++
 			p.Changes = append(p.Changes, one)
 		}
@@ -81,7 +86,7 @@ func (s *Server) previewPolicy(ctx context.Context, text string) (p PolicyPrevie
 func (c *checked) named(but coord.NodeID, ids []coord.NodeID) (names []string) {
 	for _, id := range ids {
 		if id != but {
-			names = append(names, c.names[id])
+			names = append(names, c.nodes[id].Name)
 		}
 	}
 	slices.Sort(names)

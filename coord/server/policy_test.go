@@ -196,6 +196,57 @@ func TestRoutesAreShownToThoseWhoMayUseThem(t *testing.T) {
 	}
 }
 
+// TestWhatIsOfferedAlreadyIsApprovedByAnEdit has the routes first and the rules later, and tags last.
+func TestWhatIsOfferedAlreadyIsApprovedByAnEdit(t *testing.T) {
+	const approves = `{"tagOwners": {"tag:gate": [], "tag:a": []}, "grants": [{"src": ["tag:a"], "dst": ["10.0.0.0/8"], "ip": ["*"]}],
+		"autoApprovers": {"routes": {"10.0.0.0/8": ["tag:gate"]}, "exitNode": []}}`
+	r := serve(t)
+	maps, devices := map[string]<-chan *coord.Netmap{}, map[string]*device{}
+	for name, tag := range map[string]string{"gate": "gate", "gate2": "a", "viewer": "a"} {
+		devices[name] = r.device()
+		devices[name].join(name, r.authKey(KeyOptions{Tags: []string{tag}}))
+		maps[name], _ = devices[name].follow(nil)
+	}
+	for name, route := range map[string]string{"gate": "10.1.0.0/16", "gate2": "10.2.0.0/16"} {
+		if err := devices[name].Update(t.Context(), offering(route, "192.168.0.0/16")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, maps["gate"], "nothing is approved", leads("gate"))
+	p, err := r.previewPolicy(t.Context(), approves)
+	at := slices.IndexFunc(p.Changes, func(m MachinePolicy) bool { return len(m.Routes) > 0 })
+	if err != nil || at < 0 || p.Changes[at].Machine != "gate" || !slices.Equal(p.Changes[at].Routes, []string{"10.1.0.0/16"}) {
+		t.Errorf("the preview: %+v, %v", p, err)
+	}
+	r.govern(approves)
+	until(t, maps["gate"], "what the policy approves", leads("gate", "10.1.0.0/16"))
+	until(t, maps["viewer"], "it", leads("gate", "10.1.0.0/16"))
+
+	tagged := func(name string, tags ...string) {
+		t.Helper()
+		m, err := r.machineNamed(name)
+		if err == nil {
+			err = r.tagMachine(t.Context(), operator, m, tags)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	tagged("gate2", "gate")
+	until(t, maps["viewer"], "what the tag approves", leads("gate2", "10.2.0.0/16"))
+
+	// What an admin withdraws stays so, whatever edit comes that approves it as the last one did.
+	if err := r.SetRoutes(t.Context(), "gate", RoutesRequest{Withdraw: routes("10.1.0.0/16")}); err != nil {
+		t.Fatal(err)
+	}
+	r.govern(strings.Replace(approves, `"tag:a": []}`, `"tag:a": [], "tag:b": []}`, 1))
+	tagged("gate2", "gate", "b")
+	until(t, maps["gate2"], "its tag", func(m *coord.Netmap) bool { return len(m.Self.Tags) == 2 })
+	if m, _ := r.machineNamed("gate"); len(m.Approved) > 0 {
+		t.Errorf("an edit approved again what was withdrawn: %v", m.Approved)
+	}
+}
+
 func TestAnotherChangeIsNotOverwritten(t *testing.T) {
 	r := serve(t)
 	r.user("anna", "correct horse")
@@ -358,4 +409,36 @@ func TestTagOwnersMakeKeysOfTheirTags(t *testing.T) {
 			t.Errorf("%s: %d %s", tag, status, code)
 		}
 	}
+}
+
+func TestMembersGiveTheirMachinesTheTagsThatAreTheirs(t *testing.T) {
+	r := serve(t)
+	r.user("anna", "correct horse")
+	for _, login := range []string{"bert", "carl"} {
+		r.userAs(login, "correct horse", account.Member)
+	}
+	r.device().join("anna1", r.authKey(KeyOptions{User: "anna"}))
+	r.device().join("bert1", r.authKey(KeyOptions{User: "bert"}))
+	const rules = `{"tagOwners": {"tag:web": ["bert@"], "tag:db": []}, "grants": []}`
+	p, carls := r.program("bert", account.ScopeMachines), r.program("carl", account.ScopeMachines)
+	tag := func(p *program, machine string, want int, tags ...string) {
+		t.Helper()
+		if status, code := p.call(http.MethodPost, "/machines/"+machine+"/tags", TagsRequest{Tags: tags}, nil); status != want {
+			t.Errorf("%s %v: %d %s", machine, tags, status, code)
+		}
+	}
+	tag(p, "bert1", http.StatusForbidden, "web") // no policy says that it is his
+	r.govern(rules)
+	tag(p, "bert1", http.StatusForbidden, "db")
+	tag(p, "bert1", http.StatusForbidden, "db", "web")
+	tag(p, "anna1", http.StatusForbidden, "web")
+	tag(carls, "bert1", http.StatusForbidden, "web")
+	if m, err := r.machineNamed("bert1"); err != nil || len(m.Node.Tags) > 0 {
+		t.Fatalf("%+v, %v", m.Node, err)
+	}
+	tag(p, "bert1", http.StatusNoContent, "web")
+	if m, err := r.machineNamed("bert1"); err != nil || !slices.Equal(m.Node.Tags, []string{"web"}) || m.Node.User.ID != 0 {
+		t.Errorf("%+v, %v", m.Node, err)
+	}
+	tag(p, "bert1", http.StatusForbidden) // it is his no more
 }

@@ -88,7 +88,7 @@ var mayCall = map[string]struct{ own, others string }{
 	"GET /tokens":                          {everybody, everybody},
 	"POST /tokens":                         {everybody, everybody},
 	"POST /tokens/{id}/remove":             {everybody, everybody}, // of their own, and as an owner of others
-	"POST /machines/{id}/tags":             {changers, changers},
+	"POST /machines/{id}/tags":             {ownChangers, changers},
 	"GET /api":                             {everybody, everybody},
 	"GET /profile":                         {everybody, everybody},
 	"POST /profile/password":               {everybody, everybody},
@@ -115,7 +115,7 @@ var mayOperate = map[string]struct{ own, others, scopes string }{
 	"listMachines":  {everybody, everybody, "read machines"}, // each sees what is theirs to see
 	"getMachine":    {everybody, seers, "read machines"},
 	"renameMachine": {ownChangers, changers, "machines"}, "expireMachine": {ownChangers, changers, "machines"}, "removeMachine": {ownChangers, changers, "machines"},
-	"tagMachine": {changers, changers, "machines"}, "setMachineRoutes": {changers, changers, "machines"}, "extendMachine": {changers, changers, "machines"},
+	"tagMachine": {ownChangers, changers, "machines"}, "setMachineRoutes": {changers, changers, "machines"}, "extendMachine": {changers, changers, "machines"},
 	"approveMachine": {changers, changers, "machines"}, "denyMachine": {changers, changers, "machines"},
 
 	"listUsers": {seers, seers, "read users"}, "getUser": {seers, seers, "read users"}, "listInvitations": {seers, seers, "read users"},

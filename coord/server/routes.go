@@ -108,7 +108,7 @@ func (s *Server) routes() []route {
 		{method: post, path: "/machines/{id}/approve", access: signedIn, right: account.Change, does: does("approveMachine"), page: s.approvePage},
 		{method: get, path: "/machines/{id}/deny", access: signedIn, right: account.Change, page: s.askDeny},
 		{method: post, path: "/machines/{id}/deny", access: signedIn, right: account.Change, does: does("denyMachine"), page: s.denyPage},
-		{method: post, path: "/machines/{id}/tags", access: signedIn, right: account.Change, does: does("tagMachine"), page: s.tagMachinePage},
+		{method: post, path: "/machines/{id}/tags", access: signedIn, right: account.Change, of: s.machineOwner, does: does("tagMachine"), page: s.tagMachinePage},
 		{method: post, path: "/machines/{id}/routes", access: signedIn, right: account.Change, does: does("setMachineRoutes"), page: s.routesPage},
 		{method: post, path: "/machines/{id}/extend", access: signedIn, right: account.Change, does: does("extendMachine"), page: s.extendPage},
 

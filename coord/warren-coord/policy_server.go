@@ -137,7 +137,7 @@ func printPreview(w io.Writer, p *server.PolicyPreview) error {
 		for _, part := range []struct {
 			what  string
 			names []string
-		}{{textPolicyGains, m.Gains}, {textPolicyLoses, m.Loses}, {textPolicyOpens, m.Opens}, {textPolicyCloses, m.Closes}} {
+		}{{textPolicyGains, m.Gains}, {textPolicyLoses, m.Loses}, {textPolicyOpens, m.Opens}, {textPolicyCloses, m.Closes}, {textPolicyRoutes, m.Routes}} {
 			for _, name := range part.names {
 				b.WriteString("  " + part.what + " " + name + "\n")
 			}

@@ -282,6 +282,7 @@ that another's change is not overwritten. A file that is in force already makes 
 	textPolicyLoses       = "does not see any more:    "
 	textPolicyOpens       = "lets in:                  "
 	textPolicyCloses      = "does not let in any more: "
+	textPolicyRoutes      = "its route is approved:    "
 	textPolicyYes         = "yes: %s may reach %s, %s: %s\n"
 	textPolicyNo          = "no: %s may not reach %s, %s: %s\n"
 	textPolicyWrong       = "%s is not right, nothing was compiled: mend what is listed and check again"

@@ -124,18 +124,36 @@ func (c *Compiled) linksAny(from, to []int) bool {
 // AutoApproves reports whether the file lets the machine offer the route without an admin's approval.
 func (c *Compiled) AutoApproves(id coord.NodeID, route netip.Prefix) bool {
 	s := c.machines[id]
-	if s == nil {
-		return false
-	}
+	return s != nil && c.file.approves(s, route)
+}
+
+// AutoApproves is that of a Compiled, for a machine of this user, who is the zero User where it is nobody's, with these
+// tags. Without a file none is approved.
+func (f *File) AutoApproves(u User, tags []string, route netip.Prefix) bool {
+	return f != nil && f.approves(subjectOf(Machine{User: u.ID, Tags: tags}, map[int64]User{u.ID: u}, nil), route)
+}
+
+func (f *File) approves(s *subject, route netip.Prefix) bool {
 	may := func(by []selector) bool {
-		return slices.ContainsFunc(by, func(sel selector) bool { return c.file.is(s, &sel) })
+		return slices.ContainsFunc(by, func(sel selector) bool { return f.is(s, &sel) })
 	}
 	if coord.IsExitRoute(route) {
-		return may(c.file.exitNode)
+		return may(f.exitNode)
 	}
-	return slices.ContainsFunc(c.file.routes, func(a approval) bool {
+	return slices.ContainsFunc(f.routes, func(a approval) bool {
 		return a.prefix.Bits() <= route.Bits() && a.prefix.Contains(route.Addr()) && may(a.by)
 	})
+}
+
+// TagsOf are the tags that the file lets a user give machines, without "tag:", in order.
+func (c *Compiled) TagsOf(u User) (tags []string) {
+	for name := range c.file.tagOwners {
+		if c.file.MayTag(u, nil, name) {
+			tags = append(tags, name)
+		}
+	}
+	slices.Sort(tags)
+	return tags
 }
 
 // MayTag reports whether the file lets a user give machines the tag, which is theirs to give beside owners and admins.
