@@ -12,10 +12,11 @@ import (
 // exposureBound is how much of the host each unit may at most be exposed to, as "systemd-analyze security" counts it
 // (0 to 10). Warrend's remainder is what it is for: root, interfaces, routes, the packet filter, the settings of the network.
 var exposureBound = map[string]float64{
-	"warrend.service":         2.5,
-	"warren-lockdown.service": 2.5,
-	"warren-coord.service":    1.4,
-	"warren-relay.service":    1.4,
+	"warrend.service":             2.5,
+	"warren-lockdown.service":     2.5,
+	"warren-coord.service":        1.4,
+	"warren-coord-backup.service": 1.4,
+	"warren-relay.service":        1.4,
 }
 
 var exposureLine = regexp.MustCompile(`Overall exposure level for \S+: ([0-9.]+) `)

@@ -1,11 +1,16 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/warren-mesh/warren/coord/server"
@@ -79,14 +84,68 @@ func stored(e *env, use, short, long string, args cobra.PositionalArgs, do func(
 }
 
 func backupCommand(e *env) *cobra.Command {
-	return stored(e, "backup FILE", "Back up the whole server, also while it runs", textBackupLong, cobra.ExactArgs(1),
+	folder, keep := "", 0
+	cmd := stored(e, "backup FILE", "Back up the whole server, also while it runs", textBackupLong, cobra.MaximumNArgs(1),
 		func(cmd *cobra.Command, args []string, database string) error {
-			if err := server.Backup(cmd.Context(), e.dir, database, args[0]); err != nil {
+			if (len(args) == 1) == (folder != "") || keep < 1 {
+				return errors.New(textBackupWhere)
+			}
+			if folder == "" {
+				if err := server.Backup(cmd.Context(), e.dir, database, args[0]); err != nil {
+					return err
+				}
+				_, err := fmt.Fprintf(cmd.OutOrStdout(), textBackup, args[0])
 				return err
 			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), textBackup, args[0])
-			return err
+			file, err := backupInto(cmd.Context(), e.dir, database, folder, time.Now())
+			if err != nil {
+				return err
+			}
+			if _, err := fmt.Fprintf(cmd.OutOrStdout(), textBackup, file); err != nil {
+				return err
+			}
+			return removeOld(folder, keep)
 		})
+	cmd.Flags().StringVar(&folder, "into", "", textFlagInto)
+	cmd.Flags().IntVar(&keep, "keep", 14, textFlagKeep)
+	return cmd
+}
+
+// backupName is what a backup in a folder is called: the names sort by their time, in UTC.
+const backupName = "warren-coord-2006-01-02T150405Z.backup"
+
+// backupInto writes a backup that is named by the time. It gets its name when it is whole.
+func backupInto(ctx context.Context, dir, database, folder string, now time.Time) (string, error) {
+	file := filepath.Join(folder, now.UTC().Format(backupName))
+	work := filepath.Join(folder, ".warren-coord.backup.new")
+	if err := os.Remove(work); err != nil && !errors.Is(err, fs.ErrNotExist) { // one was killed
+		return "", fmt.Errorf("cannot back up: %w", err)
+	}
+	if err := server.Backup(ctx, dir, database, work); err != nil {
+		return "", err
+	}
+	if err := os.Rename(work, file); err != nil {
+		return "", fmt.Errorf("cannot back up: %w", err)
+	}
+	return file, nil
+}
+
+// removeOld removes all but the newest backups that backupInto wrote into a folder.
+func removeOld(folder string, keep int) error {
+	entries, err := os.ReadDir(folder) // sorted by name
+	if err != nil {
+		return fmt.Errorf("cannot look for old backups: %w", err)
+	}
+	files := slices.DeleteFunc(entries, func(e os.DirEntry) bool {
+		_, err := time.Parse(backupName, e.Name())
+		return err != nil
+	})
+	for _, file := range files[:max(0, len(files)-keep)] {
+		if err := os.Remove(filepath.Join(folder, file.Name())); err != nil {
+			return fmt.Errorf("cannot remove an old backup: %w", err)
+		}
+	}
+	return nil
 }
 
 func restoreCommand(e *env) *cobra.Command {

@@ -26,7 +26,9 @@ const (
 All but init, serve, policy and those of the storage speak to the running server over a socket in its state directory.`
 
 	textBackupLong = `Back up the whole server into one new file: the database as it is at one moment, the identity that machines pin,
-its own certificate, the embedded relay's key. The server may run meanwhile. Who has the file has the server's secrets: keep it as well as those.`
+its own certificate, the embedded relay's key. The server may run meanwhile. Who has the file has the server's secrets: keep it as well as those.
+With --into, the file is named by the time in a folder that is there, and the oldest of these are removed: for a timer.`
+	textBackupWhere = "name a new file, or a folder with --into and how many to --keep there, at least 1"
 	textRestoreLong = `Set a server up from a backup, in a state directory without one. The backup is checked first and nothing is
 overwritten. It may be of SQLite and go into PostgreSQL (--database), or the other way. With --replica nothing goes into
 the database: it has to be the one that the server of the backup uses, and from then on both serve the network.`
@@ -44,6 +46,8 @@ names. The SQLite file is kept, under another name.`
 
 	textFlagState      = "state directory"
 	textFlagDatabase   = "PostgreSQL instead of SQLite: postgres://user@host/database, or file:PATH of a file that holds the URL (default: $WARREN_DATABASE)"
+	textFlagInto       = "write into this folder, into a file named by the time"
+	textFlagKeep       = "with --into: how many backups stay in the folder, the newest"
 	textFlagReplica    = "set up another server beside the one that runs: take all but the database, which is the --database that both use"
 	textFlagJSON       = "print JSON"
 	textFlagURL        = "where machines reach the server: https://host[:port] (default: this host's name or address)"

@@ -53,6 +53,7 @@ func TestAMachinesLifeWithThePackages(t *testing.T) {
 	l.step("the machine is installed, its daemon is active", l.install)
 	l.step("it is up, with a pre-auth key, and each finds the other by name", l.connect)
 	l.step("an exit node is chosen", l.exit)
+	l.step("the timer makes a backup, from which the server is restored", l.backup)
 	l.step("an upgrade", l.upgrade)
 	l.step("the daemon is killed", l.crash)
 	l.step("the daemon is restarted, hangs, and is stopped", l.restart)
@@ -218,6 +219,23 @@ func (l *life) connect() {
 	l.host.eventually("ping", "-c", "1", "-W", "1", "gate")
 }
 
+// backup has the timer make one at once, beside the server that runs.
+func (l *life) backup() {
+	l.t.Helper()
+	s := l.server
+	s.must("sh", "-c", `mkdir /etc/systemd/system/warren-coord-backup.timer.d
+printf '[Timer]\nOnActiveSec=0\nRandomizedDelaySec=0\n' >/etc/systemd/system/warren-coord-backup.timer.d/now.conf; systemctl daemon-reload`)
+	s.must("systemctl", "enable", "--now", "warren-coord-backup.timer")
+	s.eventually("sh", "-c", "ls /var/lib/warren-coord-backups/*.backup")
+	s.must("sh", "-c", "warren-coord restore /var/lib/warren-coord-backups/*.backup --state /root/again && cmp /root/again/identity /var/lib/warren-coord/identity")
+	who := strings.TrimSpace(s.must("sh", "-c", "stat -c %u /proc/$(systemctl show --property=MainPID --value warren-coord)"))
+	owned := s.must("sh", "-c", "stat -L -c '%a %u' /var/lib/warren-coord-backups/ /var/lib/warren-coord-backups/*.backup /var/lib/warren-coord/identity")
+	if want := strings.Replace("700 W\n600 W\n600 W\n", "W", who, 3); owned != want || who == "0" {
+		l.t.Errorf("backups and state are not the server's (%s) alone:\n%s", who, owned)
+	}
+	s.must("systemctl", "is-active", "warren-coord")
+}
+
 // upgrade installs the same programs as a package of a higher version, under traffic.
 func (l *life) upgrade() {
 	l.t.Helper()
@@ -275,11 +293,11 @@ func (l *life) underTraffic(f func(), old string) time.Duration {
 	if err := ping.Start(); err != nil {
 		l.t.Fatal(err)
 	}
-	l.server.must("ping", "-c", "20", "-i", "0.05", "den")
+	l.server.must("ping", "-c", "40", "-i", "0.05", "den")
 	f()
 	l.host.await("another daemon", func() bool { now := l.daemon(); return now != old && now != "0" })
 	l.host.eventually("systemctl", "is-active", "warrend")
-	l.server.eventually("ping", "-c", "20", "-i", "0.05", "-w", "3", "den")
+	l.server.eventually("ping", "-c", "40", "-i", "0.05", "-w", "6", "den")
 	l.server.must("sh", "-c", "pkill -INT -x ping || true")
 	_ = ping.Wait()
 	return longest(l.t, out.String())
