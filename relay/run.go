@@ -26,8 +26,10 @@ const (
 	// hasty is how long a session lasts at least for the next attempt to follow at once.
 	hasty = time.Second
 
-	// upgradeEvery is how often UDP is tried while a WebSocket is used.
-	upgradeEvery = 30 * time.Second
+	// While a WebSocket is used UDP is tried after the first of these, then twice as long after each attempt, up to the
+	// last: often only the beginning was hindered, by a Wi-Fi's login page or a firewall that was still loading.
+	upgradeFirst = 2 * time.Second
+	upgradeLast  = 30 * time.Second
 )
 
 // errReplaced is for a session that another with the same key ended.
@@ -191,11 +193,11 @@ func (c *Client) attend(ctx context.Context, l *link) (next *link, err error) {
 	}()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var upgrade <-chan time.Time
-	if l.transport == TransportWebSocket && c.cfg.UDP != "" {
-		tick := time.NewTicker(upgradeEvery)
-		defer tick.Stop()
-		upgrade = tick.C
+	wait := upgradeFirst
+	upgrade := time.NewTimer(wait)
+	defer upgrade.Stop()
+	if l.transport != TransportWebSocket {
+		upgrade.Stop()
 	}
 	for {
 		select {
@@ -203,8 +205,10 @@ func (c *Client) attend(ctx context.Context, l *link) (next *link, err error) {
 			return nil, ctx.Err()
 		case <-timer.C:
 		case <-c.wake:
-		case <-upgrade:
+		case <-upgrade.C:
 			c.upgrade(upgrading, a)
+			wait = min(2*wait, upgradeLast)
+			upgrade.Reset(wait)
 		case <-c.rebind:
 			if l.transport == TransportUDP {
 				return c.rebound(ctx, l)

@@ -61,7 +61,6 @@ func TestWebSocketWhereUDPIsBlockedAndUDPWhenItIsBack(t *testing.T) {
 	}
 	a.reaches(b, "over WebSocket")
 	f.block(false)
-	a.Rebind() // as every 30 seconds
 	a.connected(relay.TransportUDP).reaches(b, "over UDP")
 	b.reaches(a, "both ways")
 }
