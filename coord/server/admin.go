@@ -287,6 +287,11 @@ func (s *Server) removeRelay(ctx context.Context, by caller, name string) error 
 	})
 }
 
+// OtherRelays reports whether the network has a relay beside the one of that name.
+func (s *Server) OtherRelays(name string) bool {
+	return slices.ContainsFunc(s.hub.view().Relays, func(l coord.Relay) bool { return l.Name != name })
+}
+
 // ForgetRelay is RemoveRelay for what may not be there.
 func (s *Server) ForgetRelay(ctx context.Context, name string) error {
 	if !slices.ContainsFunc(s.hub.view().Relays, func(l coord.Relay) bool { return l.Name == name }) {

@@ -10,8 +10,11 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
+	"time"
 
 	"github.com/google/renameio/v2"
 	"github.com/warren-mesh/warren/coord"
@@ -22,6 +25,9 @@ import (
 
 // embeddedName is what the embedded relay is called among the network's relays.
 const embeddedName = "embedded"
+
+// drainMost is how long at the end machines may take to move to another relay; systemd lets a service have 30 s.
+const drainMost = 20 * time.Second
 
 // embedded is the relay inside this process. The zero one does nothing.
 type embedded struct {
@@ -110,6 +116,30 @@ func (e *embedded) follow(ctx context.Context, s *server.Server, log *slog.Logge
 			log.Error("machines cannot be told of the relay's new certificate", "err", err)
 		}
 	}
+}
+
+// outlive gives a context that ends once the machines have moved to other relays after ctx has ended, or at a second
+// signal: meanwhile the server goes on, too, since it is what tells each machine where the others are now. Where there is
+// no other relay it ends with ctx. stop ends it, and waits.
+func (e *embedded) outlive(ctx context.Context, s *server.Server, log *slog.Logger) (serving context.Context, stop func()) {
+	serving, end := context.WithCancel(context.WithoutCancel(ctx))
+	var work sync.WaitGroup
+	work.Go(func() {
+		defer end()
+		select {
+		case <-ctx.Done():
+		case <-serving.Done():
+			return
+		}
+		if e.relay == nil || e.relay.Sessions() == 0 || !s.OtherRelays(embeddedName) {
+			return
+		}
+		log.Info("stopping once the machines have moved to other relays", "machines", e.relay.Sessions(), "at the latest in", drainMost)
+		again, cancel := signal.NotifyContext(serving, os.Interrupt, syscall.SIGTERM)
+		defer cancel()
+		e.relay.Drain(again, drainMost)
+	})
+	return serving, func() { end(); work.Wait() }
 }
 
 func (e *embedded) serve(ctx context.Context) error {

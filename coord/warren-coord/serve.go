@@ -195,8 +195,10 @@ func serve(ctx context.Context, out io.Writer, e *env, f serveFlags) (err error)
 	log.Info("serving", "listen", l.main.Addr().String(), "url", s.URL(), "fingerprint", s.Key().Short(), "version", version)
 	main := l.main
 	l.main = nil
+	serving, stop := emb.outlive(ctx, s, log)
+	defer stop()
 	return together(
-		ctx,
+		serving,
 		func(ctx context.Context) error { return s.Serve(ctx, main) },
 		func(ctx context.Context) error { return serveMetrics(ctx, l.metrics, s.Metrics()) },
 		func(ctx context.Context) error { return sayReady(ctx, out, s, &f) },
