@@ -151,14 +151,16 @@ func (w *wire) Apply(p *core.Plan) error {
 		socks[i] = sock.Peer{Key: peer.Key, Disco: peer.Disco, Endpoints: peer.Endpoints, Relay: peer.Relay}
 		tunnels[i] = tunnel.Peer{Key: peer.Key, AllowedIPs: peer.AllowedIPs, Endpoint: peer.Key.String()}
 	}
-	refused := w.admit(p) // before anybody can send
-	if refused != nil && !w.access.Stands() {
-		tunnels = nil
+	refused, err := letIn(w.access, admission(p), tunnels, func(peers []tunnel.Peer) error {
+		w.sock.SetNetwork(p.Network)
+		w.sock.SetRelays(p.Relays, p.Ticket)
+		w.sock.SetPeers(socks)
+		return w.tunnel.SetPeers(peers)
+	})
+	if refused != nil {
+		w.cfg.Log.Error("the access rules are not in force as they should be", "err", refused)
 	}
-	w.sock.SetNetwork(p.Network)
-	w.sock.SetRelays(p.Relays, p.Ticket)
-	w.sock.SetPeers(socks)
-	if err := w.tunnel.SetPeers(tunnels); err != nil {
+	if err != nil {
 		return err
 	}
 	w.problems = w.protect(p) // before there are addresses to protect
@@ -179,18 +181,27 @@ func (w *wire) Apply(p *core.Plan) error {
 	return errors.Join(err, refused)
 }
 
-// admit enforces the access rules. Without those that the network has nobody may send to this machine: where none stand,
-// not even of another date, the tunnel has no peers.
-func (w *wire) admit(p *core.Plan) error {
+// rules are access rules that can be put in force: a *firewall.Filter.
+type rules interface {
+	Apply(context.Context, firewall.Admission) error
+	Stands() bool
+}
+
+// letIn puts the access rules in force and then, before anybody can send, gives the tunnel its peers. Without the rules
+// that the network has nobody may send to this machine: where none stand, not even of another date, there are no peers.
+func letIn(access rules, a firewall.Admission, peers []tunnel.Peer, set func([]tunnel.Peer) error) (refused, err error) {
+	if refused = access.Apply(context.Background(), a); refused != nil && !access.Stands() {
+		peers = nil
+	}
+	return refused, set(peers)
+}
+
+func admission(p *core.Plan) firewall.Admission {
 	a := firewall.Admission{Rules: p.Filter}
 	for _, s := range p.Addrs {
 		a.Self = append(a.Self, s.Addr())
 	}
-	err := w.access.Apply(context.Background(), a)
-	if err != nil {
-		w.cfg.Log.Error("the access rules are not in force as they should be", "err", err)
-	}
-	return err
+	return a
 }
 
 // protect makes the packet filter. The network works without it, as it did on a kernel that has none: but nothing is
