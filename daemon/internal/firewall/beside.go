@@ -48,6 +48,11 @@ func (f *Firewall) beside(ctx context.Context, r Rules) ([]ipc.Problem, error) {
 	if err := f.undo(ctx, func(c journal.Change) bool { return c.Kind == kindRule && !passed[c] }); err != nil {
 		return problems, err
 	}
+	if more, err := f.refused(r, chains); err == nil {
+		problems = append(problems, more...)
+	} else { // as when another changes them at this moment
+		f.log.Debug("cannot look for rules that stop the network's packets", "err", err)
+	}
 	if text, err := os.ReadFile("/proc/net/ip_tables_names"); err == nil && len(r.Routes) > 0 && slices.Contains(strings.Fields(string(text)), "filter") {
 		problems = append(problems, legacy(f.link))
 	}
@@ -75,24 +80,52 @@ func placeOf(c *nftables.Chain) ruleData {
 }
 
 // stopsPackets reports whether a chain of others may stop what we let pass, and how to pass it. Where it is the policy
-// that drops, our rules come last, so that the host's own rules on the tunnel keep their word; firewalld has its verdicts
-// in the rules.
+// that drops, our rules come last before it, so that the host's own rules on the tunnel keep their word; firewalld has its
+// verdicts in the rules.
 func stopsPackets(c *nftables.Chain) (add func(*nftables.Conn, *nftables.Rule), stops bool) {
-	if c.Hooknum == nil || c.Table == nil || c.Table.Name == name || c.Table.Name == lockTableName || c.Table.Name == filterTableName || c.Type != nftables.ChainTypeFilter {
-		return nil, false
-	}
-	switch c.Table.Family {
-	case nftables.TableFamilyIPv4, nftables.TableFamilyIPv6, nftables.TableFamilyINet:
-	default:
+	if !othersFilter(c) {
 		return nil, false
 	}
 	switch {
 	case c.Table.Name == "firewalld":
 		return func(nft *nftables.Conn, r *nftables.Rule) { nft.InsertRule(r) }, true
 	case c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop:
-		return func(nft *nftables.Conn, r *nftables.Rule) { nft.AddRule(r) }, true
+		return func(nft *nftables.Conn, r *nftables.Rule) {
+			if r.Position = policyOfUfw(nft, c); r.Position != 0 {
+				nft.InsertRule(r)
+			} else {
+				nft.AddRule(r)
+			}
+		}, true
 	}
 	return nil, false
+}
+
+// policyOfUfw gives the handle of the rule where ufw's policy begins: after what its user wrote it drops some ports (those
+// of Windows' file sharing) without a line in the log, and rejects, if the policy is to. It is 0 where there is none.
+func policyOfUfw(nft *nftables.Conn, c *nftables.Chain) uint64 {
+	rules, err := nft.GetRules(c.Table, c)
+	if err != nil {
+		return 0 // the rule comes last then
+	}
+	for _, r := range rules {
+		if v := verdictOf(r.Exprs); strings.HasPrefix(v.Chain, "ufw") && strings.Contains(v.Chain, "-after-") {
+			return r.Handle
+		}
+	}
+	return 0
+}
+
+// othersFilter reports whether a chain is one of others that packets of IP come by.
+func othersFilter(c *nftables.Chain) bool {
+	if c.Hooknum == nil || c.Table == nil || c.Table.Name == name || c.Table.Name == lockTableName || c.Table.Name == filterTableName || c.Type != nftables.ChainTypeFilter {
+		return false
+	}
+	switch c.Table.Family {
+	case nftables.TableFamilyIPv4, nftables.TableFamilyIPv6, nftables.TableFamilyINet:
+		return true
+	}
+	return false
 }
 
 func concerns(f nftables.TableFamily, is4 bool) bool {

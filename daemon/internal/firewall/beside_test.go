@@ -5,12 +5,14 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/daemon/e2e/lab"
+	"github.com/warren-mesh/warren/ipc"
 )
 
 // counted are the parts of a listing that go on by themselves.
@@ -21,7 +23,8 @@ func listing(m *lab.Machine) string {
 }
 
 // besides runs what another filter of the host does to forwarded packets: stopped without us, let through with us, gone after.
-func (p *place) besides(t *testing.T, reload func()) {
+// It is said where the host's own rules stop some of it.
+func (p *place) besides(t *testing.T, reload func(), said ...string) {
 	t.Helper()
 	serve(t, p.nas)
 	serve(t, p.web)
@@ -45,7 +48,7 @@ func (p *place) besides(t *testing.T, reload func()) {
 		if again != "" {
 			reload()
 		}
-		if problems := p.apply(t, judged(base.routing(lan, lan6))); len(problems) > 0 {
+		if problems := p.apply(t, judged(base.routing(lan, lan6))); !slices.Equal(refusalsIn(problems), said) || len(problems) != len(said) {
 			t.Errorf("problems: %+v", problems)
 		}
 		p.wants(t, again, p.peer, p.nas.Addr(), p.host.Addr().String())
@@ -72,6 +75,16 @@ func (p *place) besides(t *testing.T, reload func()) {
 	}
 }
 
+// refusalsIn gives the places of the host's own rules that problems name.
+func refusalsIn(problems []ipc.Problem) (at []string) {
+	for _, p := range problems {
+		if p.Code == CodeRefused {
+			at = append(at, regexp.MustCompile(`\((.*?)\)`).FindStringSubmatch(p.Text)[1])
+		}
+	}
+	return at
+}
+
 func judged(r Rules) Rules {
 	r.Judged = true
 	return r
@@ -90,7 +103,7 @@ func TestForwardingBesideIptables(t *testing.T) {
 		iptables-nft -A FORWARD -i `+tun+` -p tcp --dport 25 -j DROP`)
 	p.besides(t, func() {
 		p.host.MustRun("sh", "-c", "iptables-nft -F FORWARD; iptables-nft -A FORWARD -j DOCKER-USER; iptables-nft -A FORWARD -i "+tun+" -p tcp --dport 25 -j DROP")
-	})
+	}, "table filter, FORWARD")
 }
 
 func TestTheHostsOwnRulesOnTheTunnelHold(t *testing.T) {
@@ -100,7 +113,9 @@ func TestTheHostsOwnRulesOnTheTunnelHold(t *testing.T) {
 	lan := p.home.Prefix().String()
 	p.through(t, lan)
 	p.host.MustRun("sh", "-c", "iptables-nft -P FORWARD DROP; iptables-nft -A FORWARD -i "+tun+" -p tcp --dport "+port+" -j DROP")
-	p.apply(t, base.routing(lan))
+	if got := refusalsIn(p.apply(t, base.routing(lan))); !slices.Equal(got, []string{"table filter, FORWARD"}) {
+		t.Errorf("what is said of it: %q", got)
+	}
 	p.wants(t, "what an admin drops", p.peer, p.nas.Addr(), nobody)
 	if out, err := p.peer.Run("ping", "-c1", "-W1", p.nas.Addr().String()); err != nil {
 		t.Errorf("the rest: %v: %s", err, out)
@@ -122,6 +137,79 @@ func overlay(t testing.TB, m *lab.Machine, dir string, below ...string) {
 }
 
 func TestForwardingBesideUfw(t *testing.T) {
+	p := besideUfw(t)
+	p.besides(t, func() { p.host.MustRun("ufw", "reload") })
+}
+
+// TestWhatUfwDeniesIsSaid has rules of each kind that it has, and does what the notice says.
+func TestWhatUfwDeniesIsSaid(t *testing.T) {
+	p := besideUfw(t)
+	serve(t, p.host)
+	said := func(what string, want ...string) {
+		t.Helper()
+		if problems := p.apply(t, judged(base)); !slices.Equal(refusalsIn(problems), want) {
+			t.Errorf("%s: %+v", what, problems)
+		}
+	}
+	access := newFilter(t)
+	tcp := coord.Service{Proto: coord.ProtoTCP, First: 7777, Last: 7777}
+	p.do(t, func() error { return access.Apply(t.Context(), Admission{Rules: grantsOf(tcp), Self: base.Self}) })
+	said("nothing")
+	p.wants(t, "control", p.peer, host4, peer4.String())
+	for _, elsewhere := range [][]string{{"deny", "in", "on", "eth9"}, {"deny", "from", "192.0.2.7"}, {"limit", "22/tcp"}, {"allow", "80/tcp"}} {
+		p.host.MustRun(append([]string{"ufw"}, elsewhere...)...)
+	}
+	said("what is not about the network")
+	p.host.MustRun("ufw", "default", "reject", "incoming")
+	said("ufw's policy")
+	p.wants(t, "what ufw rejects by its policy", p.peer, host4, peer4.String())
+	p.host.MustRun("ufw", "reject", "7777/tcp")
+	said("a port", "table filter, ufw-user-input", "table filter, ufw6-user-input")
+	p.wants(t, "what ufw rejects", p.peer, host4, nobody)
+	p.host.MustRun("ufw", "insert", "1", "allow", "in", "on", tun)
+	said("as the notice advises")
+	p.wants(t, "as the notice advises", p.peer, host4, peer4.String())
+	p.do(t, func() error { return access.Apply(t.Context(), Admission{Rules: &coord.Filter{}, Self: base.Self}) })
+	p.wants(t, "then it is the network's rules' word", p.peer, host4, nobody)
+	p.host.MustRun("ufw", "delete", "allow", "in", "on", tun)
+	p.host.MustRun("ufw", "delete", "reject", "7777/tcp")
+	p.host.MustRun("ufw", "deny", "from", "100.64.0.0/10")
+	said("the network itself", "table filter, ufw-user-input")
+}
+
+// TestAnotherTablesRejectIsSaid has the last rule that many hosts have, in a chain that lets pass what its rules do not stop.
+func TestAnotherTablesRejectIsSaid(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	p.host.MustRun("nft", `table inet mine {
+		set known {
+			type ipv4_addr
+			elements = { 192.0.2.1 }
+		}
+		chain checked {
+			tcp dport 22 return
+			reject
+		}
+		chain incoming {
+			type filter hook input priority 0
+			ct state established,related accept
+			ip saddr @known drop
+			meta pkttype broadcast drop
+			limit rate over 900/second drop
+			iifname "`+tun+`" goto checked
+		}
+	}`)
+	if got := refusalsIn(p.apply(t, judged(base))); !slices.Equal(got, []string{"table mine, checked"}) {
+		t.Errorf("%q", got)
+	}
+	p.host.MustRun("nft", "insert rule inet mine incoming iifname "+tun+" accept")
+	if got := refusalsIn(p.apply(t, judged(base))); len(got) > 0 {
+		t.Errorf("behind a rule that lets all pass: %q", got)
+	}
+}
+
+// besideUfw is a place whose host has ufw.
+func besideUfw(t *testing.T) *place {
 	p := newPlace(t)
 	for _, dir := range []string{"/etc", "/var/lib"} {
 		overlay(t, p.host, dir)
@@ -130,7 +218,7 @@ func TestForwardingBesideUfw(t *testing.T) {
 	if out := p.host.MustRun("ufw", "status", "verbose"); !strings.Contains(out, "active") || !strings.Contains(out, "(routed)") {
 		t.Fatalf("ufw: %s", out)
 	}
-	p.besides(t, func() { p.host.MustRun("ufw", "reload") })
+	return p
 }
 
 // TestForwardingBesideFirewalld runs it from where packaging/deps unpacked it: installed, it would shut the machine that

@@ -57,6 +57,7 @@ type Firewall struct {
 	records []record
 	made    wish   // of our tables
 	gen     uint32 // of the packet filter when our tables were whole; 0: they may not be
+	refuses refusals
 }
 
 // wish is all that our tables are made from.
