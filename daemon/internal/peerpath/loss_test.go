@@ -38,7 +38,7 @@ func TestOneLostMessageCostsSeconds(t *testing.T) {
 		for way, slow := range slowWays {
 			for _, oneWay := range []bool{false, true} {
 				worst, which, first := time.Duration(0), 0, time.Duration(0)
-				for lose := range 25 {
+				for lose := range 15 {
 					s := newSim(uint64(lose + 1))
 					change(s)
 					slow(s)

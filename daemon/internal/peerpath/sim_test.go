@@ -58,7 +58,9 @@ type simHost struct {
 	nat     *simNAT // nil: lan is a public address
 	home    int     // hosts of one home reach each other's lan address
 	relayOn bool
-	unseen  bool // no STUN server has answered yet, so that the public address is not known
+	unseen  bool             // no STUN server has answered yet, so that the public address is not known
+	offline bool             // it sleeps, or its cable is pulled
+	stale   []netip.AddrPort // what it takes for its endpoints until a STUN server tells; nil: it knows
 
 	deadline time.Time
 	path     Path
@@ -144,7 +146,10 @@ func newSimHost(s *sim, name string, home int) *simHost {
 
 // endpoints are what the host knows and tells of itself.
 func (h *simHost) endpoints() []netip.AddrPort {
-	if h.nat == nil || h.unseen {
+	switch {
+	case h.stale != nil:
+		return h.stale
+	case h.nat == nil || h.unseen:
 		return []netip.AddrPort{h.lan}
 	}
 	if h.nat.hard { // two servers see two ports
@@ -247,6 +252,14 @@ func (h *simHost) do(act Action) {
 		})
 	case SendCallMe:
 		h.callMes++
+		if h.stale != nil { // who calls asks its STUN servers, which cannot be heard while it is offline
+			h.s.at(h.s.now.Add(2*h.s.relay), func(uint64) {
+				if h.stale != nil && !h.offline {
+					h.stale = nil
+					h.step(EndpointsChanged{})
+				}
+			})
+		}
 		addrs := h.endpoints()
 		if !h.s.loses() {
 			h.relayed(func(to *simHost) { to.step(CallMe{Addrs: addrs}) })
@@ -385,8 +398,12 @@ func (s *sim) talkers() []*simHost {
 }
 
 func (h *simHost) relayed(arrive func(*simHost)) {
-	if h.relayOn && h.peer.relayOn {
-		h.s.at(h.s.now.Add(h.s.relay+h.s.jitters()), func(uint64) { arrive(h.peer) })
+	if h.relayOn && h.peer.relayOn && !h.offline {
+		h.s.at(h.s.now.Add(h.s.relay+h.s.jitters()), func(uint64) {
+			if !h.peer.offline {
+				arrive(h.peer)
+			}
+		})
 	}
 }
 
@@ -405,6 +422,9 @@ func (h *simHost) datagram(to netip.AddrPort, arrive func(to *simHost, from neti
 // datagramFrom sends from one of the sockets that a search has opened, or from WireGuard's.
 func (h *simHost) datagramFrom(socket int, to netip.AddrPort, arrive func(to *simHost, from netip.AddrPort)) {
 	s, peer := h.s, h.peer
+	if h.offline {
+		return
+	}
 	from := h.lan
 	local := h.home == peer.home && to == peer.lan
 	switch {
@@ -425,6 +445,8 @@ func (h *simHost) datagramFrom(socket int, to netip.AddrPort, arrive func(to *si
 		}
 		s.at(s.now.Add(s.direct+s.jitters()), func(uint64) {
 			switch {
+			case peer.offline:
+				return
 			case local && h.home == peer.home && to == peer.lan:
 			case s.block || (h.home == peer.home && to != peer.lan):
 				return // no hairpin at home

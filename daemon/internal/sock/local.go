@@ -214,6 +214,13 @@ func (l *loop) startSTUN() {
 	lo.next = l.now
 }
 
+// doubtSTUN is for a lost path, or one not found yet: perhaps the router has another address now, which no interface shows.
+func (l *loop) doubtSTUN() {
+	if lo := &l.local; !lo.round.on && l.now.Sub(lo.round.began) >= stunSoon {
+		l.startSTUN()
+	}
+}
+
 // localDue does what time asks for, of this machine's own.
 func (l *loop) localDue() {
 	lo := &l.local
@@ -332,7 +339,10 @@ func (l *loop) stunAnswer(b []byte) {
 		if lo.mapped == nil {
 			lo.mapped = make(map[netip.AddrPort]mapping)
 		}
-		lo.mapped[req.to] = mapping{addr: unmap(addr)}
+		was, is := lo.mapped[req.to], mapping{addr: unmap(addr)}
+		if lo.mapped[req.to] = is; was.addr.IsValid() && was.addr.Addr() != is.addr.Addr() {
+			l.askPort() // of a router that has another address, or is another
+		}
 		l.setEndpoints()
 		l.learnNAT()
 	}

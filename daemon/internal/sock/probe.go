@@ -156,6 +156,7 @@ func (l *loop) callMe(p *peer) {
 	if link := l.linkFor(p); link != nil {
 		l.sendLink(p, link, m)
 	}
+	l.doubtSTUN()
 }
 
 // sendDirect sends to an address. What cannot be sent is not answered, and need not be told apart.

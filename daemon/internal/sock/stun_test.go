@@ -143,3 +143,22 @@ func TestTrafficAfterAnIdleTimeHasTheAddressLookedAtAgain(t *testing.T) {
 		t.Error("traffic began, and the address was not looked at")
 	}
 }
+
+func TestWhoCallsAPeerLooksAtItsOwnAddress(t *testing.T) {
+	l := newSTUNLoop(t)
+	l.pass(stunSoon)
+	l.seen = netip.MustParseAddrPort("198.51.100.77:1000") // the router has come back with it
+	l.callMe(l.busy)
+	l.pass(0)
+	if !l.told() {
+		t.Error("a path was lost, and what is told to the peer is the old address")
+	}
+	began := l.local.round.began
+	for range 20 {
+		l.callMe(l.busy)
+		l.pass(stunSoon / 20)
+	}
+	if !l.local.round.began.Equal(began) && l.local.round.began.Sub(began) < stunSoon {
+		t.Errorf("the next round came after %v", l.local.round.began.Sub(began))
+	}
+}
