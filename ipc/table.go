@@ -105,11 +105,11 @@ func (op *operation) permit(c Caller, level Level, command string) error {
 		return nil
 	}
 	if level >= LevelAdmin {
-		return &Error{Code: CodeDenied, Message: "only root may do this", Fix: "Run: sudo " + command}
+		return &Error{Code: CodeDenied, Message: "this takes an administrator", Fix: "Run: sudo " + command}
 	}
 	return &Error{
 		Code:    CodeDenied,
-		Message: "only root and the members of the group " + Group + " may do this",
+		Message: "this takes root, a member of the group " + Group + ", or, where polkit runs, who sits at this machine",
 		Fix: fmt.Sprintf("Run: sudo %s\nOr, once and for all: sudo usermod -aG %s $USER, then log in again",
 			command, Group),
 	}
