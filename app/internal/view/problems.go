@@ -17,12 +17,12 @@ type Trouble struct {
 func (d *drawer) troubles() []Trouble {
 	var all []Trouble
 	for _, p := range d.s.Problems {
-		all = append(all, Trouble{d.trouble(&p), bare(p.Fix, maxText), p.Level, d.remedy(&p)})
+		all = append(all, Trouble{d.trouble(&p), d.fix(&p), p.Level, d.remedy(&p)})
 	}
 	return all
 }
 
-// trouble says what is wrong: what people meet most in their own language, the rest as the daemon says it.
+// trouble says what is wrong, in the person's own language.
 func (d *drawer) trouble(p *ipc.Problem) string {
 	exit := ""
 	if e := d.s.Exit; e != nil {
@@ -38,18 +38,62 @@ func (d *drawer) trouble(p *ipc.Problem) string {
 		return d.say(textTroubleExitDown, exit)
 	case p.Code == ipc.ProblemExitGone:
 		return d.say(textTroubleExitGone, exit)
-	default:
-		if t, ok := troubleTexts[p.Code]; ok {
-			return d.say(t)
-		}
+	case p.Code == ipc.ProblemExitHeld:
+		return d.say(textTroubleExitHeld, exit)
+	}
+	if t, ok := d.translated(p); ok {
+		return d.say(t.text)
 	}
 	return bare(p.Text, maxText)
 }
 
-// troubleTexts are the problems that need nothing put in.
-var troubleTexts = map[string]text{
-	"key-expired": textTroubleExpired, "removed": textTroubleRemoved, "denied": textTroubleDenied, "no-relay": textTroubleNoRelay,
-	codeUDPBlocked: textTroubleUDP, ipc.ProblemCoord: textTroubleCoord, ipc.ProblemUnapproved: textTroubleUnapproved, ipc.ProblemUnaccepted: textTroubleUnaccepted,
+// fix says what to do, in the person's own language. Where the translation leaves out what it is about, the daemon's words follow.
+func (d *drawer) fix(p *ipc.Problem) string {
+	t, ok := d.translated(p)
+	if !ok {
+		return bare(p.Fix, maxText)
+	}
+	fix := ""
+	if t.fix != textTooltip {
+		fix = d.say(t.fix)
+	}
+	if t.details {
+		fix = strings.TrimSpace(fix + "\n" + bare(p.Text, maxText))
+	}
+	return fix
+}
+
+// translation is a problem in words that need nothing put in.
+type translation struct {
+	text    text
+	fix     text // zero: there is nothing to do
+	details bool // the daemon's own words say more: which network, which program
+}
+
+func (d *drawer) translated(p *ipc.Problem) (translation, bool) {
+	if d.in.Language == English || d.in.Language == "" {
+		return translation{}, false // the daemon speaks it
+	}
+	t, ok := translations[p.Code]
+	return t, ok
+}
+
+// translations are the problems that the daemon tells, by their codes.
+var translations = map[string]translation{
+	ipc.ProblemKeySoon: {textTroubleExpiresSoon, textFixExtend, false}, "key-expired": {textTroubleExpired, textFixExpired, false},
+	"removed": {textTroubleRemoved, textFixRemoved, false}, "denied": {textTroubleDenied, textFixDenied, false},
+	"no-relay": {text: textTroubleNoRelay}, ipc.ProblemCoord: {text: textTroubleCoord, details: true},
+	codeUDPBlocked: {textTroubleUDP, textFixUDP, false}, "port-taken": {textTroublePort, textFixPort, true},
+	ipc.ProblemExitDown: {textTroubleExitDown, textFixExit, false}, ipc.ProblemExitGone: {textTroubleExitGone, textFixExit, false},
+	ipc.ProblemExitHeld: {textTroubleExitHeld, textFixExitHeld, false}, ipc.ProblemExitNoIPv6: {text: textTroubleExitHalf, details: true},
+	ipc.ProblemExitDNS: {textTroubleExitDNS, textFixExitDNS, false}, ipc.ProblemLockedOffer: {textTroubleLockedOffer, textFixLockedOffer, false},
+	ipc.ProblemUnapproved: {textTroubleUnapproved, textFixUnapproved, true}, ipc.ProblemUnaccepted: {textTroubleUnaccepted, textFixUnaccepted, true},
+	ipc.ProblemRouteShadow: {text: textTroubleShadow, details: true}, "route-conflict": {textTroubleConflict, textFixConflict, true},
+	ipc.ProblemDNSHost: {textTroubleDNSHost, textFixDNSHost, true}, ipc.ProblemDNSContested: {textTroubleDNSContested, textFixDNSContested, true},
+	ipc.ProblemDNSPort: {textTroubleDNSPort, textFixDNSPort, true}, ipc.ProblemDNSAdvice: {textTroubleDNSAdvice, textFixDNSAdvice, true},
+	"forward-blocked": {textTroubleBlocked, textFixBlocked, true}, "forward-legacy": {textTroubleLegacy, textFixLegacy, false},
+	"packet-filter": {textTroubleFilter, textFixFilter, true}, "lockdown": {textTroubleLockdown, textFixLockdown, true},
+	"rp-filter": {textTroubleStrict, textFixStrict, false}, ipc.CodeHost: {textTroubleHost, textTooltip, true},
 }
 
 // remedy does what helps, or copies the command that does.

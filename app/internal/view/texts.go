@@ -262,6 +262,46 @@ const (
 	textTroubleCoord
 	textTroubleUnapproved
 	textTroubleUnaccepted
+	textTroubleExpiresSoon
+	textFixExtend
+	textFixExpired
+	textFixRemoved
+	textFixDenied
+	textFixUDP
+	textTroublePort
+	textFixPort
+	textFixExit
+	textTroubleExitHeld // {0}: its name
+	textFixExitHeld
+	textTroubleExitHalf
+	textTroubleExitDNS
+	textFixExitDNS
+	textTroubleLockedOffer
+	textFixLockedOffer
+	textFixUnapproved
+	textFixUnaccepted
+	textTroubleShadow
+	textTroubleConflict
+	textFixConflict
+	textTroubleDNSHost
+	textFixDNSHost
+	textTroubleDNSContested
+	textFixDNSContested
+	textTroubleDNSPort
+	textFixDNSPort
+	textTroubleDNSAdvice
+	textFixDNSAdvice
+	textTroubleBlocked
+	textFixBlocked
+	textTroubleLegacy
+	textFixLegacy
+	textTroubleFilter
+	textFixFilter
+	textTroubleLockdown
+	textFixLockdown
+	textTroubleStrict
+	textFixStrict
+	textTroubleHost
 
 	// The network's page.
 	textTabExits

@@ -489,6 +489,26 @@ func TestEveryLanguageSaysEverything(t *testing.T) {
 	}
 }
 
+// The daemon speaks English; what it has a code for, people read in their own language, and what to do about it too.
+func TestEveryProblemIsToldInThePersonsLanguage(t *testing.T) {
+	const text, fix = "Something is wrong with 192.0.2.7.", "Run this: sudo true"
+	for code, has := range translations {
+		for _, l := range []Language{German, Chinese} {
+			s := fake.Running()
+			s.Exit = &ipc.Exit{Wanted: []string{"nas"}, Name: "nas"}
+			s.Problems = []ipc.Problem{{Code: code, Text: text, Fix: fix}}
+			w := DrawWindow(&Input{Status: &s, Language: l})
+			got := w.Problems[0]
+			if got.Text == "" || strings.Contains(got.Text, text) || strings.Contains(got.Fix, fix) || hole.MatchString(got.Text+got.Fix) {
+				t.Errorf("%s, %s: %+v", l, code, got)
+			}
+			if strings.Contains(got.Fix, text) != has.details {
+				t.Errorf("%s, %s: which one is said: %v, in %q", l, code, !has.details, got.Fix)
+			}
+		}
+	}
+}
+
 func TestTheLanguageOfALocale(t *testing.T) {
 	for locale, want := range map[string]Language{
 		"": English, "C": English, "POSIX": English, "C.UTF-8": English, "en_GB.UTF-8": English, "de_AT.UTF-8": German, "de": German, "DE": German,
