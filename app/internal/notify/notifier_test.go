@@ -18,7 +18,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // limit is how long anything may take before a test gives up.
-const limit = 20 * time.Second
+const limit = 2 * time.Minute
 
 // screen is a notification server that shows what it is told.
 type screen struct {
