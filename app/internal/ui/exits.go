@@ -41,11 +41,11 @@ func newExits(do func(view.Intent)) *exits {
 	}
 	x.nearest = widget.NewButtonWithIcon("", theme.SearchIcon(), func() { do(x.v.Nearest.Do) })
 	x.portal = widget.NewButtonWithIcon("", theme.LoginIcon(), func() { do(x.v.Portal.Do) })
-	left := container.NewBorder(nil, container.NewVBox(x.none, container.NewPadded(x.nearest)), nil, nil, x.list)
+	x.none.Alignment = fyne.TextAlignCenter
+	nobody := container.NewVBox(layout.NewSpacer(), x.none, layout.NewSpacer())
+	left := container.NewBorder(nil, container.NewPadded(x.nearest), nil, nil, container.NewStack(x.list, nobody))
 	x.side = container.NewVBox(x.state, x.explains, inset(widget.NewSeparator()), x.switches.object, inset(container.NewHBox(x.portal)))
-	split := container.NewHSplit(left, container.NewVScroll(airy(x.side)))
-	split.SetOffset(0.42)
-	x.object = split
+	x.object = beside(left, container.NewVScroll(airy(x.side)))
 	return x
 }
 

@@ -47,9 +47,7 @@ func newMachines(do func(view.Intent)) *machines {
 	m.none, m.pick = centred(), centred()
 	m.detail = newDetail(do)
 	left := container.NewBorder(container.NewPadded(m.search), nil, nil, nil, container.NewStack(m.list, container.NewCenter(m.none)))
-	split := container.NewHSplit(left, container.NewPadded(container.NewStack(m.detail.object, container.NewVBox(layout.NewSpacer(), m.pick, layout.NewSpacer()))))
-	split.SetOffset(0.42)
-	m.object = split
+	m.object = beside(left, container.NewPadded(container.NewStack(m.detail.object, container.NewVBox(layout.NewSpacer(), m.pick, layout.NewSpacer()))))
 	return m
 }
 
@@ -103,9 +101,7 @@ func (m *machines) row(i widget.ListItemID, o fyne.CanvasObject) {
 
 func (m *machines) draw(v *view.Window, in *view.Input) {
 	m.all, m.in = v.Machines, in
-	if m.search.PlaceHolder != m.all.Search {
-		m.search.SetPlaceHolder(m.all.Search)
-	}
+	hint(m.search, m.all.Search)
 	set(m.pick, m.all.Pick)
 	m.find()
 }

@@ -77,9 +77,7 @@ func (f *first) draw(v *view.First, back string) {
 	f.op = v.Do
 	changed := set(f.title, v.Title)
 	changed = set(f.text, v.Text) || changed
-	if f.server.PlaceHolder != v.Hint {
-		f.server.SetPlaceHolder(v.Hint)
-	}
+	hint(f.server, v.Hint)
 	if !slices.Equal(f.drawn, v.Steps) {
 		f.drawn, changed = v.Steps, true
 		f.steps.RemoveAll()
@@ -158,6 +156,34 @@ func (wide) MinSize(objects []fyne.CanvasObject) fyne.Size {
 	return fyne.NewSize(cardWidth, objects[0].MinSize().Height)
 }
 
+// beside puts a list at the left and what goes with it at the right, with a fine line between.
+func beside(left, right fyne.CanvasObject) fyne.CanvasObject {
+	return container.New(halves{}, left, widget.NewSeparator(), right)
+}
+
+// listShare is a list's share of the width.
+const listShare = 0.42
+
+// halves is the layout of beside.
+type halves struct{}
+
+// MinSize implements fyne.Layout.
+func (halves) MinSize(o []fyne.CanvasObject) fyne.Size {
+	left, line, right := o[0].MinSize(), o[1].MinSize(), o[2].MinSize()
+	return fyne.NewSize(max(left.Width/listShare, right.Width/(1-listShare))+line.Width, max(left.Height, right.Height))
+}
+
+// Layout implements fyne.Layout.
+func (halves) Layout(o []fyne.CanvasObject, size fyne.Size) {
+	x := float32(0)
+	line := o[1].MinSize().Width
+	for i, w := range []float32{(size.Width - line) * listShare, line, (size.Width - line) * (1 - listShare)} {
+		o[i].Move(fyne.NewPos(x, 0))
+		o[i].Resize(fyne.NewSize(w, size.Height))
+		x += w
+	}
+}
+
 // column is the layout of one object that is as wide as there is place, up to a width.
 type column float32
 
@@ -192,9 +218,9 @@ type field struct {
 }
 
 func newSettings(do func(view.Intent)) *settings {
-	s := &settings{do: do, switches: newSwitches(do), fields: container.New(layout.NewFormLayout()), accounts: container.NewVBox(), title: widget.NewLabel("")}
+	s := &settings{do: do, switches: newSwitches(do), fields: container.NewVBox(), accounts: container.NewGridWithColumns(2), title: widget.NewLabel("")}
 	s.title.TextStyle.Bold = true
-	s.object = container.New(column(pageWidth), container.NewVBox(s.switches.object, inset(widget.NewSeparator()), s.fields, inset(widget.NewSeparator()), s.title, s.accounts))
+	s.object = container.NewVBox(container.NewGridWithColumns(2, s.switches.object, s.fields), inset(widget.NewSeparator()), s.title, s.accounts)
 	return s
 }
 
@@ -228,9 +254,7 @@ func (s *settings) drawFields(v *view.Window) bool {
 			f.v.Value = now.Value
 			f.entry.SetText(now.Value)
 		}
-		if f.entry.PlaceHolder != now.Hint {
-			f.entry.SetPlaceHolder(now.Hint)
-		}
+		hint(f.entry, now.Hint)
 		f.v = now
 		f.changed()
 	}
@@ -252,8 +276,8 @@ func (s *settings) addField(v view.Field, saves string) {
 	label, explains := widget.NewLabel(v.Label), wrapped()
 	explains.Importance, explains.SizeName = widget.LowImportance, theme.SizeNameCaptionText
 	explains.SetText(v.Explains)
-	s.fields.Add(container.NewVBox(label))
-	s.fields.Add(container.New(layout.NewCustomPaddedVBoxLayout(-6), container.NewBorder(nil, nil, nil, f.save, f.entry), explains))
+	entry := container.New(layout.NewCustomPaddedLayout(0, 0, 8, 4), container.NewBorder(nil, nil, nil, f.save, f.entry))
+	s.fields.Add(container.New(layout.NewCustomPaddedVBoxLayout(-4), label, entry, explains))
 }
 
 // changed lets save what is not saved yet.
@@ -271,22 +295,23 @@ func (s *settings) drawAccounts(items []view.Item) bool {
 	}
 	s.items = items
 	s.accounts.RemoveAll()
-	buttons := container.NewHBox()
+	logins, buttons := container.NewVBox(), container.NewVBox()
 	for _, a := range items {
 		b := widget.NewButton(a.Label, func() { s.do(a.Do) })
 		if a.Disabled {
 			b.Disable()
 		}
 		if a.Toggle == view.ToggleNone {
-			buttons.Add(b)
+			buttons.Add(container.NewHBox(b))
 			continue
 		}
 		b.Alignment, b.Importance, b.Icon = widget.ButtonAlignLeading, widget.LowImportance, theme.RadioButtonIcon()
 		if a.Checked {
 			b.Icon = theme.NewPrimaryThemedResource(theme.RadioButtonCheckedIcon())
 		}
-		s.accounts.Add(b)
+		logins.Add(b)
 	}
+	s.accounts.Add(logins)
 	s.accounts.Add(buttons)
 	return true
 }
@@ -297,7 +322,7 @@ func sameItem(a, b view.Item) bool {
 
 // drawProblems lists what is wrong, each with what to do.
 func drawProblems(to *fyne.Container, was, v *view.Window, do func(view.Intent)) {
-	if slices.Equal(was.Problems, v.Problems) && was.AllWell == v.AllWell && len(to.Objects) > 0 {
+	if slices.Equal(was.Problems, v.Problems) {
 		return
 	}
 	to.RemoveAll()
@@ -332,10 +357,13 @@ func drawProblems(to *fyne.Container, was, v *view.Window, do func(view.Intent))
 		}
 		to.Add(container.NewStack(panel(), container.NewBorder(nil, nil, container.New(layout.NewCustomPaddedLayout(8, 0, 10, 0), container.NewVBox(mark)), nil, box)))
 	}
-	if len(v.Problems) == 0 {
-		well := widget.NewLabel(v.AllWell)
-		to.Add(container.NewHBox(widget.NewIcon(theme.NewSuccessThemedResource(theme.ConfirmIcon())), well))
-	}
+}
+
+// newWell is what stands in place of problems where there are none: a mark and a word, in the middle.
+func newWell() (page *fyne.Container, says *widget.Label) {
+	says = title()
+	mark := widget.NewIcon(theme.NewPrimaryThemedResource(theme.ConfirmIcon()))
+	return container.NewCenter(container.NewVBox(container.NewCenter(container.NewGridWrap(fyne.NewSquareSize(64), mark)), says)), says
 }
 
 // drawFacts lists facts, those with a button that are worth copying. Where only values changed, they are changed in place.

@@ -46,6 +46,7 @@ func (t Theme) Color(name fyne.ThemeColorName, variant fyne.ThemeVariant) color.
 		if !dark {
 			return color.NRGBA{0, 0, 0, 0x18}
 		}
+		return color.NRGBA{0xff, 0xff, 0xff, 0x18}
 	case theme.ColorNameWarning: // the same orange as that of relays in the icon
 		if dark {
 			return color.NRGBA{0xf0, 0x9a, 0x3e, 0xff}

@@ -48,6 +48,8 @@ type Window struct {
 	network  *network
 	settings *settings
 	problems *fyne.Container
+	well     *fyne.Container // in their place
+	wellSays *widget.Label
 	about    *fyne.Container
 }
 
@@ -75,12 +77,13 @@ func New(app fyne.App, do func(view.Intent)) *Window {
 		w.look()
 	}
 	w.problems, w.about = container.NewVBox(), container.New(layout.NewFormLayout())
+	w.well, w.wellSays = newWell()
 	w.tabs = []*container.TabItem{
 		container.NewTabItemWithIcon("", theme.ComputerIcon(), w.machines.object),
 		container.NewTabItemWithIcon("", theme.LogoutIcon(), w.exits.object),
 		container.NewTabItemWithIcon("", theme.SearchIcon(), w.network.object),
 		container.NewTabItemWithIcon("", theme.SettingsIcon(), container.NewVScroll(airy(w.settings.object))),
-		container.NewTabItemWithIcon("", theme.WarningIcon(), container.NewVScroll(airy(container.New(column(pageWidth+100), w.problems)))),
+		container.NewTabItemWithIcon("", theme.WarningIcon(), container.NewStack(container.NewVScroll(airy(container.New(column(pageWidth+100), w.problems))), w.well)),
 		container.NewTabItemWithIcon("", theme.InfoIcon(), container.NewVScroll(airy(container.New(column(pageWidth), w.about)))),
 	}
 	w.pages = container.NewAppTabs(w.tabs...)
@@ -137,11 +140,18 @@ func (w *Window) Draw(in *view.Input) {
 		w.joining = false
 	}
 	w.drawBody()
+	if v.First != nil && was.First == nil {
+		w.Canvas().Focus(w.first.server) // the invite link is in the clipboard: to paste it is all there is to do
+	}
 	w.machines.draw(v, in)
 	w.exits.draw(&v.Exits)
 	w.network.draw(&v.Network)
 	w.settings.draw(v)
 	drawProblems(w.problems, &was, v, w.do)
+	show(w.well, len(v.Problems) == 0 && v.AllWell != "")
+	if set(w.wellSays, v.AllWell) {
+		relayout(w.well)
+	}
 	drawFacts(w.about, was.About, v.About, w.do)
 }
 
@@ -260,6 +270,13 @@ func set(l *widget.Label, text string) bool {
 	}
 	l.SetText(text)
 	return true
+}
+
+// hint says what may be typed. The space keeps its first letter clear of the caret.
+func hint(e *widget.Entry, text string) {
+	if text = " " + text; e.PlaceHolder != text {
+		e.SetPlaceHolder(text)
+	}
 }
 
 func show(o fyne.CanvasObject, visible bool) bool {
