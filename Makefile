@@ -65,6 +65,10 @@ apt-repository: packages ## Make a repository of the packages in bin/apt, signed
 	@packaging/deps packages
 	@packaging/repository '$(APT_KEY)' bin/packages bin/apt
 
+.PHONY: image
+image: ## Write the servers as containers' images into bin/image, in OCI's layout (amd64 and arm64; no daemon is needed)
+	@packaging/image '$(VERSION)' bin/image
+
 .PHONY: clean
 clean: ## Remove what make built (the Go caches stay)
 	rm -rf bin
@@ -145,14 +149,14 @@ kills: deps ## Kill the coordination server KILLS (200) times under load, and lo
 	WARREN_KILLS=$(KILLS) $(GO) test -count=1 -v -timeout 2h -run '^TestNothingAcknowledgedIsLostByAKill$$' ./coord/warren-coord
 
 .PHONY: test-packages
-test-packages: packages ## Build the packages again (the same bytes), look at them, and install them in two small Debians (needs root)
+test-packages: packages image ## Build the packages again (the same bytes), look at them, and install them in two small Debians (needs root)
 	@packaging/deps packages
 	@rm -rf bin/packages-again && packaging/build '$(VERSION)' bin/packages-again >/dev/null
 	@for file in bin/packages-again/*; do cmp "$$file" "bin/packages/$${file##*/}"; done
 	desktop-file-validate packaging/desktop/*.desktop
 	appstreamcli validate --no-net packaging/desktop/*.metainfo.xml
 	lintian --allow-root --fail-on error,warning bin/packages-again/*.deb
-	WARREN_PACKAGES=$(CURDIR)/bin/packages-again $(GO) test -count=1 -v -timeout 15m ./packaging/install
+	WARREN_PACKAGES=$(CURDIR)/bin/packages-again WARREN_IMAGES=$(CURDIR)/bin/image $(GO) test -count=1 -v -timeout 15m ./packaging/install
 
 ##@ See it
 .PHONY: demo
