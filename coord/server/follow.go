@@ -118,6 +118,10 @@ func (h *hub) reload(ctx context.Context) error {
 			h.leaving[x.ID] = struct{}{}
 		}
 	}
+	for id := range h.asking {
+		h.answer(id)
+	}
+	h.kick() // for the deadlines
 	return nil
 }
 

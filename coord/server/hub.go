@@ -20,7 +20,8 @@ const (
 	retryPause   = time.Second        // after the database could not be used
 	readPatience = 10 * time.Second   // for one look at the log: others wait for it
 	ticketLife   = 7 * 24 * time.Hour // relay tickets outlive an outage of this server
-	longestSleep = time.Hour
+	longestSleep = time.Minute        // the server's clock may be set meanwhile, or its host have slept
+	fewWriting   = 16                 // streams that write at a time cost nothing worth waiting for
 )
 
 // hub owns the network's state and the streams. What is new it hears from the store's log alone.
@@ -46,7 +47,7 @@ type hub struct {
 	here    map[coord.NodeID]*presence
 	leaving map[coord.NodeID]struct{} // those of here that have no stream
 	wishes  map[coord.NodeID]*wish
-	saving  bool                           // some are being saved
+	unread  bool                           // what was saved, or is being saved, is not in st yet
 	asking  map[coord.NodeID]chan struct{} // of pending machines that wait for a word; closed when there may be one
 	replica int64
 	others  map[int64]sight // other replicas
@@ -334,7 +335,7 @@ func (h *hub) tell(ctx context.Context) {
 	}
 }
 
-// writing reports whether more than one in eight streams have something in their queues.
+// writing reports whether more than a few streams, and more than one in eight, have something in their queues.
 func (h *hub) writing() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -347,7 +348,7 @@ func (h *hub) writing() bool {
 			full++
 		}
 	}
-	return full > streams/8
+	return full > max(fewWriting, streams/8)
 }
 
 // hear catches up, and tries again later where the database cannot be used.

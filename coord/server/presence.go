@@ -79,7 +79,7 @@ func (h *hub) say(ctx context.Context, id coord.NodeID, u coord.NodeUpdate) {
 	u.Hostname = ""
 	h.mu.Lock()
 	w := h.wishes[id]
-	if m, ok := h.st.View().Member(id); ok && w == nil && !h.saving && h.store.News() == nil {
+	if m, ok := h.st.View().Member(id); ok && w == nil && !h.unread && h.store.News() == nil {
 		n := m.Node
 		if reflect.DeepEqual(u, coord.NodeUpdate{Disco: n.Disco, Endpoints: n.Endpoints, Relay: n.Relay, OS: n.OS, Version: n.Version, Routes: m.Offered}) {
 			h.mu.Unlock()
@@ -144,7 +144,7 @@ func (h *hub) forget(id coord.NodeID, p *presence) {
 func (h *hub) save(ctx context.Context) error {
 	h.mu.Lock()
 	batch := h.collect(h.now())
-	h.saving = len(batch) > 0
+	h.unread = h.unread || len(batch) > 0
 	replica := h.replica
 	h.mu.Unlock()
 	if len(batch) == 0 {
@@ -168,7 +168,9 @@ func (h *hub) save(ctx context.Context) error {
 	})
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.saving = false
+	if err == nil && replica != h.replica {
+		h.moved(replica)
+	}
 	for i := range batch {
 		if err != nil {
 			h.unsaved(&batch[i])
@@ -179,9 +181,19 @@ func (h *hub) save(ctx context.Context) error {
 			close(done)
 		}
 	}
-	if err == nil && replica != h.replica {
-		h.moved(replica)
+	return err
+}
+
+// saveAll saves what is wished, and takes in what became of it. Until then what the state has of a machine may be older
+// than what the store has.
+func (h *hub) saveAll(ctx context.Context) error {
+	err := h.save(ctx)
+	if err == nil {
+		err = h.catchUp(ctx)
 	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.unread = err != nil
 	return err
 }
 
@@ -194,7 +206,8 @@ func (h *hub) enroll(tx store.Tx, replica int64) (int64, error) {
 	return replica, err
 }
 
-// moved: this process is another replica now, and all that it has it joins again. The lock is held.
+// moved: this process is another replica now, and all that it has it joins again, but for what saved then says of those
+// that it has just joined. The lock is held.
 func (h *hub) moved(replica int64) {
 	h.replica = replica
 	for id, p := range h.here {
@@ -241,9 +254,7 @@ func (h *hub) keep(ctx context.Context) error {
 		case <-beat.C:
 			err = h.beat(ctx)
 		case <-h.dirty:
-			if err = h.save(ctx); err == nil {
-				err = h.catchUp(ctx)
-			}
+			err = h.saveAll(ctx)
 			pause(ctx, gather) // what is wished meanwhile is saved together
 		}
 		if err != nil && ctx.Err() == nil {
@@ -266,10 +277,12 @@ func (h *hub) beat(ctx context.Context) error {
 		all, err = tx.Replicas()
 		return err
 	})
+	h.mu.Lock()
 	if err != nil {
+		h.blind()
+		h.mu.Unlock()
 		return err
 	}
-	h.mu.Lock()
 	if replica != h.replica {
 		h.moved(replica)
 	}
@@ -291,6 +304,9 @@ func (h *hub) beat(ctx context.Context) error {
 	}
 	return nil
 }
+
+// blind: nobody could be seen, and so nobody was silent. The lock is held.
+func (h *hub) blind() { h.others = nil }
 
 // watch gives the replicas that have not shown themselves for too long: the lock is held.
 func (h *hub) watch(now time.Time, all []store.Replica) (dead []int64) {

@@ -55,7 +55,7 @@ func TestNobodyHearsOfARestart(t *testing.T) {
 	eventually(t, "the store knows it", 10*time.Second, func() bool {
 		r.hub.mu.Lock()
 		defer r.hub.mu.Unlock()
-		return len(r.hub.wishes) == 0 && !r.hub.saving
+		return len(r.hub.wishes) == 0 && !r.hub.unread
 	})
 	if now := r.hub.view().Seq; now != last {
 		t.Errorf("their coming back changed something: %d became %d", last, now)
