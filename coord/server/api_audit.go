@@ -46,7 +46,14 @@ func (s *Server) auditOperations() []operation {
 			}
 			return &huma.StreamResponse{Body: func(h huma.Context) {
 				r, w := humago.Unwrap(h)
-				if err := s.exportAudit(w, r, c.by, q, in.Format); err != nil {
+				var again func() (caller, error)
+				if c.by.via != viaHost {
+					again = func() (caller, error) {
+						by, _, err := s.holder(r)
+						return by, err
+					}
+				}
+				if err := s.exportAudit(w, r, c.by, q, in.Format, again); err != nil {
 					_ = c.fail(err)
 				}
 			}}, nil

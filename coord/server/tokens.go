@@ -203,14 +203,31 @@ func (s *Server) removeToken(ctx context.Context, by caller, id int64) error {
 	})
 }
 
-// bearer finds who a request's token speaks for: the account as it is now.
+// bearer is holder for a request that counts as one of the token's.
 func (s *Server) bearer(r *http.Request) (by caller, scopes []account.Scope, err error) {
-	text, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !ok || !strings.HasPrefix(text, tokenPrefix) || len(text) != len(tokenPrefix)+len(rand.Text()) {
-		return by, nil, errNoToken
+	by, t, err := s.holder(r)
+	if err != nil {
+		return by, nil, err
 	}
 	now := s.now()
-	var t store.Token
+	if !s.meter.allow(now, t.ID) {
+		return by, nil, errTooFast
+	}
+	if now.Sub(t.Used) > tokenTouch {
+		if err := s.store.Write(r.Context(), func(tx store.Tx) error { return tx.TouchToken(t.ID, now) }); err != nil {
+			s.log.Warn("cannot note the use of a token", "err", err)
+		}
+	}
+	scopes, err = account.ParseScopes(t.Scopes)
+	return by, scopes, err
+}
+
+// holder finds who a request's token speaks for: the account as it is now.
+func (s *Server) holder(r *http.Request) (by caller, t store.Token, err error) {
+	text, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok || !strings.HasPrefix(text, tokenPrefix) || len(text) != len(tokenPrefix)+len(rand.Text()) {
+		return by, t, errNoToken
+	}
 	var owes bool
 	err = s.store.Read(r.Context(), func(tx store.Tx) error {
 		if t, err = tx.TokenByHash(sha256.Sum256([]byte(text))); err != nil {
@@ -226,23 +243,15 @@ func (s *Server) bearer(r *http.Request) (by caller, scopes []account.Scope, err
 	})
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return by, nil, errNoToken
+		return by, t, errNoToken
 	case err != nil:
-		return by, nil, err
-	case !now.Before(t.Expires):
-		return by, nil, errTokenExpired
+		return by, t, err
+	case !s.now().Before(t.Expires):
+		return by, t, errTokenExpired
 	case owes:
-		return by, nil, errTokenOwes
-	case !s.meter.allow(now, t.ID):
-		return by, nil, errTooFast
+		return by, t, errTokenOwes
 	}
-	if now.Sub(t.Used) > tokenTouch {
-		if err := s.store.Write(r.Context(), func(tx store.Tx) error { return tx.TouchToken(t.ID, now) }); err != nil {
-			s.log.Warn("cannot note the use of a token", "err", err)
-		}
-	}
-	scopes, err = account.ParseScopes(t.Scopes)
-	return by, scopes, err
+	return by, t, nil
 }
 
 // meter bounds how often each token calls.
