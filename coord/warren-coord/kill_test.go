@@ -24,7 +24,8 @@ import (
 // envKills is how often the server is killed in place of a few times; `make kills` sets it.
 const envKills = "WARREN_KILLS"
 
-// maxStart is how long the server may take until it serves, also after a kill.
+// maxStart is how long the server may work until it serves, also after a kill: processor time, since on a busy host the
+// time on the clock says what the others do. That is logged.
 const maxStart = 3 * time.Second
 
 func TestNothingAcknowledgedIsLostByAKill(t *testing.T) {
@@ -135,11 +136,11 @@ func killAgainAndAgain(t *testing.T, rounds int) {
 		stop()
 		began := time.Now()
 		cmd = start(t, dir, addr) // it looks whether the database is whole before it serves
-		took := time.Since(began)
-		if starts = append(starts, took); took > maxStart {
-			t.Errorf("after kill %d it took %v to serve again", round, took)
+		starts = append(starts, time.Since(began))
+		used := worked(t, cmd.Process.Pid)
+		if cpu = append(cpu, used); used > maxStart {
+			t.Errorf("after kill %d it worked %v until it served again", round, used)
 		}
-		cpu = append(cpu, worked(t, cmd.Process.Pid))
 		l.check(dir)
 	}
 	slices.Sort(starts)
