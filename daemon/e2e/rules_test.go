@@ -18,49 +18,6 @@ import (
 // stopped is how soon a flow ends that an edit of the policy allows no more.
 const stopped = 5 * time.Second
 
-// echoes answers on a port what comes there, over TCP and UDP.
-func echoes(t *testing.T, m *lab.Machine, port uint16) {
-	t.Helper()
-	l, err := m.Listen("tcp", fmt.Sprint(":", port))
-	if err != nil {
-		t.Fatal(err)
-	}
-	u, err := m.ListenUDP(port)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close(); _ = u.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				buf := make([]byte, 64)
-				for {
-					n, err := c.Read(buf)
-					if err != nil {
-						return
-					}
-					_, _ = c.Write(buf[:n])
-				}
-			}()
-		}
-	}()
-	go func() {
-		buf := make([]byte, 64)
-		for {
-			n, from, err := u.ReadFromUDPAddrPort(buf)
-			if err != nil {
-				return
-			}
-			_, _ = u.WriteToUDPAddrPort(buf[:n], from)
-		}
-	}()
-}
-
 // speaks has a connection answered once.
 func speaks(c net.Conn) bool {
 	buf := make([]byte, 64)
@@ -118,8 +75,8 @@ func put(t *testing.T, m *mesh.Mesh, policy string) {
 // across edits; each is first shown to work.
 func TestAccessRulesAreKeptOnRealHosts(t *testing.T) {
 	m, alice, bob := twoHomes(t)
-	echoes(t, bob.Machine, 7000)
-	echoes(t, alice.Machine, 7000)
+	bob.Echo(7000)
+	alice.Echo(7000)
 	a, b := alice.Status().Self.Addrs, bob.Status().Self.Addrs
 	open := rulesFor(a, b, "tcp:7000", "udp:7000", "icmp:*")
 	other := rulesFor(a, b, "tcp:7001")

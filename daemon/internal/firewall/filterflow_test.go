@@ -17,45 +17,6 @@ import (
 // edited is how soon a flow must have stopped that an edit grants no more.
 const edited = 5 * time.Second
 
-// tells has a machine answer what comes to a port, line by line over TCP and datagram by datagram.
-func tells(t *testing.T, m *lab.Machine, port uint16) {
-	t.Helper()
-	l, err := m.Listen("tcp", fmt.Sprint(":", port))
-	if err != nil {
-		t.Fatal(err)
-	}
-	u, err := m.ListenUDP(port)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close(); _ = u.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			t.Cleanup(func() { _ = c.Close() })
-			go func() {
-				in := bufio.NewScanner(c)
-				for in.Scan() {
-					_, _ = fmt.Fprintln(c, in.Text())
-				}
-			}()
-		}
-	}()
-	go func() {
-		buf := make([]byte, 2048)
-		for {
-			n, from, err := u.ReadFromUDPAddrPort(buf)
-			if err != nil {
-				return
-			}
-			_, _ = u.WriteToUDPAddrPort(buf[:n], from)
-		}
-	}()
-}
-
 // flow is a connection that answers what it is asked.
 type flow struct {
 	name string
@@ -118,8 +79,8 @@ func TestAFlowThatIsGrantedNoMoreStops(t *testing.T) {
 		t.Helper()
 		p.do(t, func() error { return access.Apply(t.Context(), Admission{Rules: rules, Self: base.Self}) })
 	}
-	tells(t, p.host, 7000)
-	tells(t, p.peer, 7000)
+	p.host.Echo(7000)
+	p.peer.Echo(7000)
 	set(grantsOf(onPort(7000)...))
 	var theirs, own []*flow
 	for _, network := range []string{"tcp", "udp"} {
