@@ -20,7 +20,7 @@
 // what it forwards (Docker, ufw, firewalld, iptables -P FORWARD DROP), Apply adds two rules there, which carry our name
 // as their comment. They let pass only what our own chain lets pass, since that one decides on all of the tunnel's packets.
 // Likewise one where it drops what comes in to the host itself, but only while a Filter decides on that. What the host's
-// own rules drop by name, before their policy does, stays dropped.
+// own rules drop by name, before their policy does, stays dropped, and that is said.
 //
 // Every change is in the journal before it is made. Tables and rules are named, and settings are put back only if they
 // still are what we made of them.
