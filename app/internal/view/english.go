@@ -249,6 +249,8 @@ var english = [texts]string{
 	textFixBlocked:          "Let what comes and goes by Warren's interface pass there.",
 	textTroubleLegacy:       "This machine also filters with the older iptables, which may drop what it should forward for the network.",
 	textFixLegacy:           "If nothing gets through, accept what comes and goes by Warren's interface in iptables-legacy's FORWARD.",
+	textTroubleHostRules:    "This machine's own packet filter has rules that stop some of what comes in from the network, whatever the network's rules let in.",
+	textFixHostRules:        "If something is missing, look there, or let what comes in by Warren's interface pass first.",
 	textTroubleFilter:       "The packet filter is not as it should be.",
 	textFixFilter:           "Until that is mended, others on this machine's LAN may reach it by its address in the network, and it forwards nothing. Try again: warren down, warren up",
 	textTroubleLockdown:     "Lockdown is not as wished.",

@@ -92,6 +92,7 @@ var translations = map[string]translation{
 	ipc.ProblemDNSHost: {textTroubleDNSHost, textFixDNSHost, true}, ipc.ProblemDNSContested: {textTroubleDNSContested, textFixDNSContested, true},
 	ipc.ProblemDNSPort: {textTroubleDNSPort, textFixDNSPort, true}, ipc.ProblemDNSAdvice: {textTroubleDNSAdvice, textFixDNSAdvice, true},
 	"forward-blocked": {textTroubleBlocked, textFixBlocked, true}, "forward-legacy": {textTroubleLegacy, textFixLegacy, false},
+	"host-rules":    {textTroubleHostRules, textFixHostRules, true},
 	"packet-filter": {textTroubleFilter, textFixFilter, true}, "lockdown": {textTroubleLockdown, textFixLockdown, true},
 	"rp-filter": {textTroubleStrict, textFixStrict, false}, ipc.CodeHost: {textTroubleHost, textTooltip, true},
 }

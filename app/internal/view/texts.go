@@ -295,6 +295,8 @@ const (
 	textFixBlocked
 	textTroubleLegacy
 	textFixLegacy
+	textTroubleHostRules
+	textFixHostRules
 	textTroubleFilter
 	textFixFilter
 	textTroubleLockdown
