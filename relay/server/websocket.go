@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bufio"
 	"container/list"
 	"context"
 	"crypto/rand"
@@ -75,17 +76,24 @@ func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the relay is stopping", http.StatusServiceUnavailable)
 		return
 	}
-	defer s.running.Done()
-	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{CompressionMode: websocket.CompressionDisabled})
+	conn, err := websocket.Accept(lean{w}, r, &websocket.AcceptOptions{CompressionMode: websocket.CompressionDisabled})
 	if err != nil {
+		s.running.Done()
 		s.cfg.Log.Debug("no WebSocket", "from", r.RemoteAddr, "err", err)
 		return
 	}
-	defer conn.CloseNow()
 	conn.SetReadLimit(wsbatch.MaxMessage)
 	ws := &webSocket{conn: conn, queue: wsbatch.NewQueue()}
 	_, _ = rand.Read(ws.id[:])
 	ws.addr, _ = netip.ParseAddrPort(r.RemoteAddr)
+	// The request, and the stack that TLS's handshake made large, are let go: most clients are idle most of the time.
+	go s.attendWebSocket(ws)
+}
+
+// attendWebSocket serves a client to the end. What enter began ends with it.
+func (s *Server) attendWebSocket(ws *webSocket) {
+	defer s.running.Done()
+	defer ws.conn.CloseNow()
 	known := s.strangers.add(ws)
 	defer known()
 
@@ -110,8 +118,23 @@ func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		s.hub.end(nil, owned, 0)
 	}
 	ws.queue.Close()
-	_ = conn.CloseNow() // wakes a writer that waits for the network
+	_ = ws.conn.CloseNow() // wakes a writer that waits for the network
 	writer.Wait()
+}
+
+// leanBuffer is as much as a WebSocket's connection needs for itself: the heads of messages. What is longer passes it by.
+const leanBuffer = 512
+
+// lean gives a connection with small buffers instead of the web server's, which ten thousand idle clients would hold.
+type lean struct{ http.ResponseWriter }
+
+// Hijack is http.Hijacker's.
+func (l lean) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, both, err := http.NewResponseController(l.ResponseWriter).Hijack()
+	if err == nil && both.Reader.Buffered() == 0 { // no client speaks before it has its answer
+		both = bufio.NewReadWriter(bufio.NewReaderSize(conn, leanBuffer), bufio.NewWriterSize(conn, leanBuffer))
+	}
+	return conn, both, err
 }
 
 // read takes the client's messages until the connection ends.
