@@ -118,6 +118,7 @@ const (
 // webCarrier is a WebSocket.
 type webCarrier struct {
 	conn  *websocket.Conn
+	out   *gathered // below conn
 	queue *wsbatch.Queue
 	http  *http.Transport
 
@@ -131,7 +132,7 @@ var errPin = errors.New("its TLS certificate is not the one that the network kno
 
 // dialWeb connects and starts the writer in work.
 func dialWeb(ctx context.Context, cfg *ClientConfig, work *sync.WaitGroup) (*webCarrier, error) {
-	conf := &tls.Config{MinVersion: tls.VersionTLS12}
+	conf := &tls.Config{MinVersion: tls.VersionTLS12, DynamicRecordSizingDisabled: true} // no page waits for its first lines
 	if len(cfg.Cert) > 0 {
 		conf.MinVersion = tls.VersionTLS13
 		conf.InsecureSkipVerify = true // in favour of the pin below
@@ -147,9 +148,10 @@ func dialWeb(ctx context.Context, cfg *ClientConfig, work *sync.WaitGroup) (*web
 		Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, TLSClientConfig: conf,
 		MaxResponseHeaderBytes: 16 << 10,
 	}
+	gathers := &gathering{RoundTripper: transport}
 	conn, _, err := websocket.Dial(ctx, cfg.URL, &websocket.DialOptions{
 		HTTPClient: &http.Client{
-			Transport:     transport,
+			Transport:     gathers,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	})
@@ -158,7 +160,7 @@ func dialWeb(ctx context.Context, cfg *ClientConfig, work *sync.WaitGroup) (*web
 		return nil, err
 	}
 	conn.SetReadLimit(wsbatch.MaxMessage)
-	w := &webCarrier{conn: conn, queue: wsbatch.NewQueue(), http: transport, buf: make([]byte, wsbatch.MaxMessage+1)} // the one to see that it ends
+	w := &webCarrier{conn: conn, out: gathers.conn, queue: wsbatch.NewQueue(), http: transport, buf: make([]byte, wsbatch.MaxMessage+1)} // the one to see that it ends
 	work.Go(w.write)
 	return w, nil
 }
@@ -177,14 +179,20 @@ func (w *webCarrier) write() {
 			if len(m) == 0 {
 				break
 			}
-			ctx, cancel := context.WithTimeout(context.Background(), webWriteTime)
-			err := w.conn.Write(ctx, websocket.MessageBinary, m)
-			cancel()
-			if err != nil {
+			if w.send(m) != nil {
 				return
 			}
 		}
 	}
+}
+
+// send writes one message.
+func (w *webCarrier) send(m []byte) error {
+	late := time.AfterFunc(webWriteTime, func() { _ = w.conn.CloseNow() })
+	defer late.Stop()
+	w.out.hold()
+	err := w.conn.Write(context.Background(), websocket.MessageBinary, m)
+	return errors.Join(err, w.out.flush())
 }
 
 func (w *webCarrier) data(to Address, tag Tag, packets [][]byte) (lost int, err error) {
