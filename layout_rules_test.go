@@ -42,6 +42,7 @@ func TestRules(t *testing.T) {
 		{"coord/server/certificate.go", us + "relay/certificate", ""},
 		{"daemon/internal/sock/sock.go", us + "relay/certificate", "only vocabulary crosses"},
 		{"app/warren/main.go", us + "packaging/other", "only vocabulary crosses"},
+		{"relay/warren-relay/main.go", us + "assets/wording", ""},
 		{"app/warren-tray/main.go", us + "app/internal/ui", ""},
 
 		{"relay/server/server.go", us + "coord", "relay takes only"},

@@ -63,7 +63,7 @@ func top(dir string) string {
 
 var (
 	topLevel   = []string{"app", "daemon", "ipc", "coord", "relay", "assets", "packaging"}
-	vocabulary = []string{"coord", "coord/key", "relay", "ipc", "assets"}
+	vocabulary = []string{"coord", "coord/key", "relay", "ipc", "assets", "assets/wording"}
 	pure       = []string{
 		"coord/internal/state", "coord/internal/policy",
 		"daemon/internal/core", "daemon/internal/peerpath", "daemon/internal/disco", "daemon/internal/netcheck",

@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/warren-mesh/warren/assets/wording"
 	"github.com/warren-mesh/warren/ipc"
 )
 
@@ -83,5 +84,6 @@ func (p *program) set() *cobra.Command {
 	cmd.Flags().BoolVar(&acceptDNS, "accept-dns", true, textFlagAcceptDNS)
 	cmd.Flags().StringVar(&profile, "profile-name", "", textFlagProfileName)
 	routes.add(cmd, p, true)
+	cmd.Annotations = map[string]string{wording.ExtraWord: textSetWord}
 	return cmd
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/warren-mesh/warren/app/internal/nearest"
 	"github.com/warren-mesh/warren/app/internal/say"
+	"github.com/warren-mesh/warren/assets/wording"
 	"github.com/warren-mesh/warren/ipc"
 )
 
@@ -212,6 +213,7 @@ func (f *routeFlags) add(cmd *cobra.Command, p *program, set bool) {
 		flags.BoolVar(&f.shields, "shields-up", false, textFlagShields)
 	}
 	flags.BoolVar(&f.accept, "accept-routes", false, textFlagAcceptRoutes)
+	_ = flags.SetAnnotation("accept-routes", wording.NotTaken, []string{textAcceptOnly})
 	flags.StringVar(&f.advertiseRoutes, "advertise-routes", "", textFlagAdvertiseRoutes)
 	flags.BoolVar(&f.advertiseExit, "advertise-exit-node", false, textFlagAdvertiseExit)
 }

@@ -41,7 +41,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err != nil && !p.begun {
-		err = &usageError{worded(cmd, err), cmd.CommandPath()}
+		err = &usageError{err, cmd.CommandPath()}
 	}
 	if ctx.Err() != nil && err != nil && exitCode(err) != exitInterrupted {
 		err = errInterrupted

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/warren-mesh/warren/app/internal/say"
+	"github.com/warren-mesh/warren/assets/wording"
 	"github.com/warren-mesh/warren/ipc"
 	"github.com/warren-mesh/warren/packaging/manual"
 )
@@ -45,7 +46,7 @@ func (p *program) root() *cobra.Command {
 	add(groupNetwork, p.up(), p.down(), p.set(), p.login(), p.logout(), p.switchTo(), p.exitNode())
 	add(groupSee, p.status(), p.ping(), p.why(), p.netcheck(), p.doctor(), p.bugreport(), p.ip(), p.dns(), p.version())
 	add("", p.completion(), manual.Command(version), &cobra.Command{Use: "exit-codes", Short: textShortExitCodes, Long: exitHelp()})
-	wordArgs(root)
+	wording.Use(root)
 	return root
 }
 

@@ -24,15 +24,8 @@ Start with:  warren up https://warren.example.org`
 	textFlagJSON   = "print JSON, for programs"
 
 	// mistakes in the command line
-	textNoFlag    = "%s has no flag %s"
-	textFlagTakes = "--%s takes %s, not %q"
-	textFlagNeeds = "--%s needs a value: %s"
-	textFlagText  = "a text"
-	textNoCommand = "%s has no command %q; it has: %s"
-	textNoneOf    = "%q is none of %s"
-	textTooFew    = "something is missing; write: %s"
-	textTooMany   = "%q is too much; write: %s"
-	textSetWord   = "%q belongs to no flag; a value follows its flag with =, as in: warren set --lockdown=false"
+	textAcceptOnly = "--accept-routes takes true or false, and no subnets: all that an admin has approved are used, but those that this machine is on itself"
+	textSetWord    = "%q belongs to no flag; a value follows its flag with =, as in: warren set --lockdown=false"
 
 	// up, login
 	textShortUp = "Connect, and log in where it is needed"

@@ -37,14 +37,3 @@ func prefsText(p ipc.Prefs, e ipc.PrefsEdit) string {
 	}
 	return strings.Join(append(lines, routesText(p, e)...), "\n")
 }
-
-// textFlagTypes says what the values of flags are, by the library's name of the type.
-var textFlagTypes = map[string]string{
-	"bool": "true or false", "uint16": "a number from 0 to 65535", "int": "a whole number", "uint": "a whole number",
-	"duration": "a time such as 90s or 5m",
-}
-
-// textFlagMistakes says what a flag does not take, where people expect that it does.
-var textFlagMistakes = map[string]string{
-	"accept-routes": "--accept-routes takes true or false, and no subnets: all that an admin has approved are used, but those that this machine is on itself",
-}

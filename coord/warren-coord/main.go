@@ -7,11 +7,11 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"github.com/warren-mesh/warren/assets/wording"
 	"github.com/warren-mesh/warren/packaging/manual"
 )
 
@@ -48,38 +48,12 @@ func root() *cobra.Command {
 	cmd.AddCommand(initCommand(e), serveCommand(e), userCommand(e), keyCommand(e), machineCommand(e), relayCommand(e),
 		inviteCommand(e), invitationCommand(e), dnsCommand(e), settingsCommand(e), tokenCommand(e), auditCommand(e), webhookCommand(e), providerCommand(e), setupCommand(e), statusCommand(e), policyCommand(e), backupCommand(e), restoreCommand(e), migrateStorageCommand(e), manual.Command(version))
 	for _, c := range append(cmd.Commands(), cmd) {
-		if c.HasSubCommands() {
-			c.Args, c.RunE = cobra.ArbitraryArgs, lost
+		if c.HasSubCommands() { // help alone, for a word that is none, would look like success to a script
+			c.Args, c.RunE = cobra.NoArgs, func(c *cobra.Command, _ []string) error { return c.Help() }
 		}
 	}
-	sayUse(cmd)
+	wording.Use(cmd)
 	return cmd
-}
-
-// sayUse has each command say how it is used where its arguments do not fit.
-func sayUse(cmd *cobra.Command) {
-	for _, c := range cmd.Commands() {
-		sayUse(c)
-		fits := c.Args
-		if fits == nil || c.HasSubCommands() || c.Name() == serveName { // which says more itself
-			continue
-		}
-		c.Args = func(c *cobra.Command, args []string) error {
-			if fits(c, args) == nil {
-				return nil
-			}
-			_, words, _ := strings.Cut(c.Use, " ")
-			return fmt.Errorf(textUse, strings.TrimSpace(c.CommandPath()+" "+words), c.CommandPath())
-		}
-	}
-}
-
-// lost is run where a command is missing or there is none such: help alone would look like success to a script.
-func lost(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return fmt.Errorf(textNoCommand, args[0], cmd.CommandPath())
-	}
-	return cmd.Help()
 }
 
 func dated(date string) string {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/warren-mesh/warren/assets/wording"
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/server"
 )
@@ -86,12 +87,7 @@ func serveCommand(e *env) *cobra.Command {
 	var f serveFlags
 	cmd := &cobra.Command{
 		Use: serveName, Short: "Run the server", Long: textServeLong,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return fmt.Errorf(textServeArgs, args[0])
-			}
-			return nil
-		},
+		Args: cobra.NoArgs, Annotations: map[string]string{wording.ExtraWord: textServeArgs},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			fl := cmd.Flags()
 			f.proxied, f.ownListen, f.ownRelayUDP = fl.Changed("behind-proxy"), fl.Changed("listen"), fl.Changed("relay-udp")

@@ -148,7 +148,6 @@ Start it with 'warren-coord serve'. Machines join with 'warren up' and the invit
 	textTestTaken       = "The receiver took the test (HTTP %d).\n"
 	textNoSetting       = "nothing was named: 'warren-coord settings set --help' lists what can be changed"
 
-	textUse             = "the command line does not fit: it is '%s' ('%s --help' says more)"
 	textNoDays          = "--days must be 1 or more"
 	textSetNetwork      = "this state directory has the network %q already, and it keeps its name: leave --network out, or set another server up in another --state"
 	textSetIPv4         = "this state directory has a network already, and it keeps its addresses %s: leave --ipv4 out, or set another server up in another --state"
@@ -162,7 +161,6 @@ Start it with 'warren-coord serve'. Machines join with 'warren up' and the invit
 	textFlagProvDomains = "only people with a verified e-mail address in these domains"
 	textFlagProvGroups  = "only people in one of these groups (of the claim groups)"
 	textNoName          = "the name is empty: give one"
-	textNoCommand       = "there is no command %q: '%s --help' lists those that there are"
 	textKeyOnce         = "This key is shown only now:"
 	textFresh           = `
 The network %q is set up in %s.

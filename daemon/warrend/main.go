@@ -15,6 +15,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
+	"github.com/warren-mesh/warren/assets/wording"
 	"github.com/warren-mesh/warren/daemon/internal/core"
 	"github.com/warren-mesh/warren/daemon/internal/dns"
 	"github.com/warren-mesh/warren/daemon/internal/engine"
@@ -89,6 +90,7 @@ func command() *cobra.Command {
 			return err
 		},
 	})
+	wording.Use(root)
 	return root
 }
 

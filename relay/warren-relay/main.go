@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/warren-mesh/warren/assets/wording"
 	"github.com/warren-mesh/warren/packaging/manual"
 )
 
@@ -78,5 +79,6 @@ func command() *cobra.Command {
 	}
 	showing.Flags().StringVar(&f.host, "host", "HOST", textHost)
 	showing.Flags().StringVar(&f.name, "name", "NAME", textName)
+	wording.Use(root)
 	return root
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"github.com/warren-mesh/warren/assets/wording"
 )
 
 // envPrefix begins the variables that stand for flags.
@@ -27,7 +29,7 @@ func settle(flags *pflag.FlagSet) error {
 			return nil
 		}
 		if err := flags.Set(name, value); err != nil {
-			return fmt.Errorf("%s: %w", where, err)
+			return fmt.Errorf("%s: %w", where, wording.Flag(where, err))
 		}
 		return nil
 	}
