@@ -181,7 +181,7 @@ func unfit(message string, causes []error) string {
 type api struct {
 	operations []operation
 	handlers   map[string]http.HandlerFunc // by method and path
-	json, yaml []byte                      // the OpenAPI document
+	json, yaml func() ([]byte, error)      // the OpenAPI document: written when it is first asked for, which few servers ever are
 }
 
 // HandleFunc and ServeHTTP are what huma wants of a router.
@@ -191,7 +191,7 @@ func (a *api) HandleFunc(pattern string, h func(http.ResponseWriter, *http.Reque
 
 func (a *api) ServeHTTP(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) }
 
-func (s *Server) newAPI() (*api, error) {
+func (s *Server) newAPI() *api {
 	ownErrors()
 	a := &api{operations: s.operations(), handlers: map[string]http.HandlerFunc{}}
 	h := humago.New(a, huma.Config{
@@ -219,10 +219,8 @@ func (s *Server) newAPI() (*api, error) {
 			Errors: []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests},
 		})
 	}
-	var err1, err2 error
-	a.json, err1 = h.OpenAPI().MarshalJSON()
-	a.yaml, err2 = h.OpenAPI().YAML()
-	return a, errors.Join(err1, err2)
+	a.json, a.yaml = sync.OnceValues(h.OpenAPI().MarshalJSON), sync.OnceValues(h.OpenAPI().YAML)
+	return a
 }
 
 // reads reports whether the operation changes nothing.
@@ -329,14 +327,20 @@ func (s *Server) Admin() http.Handler {
 }
 
 func (s *Server) openAPIJSON(w http.ResponseWriter, _ *http.Request) error {
-	w.Header().Set("Content-Type", "application/vnd.oai.openapi+json")
-	_, _ = w.Write(s.api.json)
-	return nil
+	return sendDocument(w, "application/vnd.oai.openapi+json", s.api.json)
 }
 
 func (s *Server) openAPIYAML(w http.ResponseWriter, _ *http.Request) error {
-	w.Header().Set("Content-Type", "application/vnd.oai.openapi")
-	_, _ = w.Write(s.api.yaml)
+	return sendDocument(w, "application/vnd.oai.openapi", s.api.yaml)
+}
+
+func sendDocument(w http.ResponseWriter, kind string, of func() ([]byte, error)) error {
+	text, err := of()
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", kind)
+	_, _ = w.Write(text)
 	return nil
 }
 
