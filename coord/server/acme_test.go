@@ -26,17 +26,6 @@ import (
 
 const acmeDomain = "coord.example.org"
 
-// eventually waits until ok.
-func eventually(t testing.TB, what string, limit time.Duration, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(limit); !ok(); {
-		if time.Now().After(end) {
-			t.Fatalf("never came: %s", what)
-		}
-		time.Sleep(20 * time.Millisecond) // another process's work
-	}
-}
-
 // forDomain serves on a loopback address of this test under the domain, which is not in any real DNS: the device's
 // connections are led there.
 func forDomain(t *testing.T, addr string, acme certificate.Options, logs io.Writer) *running {
@@ -88,7 +77,7 @@ func TestACertificateComesFromAnAuthorityAndIsRenewed(t *testing.T) {
 	maps, _ := d.follow(nil) // its connection began before there was a certificate
 	until(t, maps, "itself", func(m *coord.Netmap) bool { return m.Self.Online })
 
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := r.WaitACME(ctx); err != nil {
 		t.Fatal(err)
@@ -101,7 +90,7 @@ func TestACertificateComesFromAnAuthorityAndIsRenewed(t *testing.T) {
 		t.Errorf("under another name it shows %v", own.Subject)
 	}
 
-	eventually(t, "a renewal", 40*time.Second, func() bool { return shown(t, addr, acmeDomain).SerialNumber.Cmp(first.SerialNumber) != 0 })
+	eventually(t, "a renewal", func() bool { return shown(t, addr, acmeDomain).SerialNumber.Cmp(first.SerialNumber) != 0 })
 	if again := shown(t, addr, acmeDomain); !again.NotAfter.After(first.NotAfter) {
 		t.Errorf("the new one ends %v, the old one %v", again.NotAfter, first.NotAfter)
 	}
@@ -171,7 +160,7 @@ func TestAnAuthorityMayAskOverHTTP(t *testing.T) {
 	p.Start()
 	var log lines
 	r := forDomain(t, addr, certificate.Options{CA: p.Dir, CARoot: p.Root, HTTP: web}, &log)
-	eventually(t, "a certificate", 60*time.Second, func() bool { return shown(t, addr, acmeDomain).Subject.CommonName != "warren-coord" })
+	eventually(t, "a certificate", func() bool { return shown(t, addr, acmeDomain).Subject.CommonName != "warren-coord" })
 	_ = r
 	resp, err := (&http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}).Get("http://" + web.Addr().String() + "/add?a=b")
 	if err != nil {
@@ -190,7 +179,7 @@ func TestWithoutItsAuthorityTheServerServesWithItsOwnCertificate(t *testing.T) {
 	p := pebble.New(t, port, pebble.FreePort(t), time.Hour) // and it is not started
 	var log lines
 	r := forDomain(t, addr, certificate.Options{CA: p.Dir, CARoot: p.Root}, &log)
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := r.WaitACME(ctx); err == nil || ctx.Err() != nil {
 		t.Errorf("without an authority there is a certificate: %v", err)

@@ -43,6 +43,7 @@ const (
 type certificates struct {
 	host      string // of the server's URL
 	log       *slog.Logger
+	every     time.Duration // between looks: certLook, but in tests
 	own       *tls.Certificate
 	files     *certificate.Files     // nil: none
 	authority *certificate.Authority // nil: none
@@ -86,7 +87,7 @@ func (c *certificates) run(ctx context.Context) {
 	if c.authority != nil {
 		defer c.authority.Start(ctx)()
 	}
-	every := time.NewTicker(certLook)
+	every := time.NewTicker(c.every)
 	defer every.Stop()
 	last := certHash(c.current())
 	for {
@@ -134,7 +135,7 @@ func loadCertificates(dir, address string, o *Options) (*certificates, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &certificates{host: u.Hostname(), log: o.Log, changed: make(chan struct{}, 1), reload: make(chan struct{}, 1)}
+	c := &certificates{every: certLook, host: u.Hostname(), log: o.Log, changed: make(chan struct{}, 1), reload: make(chan struct{}, 1)}
 	if o.TLSCert != "" {
 		c.files, err = certificate.OpenFiles(o.TLSCert, o.TLSKey)
 		return c, err

@@ -94,7 +94,7 @@ func TestMetricsTellWhatOneNeedsToKnow(t *testing.T) {
 		"warren_coord_streams_cut_total 0", "warren_coord_netmap_full_total 1",
 	}
 	var page string
-	eventually(t, "the machine's stream", 5*time.Second, func() bool {
+	eventually(t, "the machine's stream", func() bool {
 		_, page = ask(t, r.Metrics(), "/metrics")
 		return strings.Contains(page, "warren_coord_streams 1")
 	})

@@ -2,7 +2,9 @@ package server
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -11,13 +13,45 @@ import (
 	"time"
 
 	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/internal/store/ramdisk"
 	"github.com/warren-mesh/warren/coord/key"
 	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {
 	// The pace at which authorities are asked is kept for the life of the process.
+	ramdisk.Use()
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/caddyserver/certmagic.(*RingBufferRateLimiter).permit"))
+}
+
+// patience is for what other goroutines and processes do; it only ever runs out where they never will. What is asked again
+// and again is asked every look.
+const (
+	patience = time.Minute
+	look     = 10 * time.Millisecond
+)
+
+// eventually waits until ok.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(look) {
+		if time.Now().After(end) {
+			t.Fatalf("never came: %s", what)
+		}
+	}
+}
+
+// lightHasher stands for the one that costs 64 MiB and a tenth of a second each time, in tests of what is around passwords.
+// What it makes opens with the password only, and does not show it.
+type lightHasher struct{}
+
+func (lightHasher) Hash(ctx context.Context, password string) (string, error) {
+	return fmt.Sprintf("light %x", sha256.Sum256([]byte(password))), ctx.Err()
+}
+
+func (l lightHasher) Check(ctx context.Context, password, encoded string) (bool, error) {
+	got, err := l.Hash(ctx, password)
+	return got == encoded, err
 }
 
 // running is a server that serves on loopback.
@@ -56,6 +90,7 @@ func serveDir(t testing.TB, dir, addr string, o Options, prepare ...func(*Server
 		_ = ln.Close()
 		t.Fatal(err)
 	}
+	s.hasher = lightHasher{}
 	for _, p := range prepare {
 		p(s)
 	}
@@ -139,7 +174,7 @@ func (d *device) follow(have *coord.Netmap) (maps <-chan *coord.Netmap, stop fun
 // until reads netmaps until one is as wanted.
 func until(t testing.TB, maps <-chan *coord.Netmap, what string, want func(*coord.Netmap) bool) *coord.Netmap {
 	t.Helper()
-	timeout := time.After(10 * time.Second)
+	timeout := time.After(patience)
 	var last *coord.Netmap
 	for {
 		select {

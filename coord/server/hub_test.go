@@ -23,7 +23,7 @@ func TestWhatAMachineTakesBackIsNotLost(t *testing.T) {
 	}
 	maps, _ := a.follow(nil)
 	until(t, maps, "what it said first", endpointOf("b", 1))
-	eventually(t, "all is written and read", 60*time.Second, func() bool {
+	eventually(t, "all is written and read", func() bool {
 		r.hub.mu.Lock()
 		defer r.hub.mu.Unlock()
 		return len(r.hub.wishes) == 0 && !r.hub.unread
@@ -35,7 +35,7 @@ func TestWhatAMachineTakesBackIsNotLost(t *testing.T) {
 		defer close(said)
 		r.hub.say(t.Context(), 2, first)
 	}()
-	eventually(t, "it is wished, or taken for known", 60*time.Second, func() bool {
+	eventually(t, "it is wished, or taken for known", func() bool {
 		select {
 		case <-said:
 			return true

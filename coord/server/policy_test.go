@@ -343,7 +343,7 @@ func TestAPolicyThatExpandsTooFarIsRefusedInTime(t *testing.T) {
 	b.WriteString(`], "ip": ["*"]}]}`)
 	start := time.Now()
 	_, err := r.setPolicy(t.Context(), operator, b.String(), "", "")
-	if took := time.Since(start); took > 20*time.Second {
+	if took := time.Since(start); took > patience {
 		t.Errorf("it took %v to say %v", took, err)
 	}
 	t.Log(len(b.String()), err)

@@ -65,10 +65,10 @@ func TestReplicasServeOneNetwork(t *testing.T) {
 		_ = stopX()
 		seq := b.hub.view().Seq
 		mapsX, _ = x.at(b).follow(have)
-		eventually(t, "it is at the other server", 10*time.Second, func() bool { return len(streamsOf(b)) == 2 })
+		eventually(t, "it is at the other server", func() bool { return len(streamsOf(b)) == 2 })
 		later.Store(int64(leaveGrace))
 		a.hub.flush()
-		eventually(t, "the first server has forgotten it", 10*time.Second, func() bool {
+		eventually(t, "the first server has forgotten it", func() bool {
 			a.hub.mu.Lock()
 			defer a.hub.mu.Unlock()
 			return len(a.hub.here) == 0
@@ -89,7 +89,7 @@ func TestReplicasServeOneNetwork(t *testing.T) {
 				t.Fatal(err)
 			}
 			left := d.at(other)
-			eventually(t, "the other server lets it in no more", 10*time.Second, func() bool {
+			eventually(t, "the other server lets it in no more", func() bool {
 				return errors.Is(left.Update(t.Context(), update(1)), &coord.Error{Code: coord.CodeNotRegistered})
 			})
 		}
@@ -175,7 +175,7 @@ func testDeadReplica(t *testing.T, pg *pgtest.Server) {
 	}
 	beat()
 	mapsMoves, _ = moves.at(b).follow(have)
-	eventually(t, "it is at the other", 10*time.Second, func() bool {
+	eventually(t, "it is at the other", func() bool {
 		b.hub.mu.Lock()
 		defer b.hub.mu.Unlock()
 		p := b.hub.here[have.Self.ID]
@@ -244,7 +244,7 @@ func testLostDatabase(t *testing.T, pg *pgtest.Server) {
 	before := a.hub.view().Seq
 	pg.Exec("lost", "DELETE FROM changes WHERE seq = (SELECT max(seq) FROM changes); DELETE FROM nodes WHERE name = 'z'")
 	x.at(b).join("x", k)
-	eventually(t, "both begin anew", 10*time.Second, func() bool {
+	eventually(t, "both begin anew", func() bool {
 		return a.hub.view().Seq != before && len(a.Machines()) == 2 && len(b.Machines()) == 2
 	})
 	have := &coord.Netmap{}

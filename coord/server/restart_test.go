@@ -46,13 +46,13 @@ func TestNobodyHearsOfARestart(t *testing.T) {
 		}
 		maps[i], _ = d.follow(have[i])
 	}
-	eventually(t, "they are back", 10*time.Second, func() bool { return len(streamsOf(r)) == len(all) })
+	eventually(t, "they are back", func() bool { return len(streamsOf(r)) == len(all) })
 	for i, d := range all {
 		if err := d.Update(t.Context(), say[i]); err != nil {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "the store knows it", 10*time.Second, func() bool {
+	eventually(t, "the store knows it", func() bool {
 		r.hub.mu.Lock()
 		defer r.hub.mu.Unlock()
 		return len(r.hub.wishes) == 0 && !r.hub.unread
@@ -99,7 +99,7 @@ func TestWhoDoesNotComeBackAfterARestartGoesOffline(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "a is here", 10*time.Second, func() bool {
+	eventually(t, "a is here", func() bool {
 		r.hub.mu.Lock()
 		defer r.hub.mu.Unlock()
 		p := r.hub.here[have.Self.ID]

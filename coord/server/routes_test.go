@@ -30,7 +30,7 @@ func (r *running) web() *web {
 	tr := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}} //nolint:gosec // loopback
 	r.t.Cleanup(tr.CloseIdleConnections)
 	return &web{t: r.t, at: r.URL(), Client: &http.Client{
-		Transport: tr, Jar: jar, Timeout: 30 * time.Second,
+		Transport: tr, Jar: jar, Timeout: patience,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }

@@ -407,7 +407,7 @@ func TestAClockThatIsSetBackMakesExpiredMachinesMembersAgain(t *testing.T) {
 	ahead.Store(int64(2 * keyLife))
 	wantCode(t, a.Update(t.Context(), update(1)), coord.CodeExpired)
 	r.hub.flush()
-	eventually(t, "both have expired", 10*time.Second, func() bool {
+	eventually(t, "both have expired", func() bool {
 		n := 0
 		for m := range r.hub.view().Members() {
 			if m.Expired {

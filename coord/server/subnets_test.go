@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/chromedp/chromedp"
 
@@ -49,7 +48,7 @@ func (d *device) offers(r *running, name string, texts ...string) state.Member {
 		d.t.Fatal(err)
 	}
 	var m state.Member
-	eventually(d.t, fmt.Sprintf("%s offers %v", name, texts), 10*time.Second, func() (ok bool) {
+	eventually(d.t, fmt.Sprintf("%s offers %v", name, texts), func() (ok bool) {
 		var err error
 		m, err = r.machineNamed(name)
 		return err == nil && slices.Equal(m.Offered, inOrder(routes(texts...)))

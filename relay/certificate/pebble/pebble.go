@@ -78,7 +78,7 @@ func New(t *testing.T, tlsPort, httpPort string, life time.Duration) *Server {
 func (p *Server) Start() {
 	p.t.Helper()
 	p.command = p.run("pebble", "-config", p.config, "-dnsserver", p.dns, "-strict")
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if resp, err := p.web.Get(p.Dir); err == nil {
 			_ = resp.Body.Close()
 			return

@@ -26,7 +26,7 @@ type Server struct {
 }
 
 // startTime is how long it may take to start or to stop.
-const startTime = 30 * time.Second
+const startTime = time.Minute
 
 // Start runs a PostgreSQL until the test ends. Without one installed it skips the test, but where CI=true or
 // WARREN_NOSKIP=1 it fails it.
@@ -111,7 +111,7 @@ func (s *Server) Up() {
 	if err := s.post.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	for end := time.Now().Add(startTime); s.command("pg_isready", "-q").Run() != nil; {
+	for end := time.Now().Add(startTime); s.command("pg_isready", "-q").Run() != nil; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			s.Down()
 			s.t.Fatalf("PostgreSQL does not start:\n%s", log.String())
