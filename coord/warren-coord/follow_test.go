@@ -60,7 +60,7 @@ func (f *follower) netmap() *coord.Netmap {
 // say says that it is at the port, until a server has acknowledged it.
 func (f *follower) say(ctx context.Context, at int, port uint16) {
 	for i := at; ctx.Err() == nil; i++ {
-		limited, cancel := context.WithTimeout(ctx, 5*time.Second)
+		limited, cancel := context.WithTimeout(ctx, 5*time.Second) // then the next server is tried
 		err := f.clients[i%len(f.clients)].Update(limited, coord.NodeUpdate{
 			OS: "linux", Endpoints: []coord.Endpoint{{Addr: netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), port), Kind: coord.EndpointLocal}},
 		})
@@ -173,7 +173,7 @@ func followOverKills(t *testing.T, servers, kills int) {
 	for i, f := range all {
 		want[f.netmap().Self.ID] = said[i]
 	}
-	for end := time.Now().Add(30 * time.Second); ; retry(ctx) {
+	for end := time.Now().Add(patience); ; retry(ctx) {
 		wrong := ""
 		for i, f := range all {
 			if got := f.ports(); fmt.Sprint(got) != fmt.Sprint(want) {

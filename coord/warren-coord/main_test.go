@@ -20,11 +20,20 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/internal/store/pgtest"
+	"github.com/warren-mesh/warren/coord/internal/store/ramdisk"
 	"github.com/warren-mesh/warren/coord/key"
 	"github.com/warren-mesh/warren/coord/server"
 )
 
+// patience is for what other processes do; it only ever runs out where they never will. What is asked again and again is
+// asked every look.
+const (
+	patience = time.Minute
+	look     = 10 * time.Millisecond
+)
+
 func TestMain(m *testing.M) {
+	ramdisk.Use()
 	testscript.Main(m, map[string]func(){"warren-coord": main})
 }
 
@@ -59,7 +68,7 @@ func scripts(t *testing.T, dir string, setup func(*testscript.Env) error) {
 			// ready waits until the server on the directory answers on its admin socket.
 			"ready": func(ts *testscript.TestScript, _ bool, args []string) {
 				dir := ts.MkAbs(args[0])
-				for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+				for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(look) {
 					c, err := server.DialAdmin(context.Background(), dir)
 					if err != nil {
 						continue

@@ -30,7 +30,7 @@ func TestFromServeToTheLineThatAddsAMachine(t *testing.T) {
 	defer stop()
 	ctx, cancel := chromedp.NewContext(alloc)
 	defer cancel()
-	ctx, timeout := context.WithTimeout(ctx, time.Minute)
+	ctx, timeout := context.WithTimeout(ctx, 2*patience)
 	defer timeout()
 	if err := chromedp.Do(ctx); err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -227,8 +229,43 @@ func (s *storm) run(faults int, kinds map[string]func(int)) {
 	s.calm(ctx)
 }
 
+// heard has all hear of a last change, behind which no earlier one can be on its way, and see all others online.
+func (s *storm) heard(ctx context.Context) {
+	s.t.Helper()
+	const over = "over.example.org"
+	by := time.Now().Add(2 * patience)
+	for err := errors.New("not asked"); err != nil; {
+		if err = s.ask(ctx, http.MethodPatch, "/dns", map[string]any{"search": []string{over}}); err != nil && time.Now().After(by) {
+			s.t.Fatal("after the storm nothing can be changed: ", err)
+		}
+		retry(ctx)
+	}
+	for i, f := range s.all {
+		for {
+			m := f.netmap()
+			if m != nil && slices.Contains(m.DNS.Search, over) && online(m) >= len(s.all)-1 {
+				break
+			}
+			if time.Now().After(by) {
+				s.t.Fatalf("m%d never hears of the last change, or not that all are online: %+v", i, m)
+			}
+			retry(ctx)
+		}
+	}
+}
+
+func online(m *coord.Netmap) (n int) {
+	for _, p := range m.Peers {
+		if p.Online {
+			n++
+		}
+	}
+	return n
+}
+
 // calm waits until nothing changes any more, and compares.
 func (s *storm) calm(ctx context.Context) {
+	s.heard(ctx)
 	seq := func() (high uint64, text string) {
 		for _, f := range s.all {
 			if m := f.netmap(); m != nil {
@@ -274,14 +311,8 @@ func (s *storm) calm(ctx context.Context) {
 			text, _ := json.Marshal(c)
 			s.t.Errorf("m%d (at %d, fresh %d) lacks %s", i, have[i].Seq, fresh.Seq, text)
 		}
-		online := 0
-		for _, p := range fresh.Peers {
-			if p.Online {
-				online++
-			}
-		}
-		if online < len(s.all)-1 {
-			s.t.Errorf("m%d: only %d online", i, online)
+		if n := online(fresh); n < len(s.all)-1 {
+			s.t.Errorf("m%d: only %d online", i, n)
 		}
 	}
 }
