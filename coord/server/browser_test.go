@@ -60,9 +60,15 @@ func (b *browser) do(what string, steps ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
-	if err := chromedp.Do(ctx, steps...); err != nil {
-		b.save("failed")
-		b.t.Fatalf("%s: %v", what, err)
+	for _, step := range steps {
+		err := chromedp.Do(ctx, step)
+		for ctx.Err() == nil && err != nil && strings.Contains(err.Error(), "node with given id") {
+			err = chromedp.Do(ctx, step) // the page drew itself anew after the step had found its place, and before it did anything
+		}
+		if err != nil {
+			b.save("failed")
+			b.t.Fatalf("%s: %v", what, err)
+		}
 	}
 }
 
