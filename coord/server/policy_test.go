@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -341,12 +342,23 @@ func TestAPolicyThatExpandsTooFarIsRefusedInTime(t *testing.T) {
 		fmt.Fprintf(&b, `"tag:t%d",`, i)
 	}
 	b.WriteString(`], "ip": ["*"]}]}`)
-	start := time.Now()
+	start := worked(t)
 	_, err := r.setPolicy(t.Context(), operator, b.String(), "", "")
-	if took := time.Since(start); took > patience {
+	took := worked(t) - start
+	if took > time.Minute {
 		t.Errorf("it took %v to say %v", took, err)
 	}
-	t.Log(len(b.String()), err)
+	t.Log(len(b.String()), took, err)
+}
+
+// worked is this process's processor time, which grows no faster for what else the machine does.
+func worked(t *testing.T) time.Duration {
+	t.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func TestThePreviewSaysWhatChangesForWhom(t *testing.T) {
