@@ -416,6 +416,12 @@ func TestAClockThatIsSetBackMakesExpiredMachinesMembersAgain(t *testing.T) {
 		}
 		return n == 2
 	})
+	ahead.Store(int64(keyLife - time.Minute)) // as that of another server may be, which does not take it back
+	seq := r.hub.view().Seq
+	wantCode(t, a.Update(t.Context(), update(1)), coord.CodeExpired)
+	if now := r.hub.view().Seq; now != seq {
+		t.Errorf("a clock that is a little behind changed something: %d became %d", seq, now)
+	}
 	ahead.Store(0)
 	mapsA, _ := a.follow(nil)
 	mapsB, _ := b.follow(nil)

@@ -377,3 +377,68 @@ func TestNumbersThatWereLostAreNotGivenTwice(t *testing.T) {
 		t.Errorf("after a mere restart of the process it goes on at %d, after %d", got, next+1)
 	}
 }
+
+// Two servers whose clocks are apart do not take back each other's word.
+func TestClocksThatAreApartDoNotQuarrelOverAKey(t *testing.T) {
+	s, err := OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	now := start
+	s.SetClock(func() time.Time { return now })
+	n := someNode(1)
+	n.Expires = start.Add(time.Hour)
+	do(t, s, func(tx Tx) (err error) { n.ID, err = tx.AddNode(n); return err })
+	for _, c := range []struct {
+		at      time.Duration // by the clock of who writes
+		soft    bool
+		expired bool
+	}{
+		{59 * time.Minute, true, false},
+		{60 * time.Minute, true, true},
+		{59 * time.Minute, true, true},
+		{59 * time.Minute, false, true},
+		{time.Hour - ClockTolerance, true, true},
+		{time.Hour - ClockTolerance - time.Millisecond, true, false}, // a clock that was wrong
+		{60 * time.Minute, false, true},
+		{0, false, false},
+	} {
+		now = start.Add(c.at)
+		do(t, s, func(tx Tx) error {
+			if c.soft {
+				_, err := tx.SetSoft(Soft{ID: n.ID})
+				return err
+			}
+			is, err := tx.Node(n.ID)
+			if err != nil {
+				return err
+			}
+			return tx.SetNode(is)
+		})
+		read(t, s, func(tx Tx) error {
+			is, err := tx.Node(n.ID)
+			if is.Expired != c.expired {
+				t.Errorf("at %v (soft: %v): expired is %v", c.at, c.soft, is.Expired)
+			}
+			return err
+		})
+	}
+	now = start.Add(time.Hour)
+	do(t, s, func(tx Tx) error { _, err := tx.SetSoft(Soft{ID: n.ID}); return err })
+	do(t, s, func(tx Tx) error { // a new login counts at once
+		is, err := tx.Node(n.ID)
+		if err != nil {
+			return err
+		}
+		is.Expires = now.Add(time.Minute)
+		return tx.SetNode(is)
+	})
+	read(t, s, func(tx Tx) error {
+		is, err := tx.Node(n.ID)
+		if is.Expired {
+			t.Error("it was extended, and counts as expired")
+		}
+		return err
+	})
+}

@@ -64,7 +64,7 @@ func (t *tx) SetSoft(s Soft) (uint64, error) {
 }
 
 func (t *tx) setSoft(was, n Node) error {
-	n.Expired = n.expired(t.log.now)
+	n.Expired = n.expiredAfter(was, t.log.now)
 	if err := t.differ(was, &n); err != nil {
 		return err
 	}
@@ -78,6 +78,19 @@ func (t *tx) setSoft(was, n Node) error {
 
 // expired reports whether a machine's key has expired.
 func (n *Node) expired(now time.Time) bool { return !n.Expires.IsZero() && !n.Expires.After(now) }
+
+// ClockTolerance is how far the clocks of replicas may be apart before they differ over whether a key has expired. What
+// one has said holds against a clock that is behind by no more: else the two would take back each other's word, and tell
+// it to all, until both clocks are past the time. A clock that was wrong by years and has been set makes members again.
+const ClockTolerance = 10 * time.Minute
+
+// expiredAfter is expired for a machine that was like that.
+func (n *Node) expiredAfter(was Node, now time.Time) bool {
+	if was.Expired && n.Expires.Equal(was.Expires) {
+		now = now.Add(ClockTolerance)
+	}
+	return n.expired(now)
+}
 
 func (t *tx) AddReplica(now time.Time) (int64, error) {
 	return t.insert("INSERT INTO replicas (beat, seen) VALUES (0, ?)", ms(now))

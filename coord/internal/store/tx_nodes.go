@@ -93,7 +93,7 @@ func (t *tx) SetNode(n Node) error {
 	if n.Key.IsZero() && !was.Key.IsZero() {
 		n.Replica, n.LastSeen = 0, t.log.now
 	}
-	n.Expired = n.expired(t.log.now)
+	n.Expired = n.expiredAfter(was, t.log.now)
 	if err := t.differ(was, &n); err != nil {
 		return err
 	}
