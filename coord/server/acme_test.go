@@ -9,11 +9,15 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -36,10 +40,14 @@ func forDomain(t *testing.T, addr string, acme certificate.Options, logs io.Writ
 	if err := Init(t.Context(), dir, InitOptions{URL: url}); err != nil {
 		t.Fatal(err)
 	}
+	return serveDir(t, dir, addr, domainOptions(t, addr, acme, logs))
+}
+
+func domainOptions(t *testing.T, addr string, acme certificate.Options, logs io.Writer) Options {
 	acme.Domain, acme.Listen = acmeDomain, addr
-	return serveDir(t, dir, addr, Options{
+	return Options{
 		URL: "https://" + addr, ACME: &acme, Log: slog.New(slog.NewTextHandler(io.MultiWriter(logs, t.Output()), nil)),
-	})
+	}
 }
 
 // lines is a log that can be looked at.
@@ -171,6 +179,32 @@ func TestAnAuthorityMayAskOverHTTP(t *testing.T) {
 	if to := resp.Header.Get("Location"); to != fmt.Sprintf("https://%s:%s/add?a=b", acmeDomain, port) {
 		t.Errorf("http leads to %q", to)
 	}
+}
+
+// Authorities give few certificates for one name in a week: whoever restores a server has the one that it had.
+func TestTheAuthoritysCertificateIsInTheBackup(t *testing.T) {
+	addr := "127.0.0.1:" + pebble.FreePort(t)
+	_, port, _ := net.SplitHostPort(addr)
+	p := pebble.New(t, port, pebble.FreePort(t), time.Hour)
+	p.Start()
+	acme := certificate.Options{CA: p.Dir, CARoot: p.Root}
+	r := forDomain(t, addr, acme, io.Discard)
+	eventually(t, "a certificate", func() bool { return shown(t, addr, acmeDomain).Subject.CommonName != "warren-coord" })
+	was := shown(t, addr, acmeDomain).SerialNumber
+
+	backup, dir := filepath.Join(t.TempDir(), "backup"), filepath.Join(t.TempDir(), "restored")
+	if err := Backup(t.Context(), r.dir, "", backup); err != nil {
+		t.Fatal(err)
+	}
+	r.stop()
+	if err := Restore(t.Context(), dir, "", backup); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, certificate.Dir, locksOf)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what the old server was at is in the backup (%v)", err)
+	}
+	serveDir(t, dir, addr, domainOptions(t, addr, acme, io.Discard))
+	eventually(t, "the same certificate", func() bool { return shown(t, addr, acmeDomain).SerialNumber.Cmp(was) == 0 })
 }
 
 func TestWithoutItsAuthorityTheServerServesWithItsOwnCertificate(t *testing.T) {

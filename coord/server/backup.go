@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 
 	"github.com/warren-mesh/warren/coord/internal/store"
 	"github.com/warren-mesh/warren/coord/key"
+	"github.com/warren-mesh/warren/relay/certificate"
 )
 
 // Names beside the database while it moves.
@@ -20,8 +22,11 @@ const (
 	fileMoved = "warren.db.moved"
 )
 
-// Backup writes the whole server (database, identity, certificates, the embedded relay's key) into a new file for its
-// owner alone. The server may run meanwhile, or not.
+// locksOf is where, among what a public authority gave, a running server says what it is at.
+const locksOf = "locks"
+
+// Backup writes the whole server (database, identity, certificates and the account at the authority that gives them, the
+// embedded relay's key) into a new file for its owner alone. The server may run meanwhile, or not.
 func Backup(ctx context.Context, dir, database, file string) error {
 	if _, err := readIdentity(dir); err != nil {
 		return err
@@ -37,8 +42,56 @@ func Backup(ctx context.Context, dir, database, file string) error {
 		}
 		files[name] = b
 	}
+	if err := fromAuthority(dir, files); err != nil {
+		return fmt.Errorf("cannot back up: %w", err)
+	}
 	if err := store.Backup(ctx, place(dir, database), file, files); err != nil {
 		return fmt.Errorf("cannot back up: %w", err)
+	}
+	return nil
+}
+
+// fromAuthority takes what a public authority gave: authorities give but a few certificates for one name in a week.
+func fromAuthority(dir string, files map[string][]byte) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = root.Close() }()
+	return fs.WalkDir(root.FS(), certificate.Dir, func(name string, e fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // there is none, or another one came just now
+			return nil
+		case err != nil:
+			return err
+		case e.IsDir() && e.Name() == locksOf:
+			return fs.SkipDir
+		case !e.Type().IsRegular():
+			return nil
+		}
+		b, err := root.ReadFile(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		files[name] = b
+		return err
+	})
+}
+
+// toAuthority gives back what fromAuthority took. A name that leads elsewhere is refused.
+func toAuthority(dir string, files map[string][]byte) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = root.Close() }()
+	for name, b := range files {
+		if !strings.HasPrefix(name, certificate.Dir+"/") {
+			continue
+		}
+		if err := errors.Join(root.MkdirAll(path.Dir(name), 0o700), root.WriteFile(name, b, 0o600)); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -102,6 +155,9 @@ func restore(ctx context.Context, dir, file string, names []string, install func
 		err = install(work, identity)
 	}
 	if err != nil {
+		return fmt.Errorf("cannot restore %s: %w", file, err)
+	}
+	if err := toAuthority(dir, files); err != nil {
 		return fmt.Errorf("cannot restore %s: %w", file, err)
 	}
 	// The identity comes last: with it the server is set up.

@@ -13,16 +13,20 @@ import (
 
 // catchUp takes in what the log has after what the state has.
 func (h *hub) catchUp(ctx context.Context) error {
-	h.reading.Lock()
-	defer h.reading.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, readPatience)
+	defer cancel()
+	select {
+	case h.reading <- struct{}{}:
+		defer func() { <-h.reading }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	h.mu.Lock()
 	after := h.st.Seq()
 	h.mu.Unlock()
 	if h.store.News() == nil && h.store.Committed() <= after {
 		return nil // only this process writes
 	}
-	ctx, cancel := context.WithTimeout(ctx, readPatience)
-	defer cancel()
 	var news store.News
 	err := h.store.Read(ctx, func(tx store.Tx) (err error) {
 		news, err = tx.News(after)

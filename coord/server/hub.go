@@ -18,7 +18,7 @@ import (
 const (
 	queueLength  = 64                 // deliveries that a stream may be behind before it is cut off
 	retryPause   = time.Second        // after the database could not be used
-	readPatience = 10 * time.Second   // for one look at the log: others wait for it
+	readPatience = 10 * time.Second   // for one look at the log, and those of others before it
 	ticketLife   = 7 * 24 * time.Hour // relay tickets outlive an outage of this server
 	longestSleep = time.Minute        // the server's clock may be set meanwhile, or its host have slept
 	fewWriting   = 16                 // streams that write at a time cost nothing worth waiting for
@@ -40,7 +40,7 @@ type hub struct {
 	heard   chan struct{} // the log may have something new
 	dirty   chan struct{} // there is something to save
 
-	reading sync.Mutex // the log is read by one at a time
+	reading chan struct{} // has one while the log is read
 
 	mu      sync.Mutex
 	st      *state.State
@@ -66,7 +66,7 @@ type stream struct {
 func newHub(s *Server) *hub {
 	return &hub{
 		identity: s.identity, store: s.store, now: s.now, load: s.snapshot, memberOf: s.memberOf, count: s.count,
-		wake: make(chan struct{}, 1), heard: make(chan struct{}, 1), dirty: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), heard: make(chan struct{}, 1), dirty: make(chan struct{}, 1), reading: make(chan struct{}, 1),
 		here: map[coord.NodeID]*presence{}, leaving: map[coord.NodeID]struct{}{}, wishes: map[coord.NodeID]*wish{},
 		asking: map[coord.NodeID]chan struct{}{},
 	}

@@ -28,7 +28,7 @@ func TestWhatAMachineTakesBackIsNotLost(t *testing.T) {
 		defer r.hub.mu.Unlock()
 		return len(r.hub.wishes) == 0 && !r.hub.unread
 	})
-	r.hub.reading.Lock() // so that what is written from here on is not read
+	r.hub.reading <- struct{}{} // so that what is written from here on is not read
 	r.hub.say(t.Context(), 2, second)
 	said := make(chan struct{})
 	go func() {
@@ -45,7 +45,7 @@ func TestWhatAMachineTakesBackIsNotLost(t *testing.T) {
 		defer r.hub.mu.Unlock()
 		return r.hub.wishes[2] != nil
 	})
-	r.hub.reading.Unlock()
+	<-r.hub.reading
 	<-said
 	if err := a.Update(t.Context(), update(3)); err != nil {
 		t.Fatal(err)

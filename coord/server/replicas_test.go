@@ -63,7 +63,8 @@ func TestReplicasServeOneNetwork(t *testing.T) {
 
 		// It moves with its number, and nobody hears of it: not even that it left.
 		_ = stopX()
-		seq := b.hub.view().Seq
+		seq := a.hub.view().Seq
+		eventually(t, "the other server knows as much", func() bool { return b.hub.view().Seq == seq })
 		mapsX, _ = x.at(b).follow(have)
 		eventually(t, "it is at the other server", func() bool { return len(streamsOf(b)) == 2 })
 		later.Store(int64(leaveGrace))
