@@ -26,7 +26,7 @@ const (
 All but init, serve, policy and those of the storage speak to the running server over a socket in its state directory.`
 
 	textBackupLong = `Back up the whole server into one new file: the database as it is at one moment, the identity that machines pin,
-its own certificate, the embedded relay's key. The server may run meanwhile. Who has the file has the server's secrets: keep it as well as those.
+its certificates, the embedded relay's key. The server may run meanwhile. Who has the file has the server's secrets: keep it as well as those.
 With --into, the file is named by the time in a folder that is there, and the oldest of these are removed: for a timer.`
 	textBackupWhere = "name a new file, or a folder with --into and how many to --keep there, at least 1"
 	textRestoreLong = `Set a server up from a backup, in a state directory without one. The backup is checked first and nothing is
