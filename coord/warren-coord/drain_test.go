@@ -43,8 +43,7 @@ func guest(t *testing.T, dir, udp string) (asked <-chan struct{}) {
 		}
 	}
 	ctx, leave := context.WithCancel(t.Context())
-	var c *relay.Client
-	c = relay.NewClient(relay.ClientConfig{
+	c := relay.NewClient(relay.ClientConfig{
 		Node: node, Key: at.Public(), UDP: udp,
 		Ticket: func() []byte {
 			return relay.Ticket{Node: node.Public(), NotAfter: time.Now().Add(time.Hour)}.Sign(issuer)
