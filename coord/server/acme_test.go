@@ -224,6 +224,11 @@ func TestWithoutItsAuthorityTheServerServesWithItsOwnCertificate(t *testing.T) {
 	d := r.device()
 	d.join("laptop", r.authKey(KeyOptions{}))
 	r.greetAs(acmeDomain)
+	named := *r.certs
+	named.host = acmeDomain // as of a server that machines know by the name
+	if c := named.current(); c != named.own {
+		t.Errorf("it takes %v for the one that it serves", c)
+	}
 	if !log.has("no certificate: it is tried again") {
 		t.Error("the log does not say that it did not come")
 	}

@@ -166,6 +166,9 @@ func (a *Authority) Get(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if !asks && !strings.EqualFold(strings.TrimSuffix(h.ServerName, "."), a.o.Domain) {
 		return nil, nil //nolint:nilnil // the server's own will do
 	}
+	if h.Conn == nil { // it is asked without a connection: certmagic looks whose it is where it has no certificate
+		h = &tls.ClientHelloInfo{ServerName: h.ServerName, SupportedProtos: h.SupportedProtos, Conn: nobody{}}
+	}
 	c, err := a.magic.GetCertificate(h)
 	if err != nil && asks {
 		return nil, err
@@ -175,6 +178,15 @@ func (a *Authority) Get(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	}
 	return c, nil
 }
+
+// nobody is the connection where there is none.
+type nobody struct{ net.Conn }
+
+// LocalAddr implements net.Conn.
+func (nobody) LocalAddr() net.Addr { return &net.TCPAddr{} }
+
+// RemoteAddr implements net.Conn.
+func (nobody) RemoteAddr() net.Addr { return &net.TCPAddr{} }
 
 // event says what happens to the certificate.
 func (a *Authority) event(_ context.Context, name string, data map[string]any) error {
