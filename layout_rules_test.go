@@ -42,6 +42,8 @@ func TestRules(t *testing.T) {
 		{"coord/server/certificate.go", us + "relay/certificate", ""},
 		{"daemon/internal/sock/sock.go", us + "relay/certificate", "only vocabulary crosses"},
 		{"app/warren/main.go", us + "packaging/other", "only vocabulary crosses"},
+		{"app/warren/main.go", us + "packaging/manual/documents", "only vocabulary crosses"},
+		{"app/warren/pages_test.go", us + "packaging/manual/documents", ""},
 		{"relay/warren-relay/main.go", us + "assets/wording", ""},
 		{"app/warren-tray/main.go", us + "app/internal/ui", ""},
 

@@ -21,7 +21,7 @@ import (
 	"golang.org/x/net/html"
 )
 
-// What README.md gives to be put into the proxies' configurations, with the name and the certificate of the test.
+// What hosting.md (coord/warren-coord) gives to be put into the proxies' configurations, with the name and the certificate of the test.
 const (
 	nginxConf = `
 daemon off;
