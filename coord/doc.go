@@ -1,6 +1,8 @@
 // Package coord is the vocabulary between a machine and its coordination server: what a network is made of
 // (Node, Netmap, Relay), how it changes (Change, Diff, Apply), what the two say to each other, and the Client.
 //
+// For a second implementation there is protocol.md, with layouts and test vectors.
+//
 // A server is one network. A machine meets it over HTTPS, in ordinary requests with JSON bodies that any reverse
 // proxy passes on:
 //

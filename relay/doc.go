@@ -2,7 +2,8 @@
 //
 // A relay forwards packets between the nodes of a network that cannot reach each other directly. Nodes seal what they
 // send (WireGuard, and probes of their own); a relay sees who sends how much to whom, and no more. It knows a node by
-// the first 8 bytes of its WireGuard public key, its Address.
+// the first 8 bytes of its WireGuard public key, its Address. For a second implementation there is protocol.md, with test
+// vectors.
 //
 // # The wire
 //

@@ -15,7 +15,8 @@
 // Numbers are big-endian, IPv4 addresses are mapped into IPv6. The header in the clear is authenticated with the body.
 // Its first byte tells it from WireGuard (1 to 4, then three zeros) and from STUN (two zero bits, RFC 8489 section 5);
 // its fourth is the version. An answer is never longer than its question. Every message of a process has a greater seq
-// than the one before, so that a receiver can refuse what it has seen (Window).
+// than the one before, so that a receiver can refuse what it has seen (Window). For a second implementation there is
+// protocol.md, with test vectors.
 package disco
 
 import (

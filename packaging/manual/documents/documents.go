@@ -249,3 +249,19 @@ func understand(root *cobra.Command, c Command) error {
 	}
 	return errors.Join(cmd.ValidateArgs(cmd.Flags().Args()), cmd.ValidateRequiredFlags(), cmd.ValidateFlagGroups())
 }
+
+// Vectors gives what a page has in fences of vector: lines of a name, a colon and a value.
+func (p Page) Vectors() map[string]string {
+	all := map[string]string{}
+	for _, f := range p.Fences() {
+		if f.Info != "vector" {
+			continue
+		}
+		for line := range strings.Lines(f.Text) {
+			if name, value, ok := strings.Cut(line, ":"); ok {
+				all[strings.TrimSpace(name)] = strings.TrimSpace(value)
+			}
+		}
+	}
+	return all
+}
