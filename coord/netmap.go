@@ -57,8 +57,8 @@ func (m *Netmap) find(id NodeID) (int, bool) {
 // Validate holds the whole netmap against the bounds of its parts, and against two machines that claim one
 // identity: an ID, a key, a name or an address.
 func (m *Netmap) Validate() error {
-	if !m.Network.IPv4.IsValid() && !m.Network.IPv6.IsValid() {
-		return fmt.Errorf("%w network: it has no address range", ErrInvalid)
+	if err := m.Network.Validate(); err != nil {
+		return err
 	}
 	if err := m.DNS.Validate(); err != nil {
 		return err

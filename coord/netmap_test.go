@@ -333,3 +333,37 @@ func TestValidateRoutes(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestANetworkIsNoWayToTakeTheInternet(t *testing.T) {
+	none := netip.Prefix{}
+	for _, c := range []struct {
+		v4, v6 string
+		right  bool
+	}{
+		{"100.64.0.0/10", "fd00:1:2::/48", true},
+		{"10.0.0.0/8", "", true},
+		{"", "fd00:1:2::/48", true},
+		{"", "", false},
+		{"0.0.0.0/0", "", false},
+		{"0.0.0.0/1", "", false},
+		{"100.64.0.0/10", "::/0", false},
+		{"100.64.0.0/10", "2000::/3", false},
+		{"fd00:1:2::/48", "", false},
+		{"", "100.64.0.0/10", false},
+	} {
+		n := Network{IPv4: none, IPv6: none}
+		if c.v4 != "" {
+			n.IPv4 = netip.MustParsePrefix(c.v4)
+		}
+		if c.v6 != "" {
+			n.IPv6 = netip.MustParsePrefix(c.v6)
+		}
+		if err := n.Validate(); (err == nil) != c.right || err != nil && !errors.Is(err, ErrInvalid) {
+			t.Errorf("%q and %q: %v", c.v4, c.v6, err)
+		}
+	}
+	m := Netmap{Network: Network{IPv4: netip.MustParsePrefix("0.0.0.0/0")}, Self: Node{ID: 1, Name: "a", Key: key.NodePublic{1}, Addrs: []netip.Addr{netip.MustParseAddr("8.8.8.8")}}}
+	if err := m.Validate(); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "wider than") {
+		t.Errorf("a netmap of the whole internet: %v", err)
+	}
+}

@@ -92,6 +92,20 @@ type Network struct {
 	IPv6   netip.Prefix `json:"ipv6"`
 }
 
+// Validate refuses a network without addresses, and one whose addresses are as wide as the internet: a machine reaches
+// them through the network, whatever exit node its person has chosen or not.
+func (n *Network) Validate() error {
+	switch {
+	case !n.IPv4.IsValid() && !n.IPv6.IsValid():
+		return fmt.Errorf("%w network: it has no address range", ErrInvalid)
+	case n.IPv4.IsValid() && (!n.IPv4.Addr().Is4() || n.IPv4.Bits() < minRouteBits4):
+		return fmt.Errorf("%w network: %s is no range of IPv4 addresses, or wider than /%d", ErrInvalid, n.IPv4, minRouteBits4)
+	case n.IPv6.IsValid() && (!n.IPv6.Addr().Is6() || n.IPv6.Addr().Is4In6() || n.IPv6.Bits() < minRouteBits6):
+		return fmt.Errorf("%w network: %s is no range of IPv6 addresses, or wider than /%d", ErrInvalid, n.IPv6, minRouteBits6)
+	}
+	return nil
+}
+
 // ErrInvalid is wrapped by every error of Validate.
 var ErrInvalid = errors.New("invalid")
 
