@@ -31,6 +31,9 @@ type door struct {
 	port  uint16                      // WireGuard's
 }
 
+// maxDoors is how many stay of a peer's: behind a NAT that lets in whatever comes from an address, it is heard through all.
+const maxDoors = 4
+
 // doorBuffer holds the largest packet of WireGuard's (fullSize).
 const doorBuffer = 2048
 
@@ -127,8 +130,14 @@ func (l *loop) enter(p *peer, d *door) bool {
 	if d.inner != nil {
 		return true
 	}
-	if !slices.Contains(p.doors, d) {
-		return false // closed meanwhile
+	entered := 0
+	for _, other := range p.doors {
+		if other.inner != nil {
+			entered++
+		}
+	}
+	if entered == maxDoors || !slices.Contains(p.doors, d) {
+		return false // enough lead there, or this one was closed meanwhile
 	}
 	in, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
