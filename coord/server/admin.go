@@ -292,9 +292,9 @@ func (s *Server) OtherRelays(name string) bool {
 	return slices.ContainsFunc(s.hub.view().Relays, func(l coord.Relay) bool { return l.Name != name })
 }
 
-// ForgetRelay is RemoveRelay for what may not be there.
-func (s *Server) ForgetRelay(ctx context.Context, name string) error {
-	if !slices.ContainsFunc(s.hub.view().Relays, func(l coord.Relay) bool { return l.Name == name }) {
+// ForgetRelay is RemoveRelay for what may not be there. A relay of that name with another key is somebody else's, and stays.
+func (s *Server) ForgetRelay(ctx context.Context, name string, k key.RelayPublic) error {
+	if !slices.ContainsFunc(s.hub.view().Relays, func(l coord.Relay) bool { return l.Name == name && l.Key == k }) {
 		return nil
 	}
 	return s.RemoveRelay(ctx, name)

@@ -33,14 +33,15 @@ const drainMost = 20 * time.Second
 type embedded struct {
 	relay  *relayserver.Server // nil: none is asked for
 	web    http.Handler
-	key    key.Relay
-	host   string // what machines call it; empty: as the server
+	key    key.Relay // also of the relay that there was, if none is asked for
+	host   string    // what machines call it; empty: as the server
 	served bool
 }
 
 // open opens the relay's sockets, if one is asked for.
 func (e *embedded) open(f serveFlags, keyFile string, s *server.Server, log *slog.Logger) (err error) {
 	if f.relayUDP == "" {
+		e.key, _ = readRelayKey(keyFile)
 		return nil
 	}
 	if e.key, err = relayKey(keyFile); err != nil {
@@ -62,11 +63,16 @@ func (e *embedded) ServeHTTP(w http.ResponseWriter, r *http.Request) { e.web.Ser
 
 // relayKey reads the relay's key, and makes it the first time.
 func relayKey(path string) (key.Relay, error) {
-	text, err := os.ReadFile(path)
+	k, err := readRelayKey(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		k := key.NewRelay()
-		return k, renameio.WriteFile(path, []byte(k.Reveal()+"\n"), 0o600, renameio.IgnoreUmask())
+		k = key.NewRelay()
+		err = renameio.WriteFile(path, []byte(k.Reveal()+"\n"), 0o600, renameio.IgnoreUmask())
 	}
+	return k, err
+}
+
+func readRelayKey(path string) (key.Relay, error) {
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return key.Relay{}, err
 	}
@@ -77,10 +83,10 @@ func relayKey(path string) (key.Relay, error) {
 	return k, nil
 }
 
-// register puts the relay among the network's, or takes out the one that is no longer run.
+// register puts the relay among the network's, or takes out this server's own, which is no longer run.
 func (e *embedded) register(ctx context.Context, s *server.Server) error {
 	if e.relay == nil {
-		return s.ForgetRelay(ctx, embeddedName)
+		return s.ForgetRelay(ctx, embeddedName, e.key.Public())
 	}
 	return errors.Join(e.relay.Register(s.Registry()), e.announce(ctx, s))
 }
