@@ -53,11 +53,13 @@ func TestTheSetupLinkMakesOneOwner(t *testing.T) {
 	}
 	var made atomic.Int32
 	var wg sync.WaitGroup
+	send := make(chan struct{})
 	for _, name := range []string{"anna", "bert", "carl"} { // all have the page open, and send it at once
 		w := r.web()
 		_, page, _ := w.ask(http.MethodGet, path, nil)
 		f := url.Values{"token": {w.token(page, path)}, "login": {name}, "password": {"correct horse"}, "again": {"correct horse"}}
 		wg.Go(func() {
+			<-send
 			switch status, text, h := w.ask(http.MethodPost, path, f); {
 			case status == http.StatusSeeOther && h.Get("Location") == "/":
 				made.Add(1)
@@ -66,6 +68,7 @@ func TestTheSetupLinkMakesOneOwner(t *testing.T) {
 			}
 		})
 	}
+	close(send)
 	wg.Wait()
 	users, err := r.Users(t.Context())
 	if err != nil || made.Load() != 1 || len(users) != 1 || users[0].Role != string(account.Owner) {

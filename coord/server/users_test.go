@@ -43,16 +43,19 @@ func TestAnInvitationMakesOneAccount(t *testing.T) {
 	}
 	var made atomic.Int32
 	var wg sync.WaitGroup
+	send := make(chan struct{})
 	for _, name := range []string{"one", "two", "three"} {
 		w := r.web()
 		_, page, _ := w.ask(http.MethodGet, path, nil)
 		f := url.Values{"token": {w.token(page, path)}, "login": {name}, "password": {"correct horse"}, "again": {"correct horse"}}
 		wg.Go(func() {
+			<-send
 			if status, _, _ := w.ask(http.MethodPost, path, f); status == http.StatusSeeOther {
 				made.Add(1)
 			}
 		})
 	}
+	close(send)
 	wg.Wait()
 	users, _ := r.Users(t.Context())
 	auditors := 0
