@@ -11,8 +11,8 @@
 //
 // No handler tells the hub of a change: the store logs it in the same transaction, and the hub reads the log. What
 // machines say of themselves and who is online is written too before it is told, but does not wait for the platter.
-// A process that begins again therefore goes on where it was: who was online counts as online for replicaSilence, and
-// a machine that comes back gets what it has missed, which is mostly nothing.
+// A process that begins again, or goes on after its host slept, therefore goes on where it was: who was online counts as
+// online for replicaSilence, and a machine that comes back gets what it has missed, which is mostly nothing.
 //
 // On PostgreSQL several processes, replicas, serve one network. What a request needs of another process is in the
 // database, or sealed under keys that come from the identity, which all have (vault, sessions). A replica that does not

@@ -20,7 +20,7 @@ const (
 	retryPause   = time.Second        // after the database could not be used
 	readPatience = 10 * time.Second   // for one look at the log, and those of others before it
 	ticketLife   = 7 * 24 * time.Hour // relay tickets outlive an outage of this server
-	longestSleep = time.Minute        // the server's clock may be set meanwhile, or its host have slept
+	longestSleep = 5 * time.Second    // the server's clock may be set meanwhile, or its host have slept
 	fewWriting   = 16                 // streams that write at a time cost nothing worth waiting for
 )
 
@@ -51,6 +51,7 @@ type hub struct {
 	asking  map[coord.NodeID]chan struct{} // of pending machines that wait for a word; closed when there may be one
 	replica int64
 	others  map[int64]sight // other replicas
+	still   standstill
 }
 
 // stream is one machine's netmap stream. Its HTTP handler reads the queue, signs and writes.
@@ -275,7 +276,7 @@ func (h *hub) step(now time.Time) (deadline time.Time) {
 	}
 	deadline = h.st.Deadline()
 	for id := range h.leaving {
-		due := h.here[id].left.Add(leaveGrace)
+		due := h.still.gone(h.here[id].left)
 		if !now.Before(due) {
 			h.wish(id)
 		} else if deadline.IsZero() || due.Before(deadline) {
@@ -320,6 +321,7 @@ func (h *hub) tell(ctx context.Context) {
 			p.came(time.Now())
 		case <-due.C:
 		}
+		h.live()
 		now := time.Now()
 		if p.busy {
 			p.wrote(now, h.writing())

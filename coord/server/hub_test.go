@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -93,5 +94,74 @@ func TestNobodyIsTakenForDeadForTheDatabasesSilence(t *testing.T) {
 	all[0].Beat++
 	if dead := h.watch(back.Add(replicaSilence), all); fmt.Sprint(dead) != "[2]" {
 		t.Errorf("the one that is dead: %v", dead)
+	}
+}
+
+// A host that slept finds all streams ended. Who comes back soon was never gone.
+func TestAStandstillOfTheServerTakesNobodyOffline(t *testing.T) {
+	var later atomic.Int64
+	r := serve(t)
+	r.stop()
+	r = serveDir(t, r.dir, r.addr, Options{Now: func() time.Time { return time.Now().Add(time.Duration(later.Load())) }})
+	k := r.authKey(KeyOptions{Reusable: true})
+	a, b := r.device(), r.device()
+	a.join("a", k)
+	b.join("b", k)
+	mapsA, _ := a.follow(nil)
+	_, stopB := b.follow(nil)
+	have := until(t, mapsA, "both online", func(m *coord.Netmap) bool { return m.Self.Online && len(m.Peers) == 1 && m.Peers[0].Online })
+	id := have.Peers[0].ID
+	online := func() bool {
+		m, _ := r.hub.view().Member(id)
+		return m.Node.Online
+	}
+	passes := func(d time.Duration) {
+		t.Helper()
+		later.Add(int64(d))
+		r.hub.live()
+		r.hub.flush()
+		if err := r.hub.saveAll(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	passes(time.Minute)
+	_ = stopB()
+	eventually(t, "its stream has ended", func() bool { return len(streamsOf(r)) == 1 })
+	for range 4 {
+		if passes(10 * time.Second); !online() {
+			t.Fatal("b is offline, and the server stood still just now")
+		}
+	}
+	passes(10 * time.Second)
+	until(t, mapsA, "b is offline: it did not come back", func(m *coord.Netmap) bool { return !m.Peers[0].Online })
+}
+
+func TestWhoLeavesWhileTheServerLivesIsGoneSoon(t *testing.T) {
+	start := time.Now()
+	var s standstill
+	for i := range 10 {
+		s.lives(start.Add(time.Duration(i) * longestSleep))
+	}
+	last := start.Add(9 * longestSleep)
+	if at := s.gone(last); !at.Equal(last.Add(leaveGrace)) {
+		t.Errorf("it is gone %v after it left", at.Sub(last))
+	}
+	s.lives(last.Add(-time.Hour)) // the clock was set
+	s.lives(last.Add(-time.Hour).Add(longestSleep))
+	if at := s.gone(last); !at.Equal(last.Add(leaveGrace)) {
+		t.Errorf("after the clock was set it is gone %v after it left", at.Sub(last))
+	}
+	woke := last.Add(-time.Hour).Add(time.Minute)
+	s.lives(woke)
+	for left, want := range map[time.Time]time.Time{
+		woke:                               woke.Add(replicaSilence),
+		woke.Add(40 * time.Second):         woke.Add(replicaSilence),
+		woke.Add(replicaSilence):           woke.Add(replicaSilence + leaveGrace),
+		woke.Add(-time.Minute):             woke.Add(leaveGrace - time.Minute),
+		woke.Add(leaveGrace - time.Minute): woke.Add(2*leaveGrace - time.Minute),
+	} {
+		if at := s.gone(left); !at.Equal(want) {
+			t.Errorf("left %v after the server woke: gone at %v, want %v", left.Sub(woke), at.Sub(woke), want.Sub(woke))
+		}
 	}
 }

@@ -18,7 +18,10 @@ const (
 	// replicaSilence is after how long a process that does not beat is taken for dead, and its machines for gone that
 	// have not joined another: longer than machines wait before they come again, also after a restart.
 	replicaSilence = 45 * time.Second
-	saveLimit      = 1000 // machines in one transaction, which keeps other replicas waiting
+	// longestStill is after how long without a sign of life of its own this process finds that it stood still: longer than
+	// telling waits for the database.
+	longestStill = 20 * time.Second
+	saveLimit    = 1000 // machines in one transaction, which keeps other replicas waiting
 )
 
 // presence is a machine whose stream is here, or was so until just now.
@@ -38,6 +41,37 @@ type wish struct {
 type sight struct {
 	beat  int64
 	since time.Time
+}
+
+// standstill is the last time that this whole process stood still, as its host does when it sleeps or is moved. All
+// streams end at once then, and their machines come back as after a restart: it is no news to their peers.
+type standstill struct {
+	from, to time.Time
+	alive    time.Time // the last sign of life
+}
+
+// lives notes that the process lives. The clock is the wall's: the other may stand still too (clock_gettime(2)).
+func (s *standstill) lives(now time.Time) {
+	now = now.Round(0)
+	if !s.alive.IsZero() && now.Sub(s.alive) > longestStill {
+		s.from, s.to = s.alive, now
+	}
+	s.alive = now
+}
+
+// gone is when a machine whose stream ended then no longer counts as online.
+func (s *standstill) gone(left time.Time) time.Time {
+	t := left.Add(leaveGrace)
+	if back := s.to.Add(replicaSilence); left.After(s.from) && t.Before(back) {
+		return back
+	}
+	return t
+}
+
+func (h *hub) live() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.still.lives(h.now())
 }
 
 // wish has the store learn what there is of a machine: the lock is held.
@@ -121,7 +155,7 @@ func (h *hub) collect(now time.Time) (out []saving) {
 			if m, ok := h.st.View().Member(id); ok && m.TicketUntil.Sub(now) < ticketLife/2 {
 				s.Ticket = now.Add(ticketLife).Truncate(time.Millisecond)
 			}
-		case now.Before(p.left.Add(leaveGrace)):
+		case now.Before(h.still.gone(p.left)):
 		case p.epoch == 0:
 			h.forget(id, p)
 		default:
