@@ -109,13 +109,14 @@ func (b *browser) save(name string) {
 	}
 }
 
-// picture saves what the page looks like: wide and light, wide and dark, on a phone.
+// picture saves what the page looks like: wide and light, wide and dark, on a phone. None is wider than its window, down
+// to 320 pixels (WCAG 2.2, 1.4.10).
 func (b *browser) picture(name string) {
 	b.t.Helper()
 	for _, c := range []struct {
 		suffix, scheme string
 		width, height  int64
-	}{{"light", "light", 1100, 820}, {"dark", "dark", 1100, 820}, {"phone", "light", 375, 720}} {
+	}{{"light", "light", 1100, 820}, {"dark", "dark", 1100, 820}, {"phone", "light", 375, 720}, {"small", "light", 320, 640}} {
 		b.do("look", chromedp.EmulateViewport(c.width, c.height), chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
 			_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 				Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: c.scheme}},

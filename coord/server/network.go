@@ -134,7 +134,7 @@ const (
 	netHead   = 58 // of a box
 	netNode   = 46 // a machine's height
 	netGap    = 10
-	netLetter = 8 // width of a letter, at the most on average
+	netLetter = 10 // width of a letter of a name, in the widest of the usual fonts (DejaVu Sans, Verdana) on average
 )
 
 // drawing is a picture of the network.

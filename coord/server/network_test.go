@@ -19,10 +19,10 @@ func throng(n, people int, now time.Time) (members []state.Member, relays []coor
 	for i := range 3 {
 		relays = append(relays, coord.Relay{ID: coord.RelayID(i + 1), Name: []string{"fra", "nyc-2", "embedded"}[i]})
 	}
-	systems := []string{"Debian GNU/Linux 12", "Fedora Linux 42", "Arch Linux"}
+	systems := []string{"Debian GNU/Linux 12 (bookworm)", "Fedora Linux 42", "Arch Linux"}
 	for i := range n {
 		m := state.Member{Machine: key.NewMachine().Public(), Node: coord.Node{
-			ID: coord.NodeID(i + 1), Key: key.NewNode().Public(), Name: fmt.Sprintf("%s-%d", []string{"laptop", "nas", "build-server-with-a-long-name", "phone"}[i%4], i+1),
+			ID: coord.NodeID(i + 1), Key: key.NewNode().Public(), Name: fmt.Sprintf("%s-%d", []string{"laptop", "nas", "mammoth-workshop-with-a-long-name", "phone"}[i%4], i+1),
 			Addrs: []netip.Addr{netip.AddrFrom4([4]byte{100, 64, byte(i >> 8), byte(i)})}, Created: now, OS: systems[i%3],
 			Expires: now.Add(100 * 24 * time.Hour), Relay: coord.RelayID(1 + (i/2)%3), Online: i%4 != 3, LastSeen: now.Add(-3 * time.Hour),
 		}}
@@ -120,6 +120,12 @@ func (r *running) fill(members []state.Member, relays []coord.Relay) {
 	})
 }
 
+// textOutOfBox finds texts of machines that end outside their boxes.
+const textOutOfBox = `[...document.querySelectorAll("svg.wide a.node")].flatMap(n => {
+	const box = n.querySelector("rect").getBoundingClientRect();
+	return [...n.querySelectorAll("text")].filter(x => x.getBoundingClientRect().right > box.right).map(x => x.textContent);
+}).join(", ")`
+
 func TestThePictureOfTheNetworkIsReadable(t *testing.T) {
 	for _, c := range []struct{ machines, people int }{{5, 2}, {50, 7}, {1000, 120}} {
 		t.Run(fmt.Sprint(c.machines), func(t *testing.T) {
@@ -143,6 +149,9 @@ func TestThePictureOfTheNetworkIsReadable(t *testing.T) {
 					t.Fatal(err)
 				}
 				return n
+			}
+			if out, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](textOutOfBox)); err != nil || out != "" {
+				t.Errorf("out of its box: %s (%v)", out, err)
 			}
 			if drawn := count("svg.wide a.node"); c.machines <= maxDrawn && drawn != c.machines || c.machines > maxDrawn && drawn != 0 {
 				t.Errorf("%d machines are drawn", drawn)
