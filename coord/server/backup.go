@@ -31,6 +31,9 @@ func Backup(ctx context.Context, dir, database, file string) error {
 	if _, err := readIdentity(dir); err != nil {
 		return err
 	}
+	if err := present(place(dir, database)); err != nil {
+		return err
+	}
 	files := map[string][]byte{}
 	for _, name := range []string{fileIdentity, fileCert, fileKey, FileRelay} {
 		b, err := os.ReadFile(filepath.Join(dir, name))
@@ -202,8 +205,8 @@ func MoveToPostgres(ctx context.Context, dir, database string) (old string, err 
 	}
 	defer unlock()
 	from := filepath.Join(dir, fileDatabase)
-	if _, err := os.Stat(from); errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("%s: %w", from, ErrNoDatabase)
+	if err := present(place(dir, "")); err != nil {
+		return "", err
 	}
 	work := filepath.Join(dir, fileWork)
 	defer func() { _ = os.Remove(work) }()

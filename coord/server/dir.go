@@ -67,6 +67,18 @@ func place(dir, database string) store.Place {
 	return store.Place{File: filepath.Join(dir, fileDatabase), URL: database}
 }
 
+// present refuses an SQLite database that is not there, or that Init did not fill: another that is made in its place
+// would be empty, and the network's lie somewhere else.
+func present(p store.Place) error {
+	if p.URL != "" {
+		return nil
+	}
+	if info, err := os.Stat(p.File); errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {
+		return fmt.Errorf("%s: %w", p.File, ErrNoDatabase)
+	}
+	return nil
+}
+
 // Init sets up a server in the directory: identity, certificate, database. It changes nothing where there is one.
 func Init(ctx context.Context, dir string, o InitOptions) (err error) {
 	network, address, err := o.check(ctx)

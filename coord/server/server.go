@@ -6,12 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"sync"
 	"time"
 
@@ -179,11 +177,11 @@ func Open(ctx context.Context, dir string, o Options) (_ *Server, err error) {
 	return s, nil
 }
 
-// openDatabase opens the database that Init made: another would be empty, and the network's lie somewhere else.
+// openDatabase opens the database that Init made.
 func openDatabase(ctx context.Context, dir string, o Options) (store.Store, error) {
 	p := place(dir, o.Database)
-	if info, err := os.Stat(p.File); p.URL == "" && (errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0) { // Init fills it
-		return nil, fmt.Errorf("%s: %w", p.File, ErrNoDatabase)
+	if err := present(p); err != nil {
+		return nil, err
 	}
 	db, err := store.Open(ctx, p)
 	if err != nil {
