@@ -10,6 +10,9 @@ import (
 
 const (
 	maxCandidates = coord.MaxEndpoints
+	// maxHeard is how many ports of one address are looked at at a time that only messages name. A peer that opens many in
+	// a hard NAT is heard from all of them, where we let it in: one is as good as another, and to try all would use up the ledger.
+	maxHeard = 4
 
 	// What an address that has not answered yet may get, in any ledgerSpan. A peer that names a third party's
 	// addresses as its own has us send it no more than this.
@@ -148,6 +151,20 @@ func (cs *candidates) name(now time.Time, addr netip.AddrPort, o origin, keep *c
 	c := &candidate{addr: addr, local: isLocal(addr.Addr()), origin: o, named: now}
 	cs.list = append(cs.list, c)
 	return c
+}
+
+// crowded reports whether enough other ports of the address were heard from just now.
+func (cs *candidates) crowded(now time.Time, addr netip.AddrPort) bool {
+	n := 0
+	for _, c := range cs.list {
+		if c.addr == addr {
+			return false
+		}
+		if c.origin == fromHeard && c.addr.Addr() == addr.Addr() && now.Sub(c.named) < confirmEvery {
+			n++
+		}
+	}
+	return n >= maxHeard
 }
 
 // replace makes addrs the ones that o names. It returns those that nobody had named before.

@@ -123,6 +123,9 @@ func (m *Machine) heard(now time.Time, addr netip.AddrPort) {
 	if !addr.IsValid() || !m.valid(addr) {
 		return
 	}
+	if m.cands.crowded(now, addr) {
+		return
+	}
 	c := m.cands.name(now, addr, fromHeard, m.current)
 	switch {
 	case c == nil, c == m.current && !m.doubt:
