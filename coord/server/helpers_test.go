@@ -21,7 +21,10 @@ import (
 func TestMain(m *testing.M) {
 	// The pace at which authorities are asked is kept for the life of the process.
 	ramdisk.Use()
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/caddyserver/certmagic.(*RingBufferRateLimiter).permit"))
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreTopFunction("github.com/caddyserver/certmagic.(*RingBufferRateLimiter).permit"),
+		// It touches a lock's file each 5 s, and sees only after its sleep that the lock is gone.
+		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.keepLockfileFresh"))
 }
 
 // patience is for what other goroutines and processes do; it only ever runs out where they never will. What is asked again
