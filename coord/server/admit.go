@@ -102,6 +102,7 @@ func (s *Server) enter(tx store.Tx, now time.Time, by caller, a admission) error
 			return err
 		}
 	}
+	was := n
 	n.Key, n.Tags, n.AuthKey, n.Ephemeral = a.node, k.Tags, k.ID, k.Ephemeral
 	n.OS, n.Version, n.Ticket = a.os, a.version, now.Add(ticketLife)
 	n.Pending = n.Pending && k.Approval // who was let in once is let in
@@ -114,7 +115,9 @@ func (s *Server) enter(tx store.Tx, now time.Time, by caller, a admission) error
 	}
 	what := actMachineLogin
 	if known {
-		err = tx.SetNode(n)
+		if err = s.approveByTags(tx, &was, &n); err == nil {
+			err = tx.SetNode(n)
+		}
 	} else {
 		if what = actMachineAdd; n.Pending {
 			what = actMachineWait

@@ -91,7 +91,10 @@ func (s *Server) setRole(ctx context.Context, by caller, find finder, name strin
 		if err := tx.SetRole(u.ID, role); err != nil {
 			return err
 		}
-		return s.record(tx, by, actUserRole, u.Login, facts{"id": u.ID, "from": u.Role, "to": role})
+		if err := s.record(tx, by, actUserRole, u.Login, facts{"id": u.ID, "from": u.Role, "to": role}); err != nil {
+			return err
+		}
+		return s.approveByRole(tx, u, role)
 	})
 }
 

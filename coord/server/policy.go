@@ -142,16 +142,15 @@ func (c *checked) look(tx store.Tx, in coord.Network) error {
 	c.nodes, c.approves = make(map[coord.NodeID]*store.Node, len(nodes)), map[coord.NodeID][]netip.Prefix{}
 	for i := range nodes {
 		n := &nodes[i]
-		if n.Key.IsZero() || n.Pending || n.Expired {
-			continue
-		}
 		c.nodes[n.ID] = n
-		c.network.Machines = append(c.network.Machines, policy.Machine{ID: n.ID, User: n.User, Tags: n.Tags, Addrs: addresses(in, n.Number), Routes: n.Routes()})
 		by := func(f *policy.File) func(netip.Prefix) bool {
 			return func(p netip.Prefix) bool { return f.AutoApproves(byID[n.User], n.Tags, p) }
 		}
 		if more := approvedAnew(n, by(was), by(c.file)); len(more) > 0 {
-			c.approves[n.ID] = more
+			c.approves[n.ID] = more // also of one that is no member at the moment: it offers them when it is one again
+		}
+		if !n.Key.IsZero() && !n.Pending && !n.Expired {
+			c.network.Machines = append(c.network.Machines, policy.Machine{ID: n.ID, User: n.User, Tags: n.Tags, Addrs: addresses(in, n.Number), Routes: n.Routes()})
 		}
 	}
 	return nil
@@ -291,7 +290,25 @@ func (s *Server) autoApprove(ctx context.Context, id coord.NodeID, fresh []netip
 	return s.setRoutes(ctx, caller{via: viaServer}, m, RoutesRequest{Approve: may})
 }
 
-// approveByTags approves what a machine offers already and the policy lets it lead to for its new tags.
+// approveAs approves what a machine offers already and the policy lets it lead to for what it is now: it had other tags,
+// or its user another role. The node is to be saved if there was something.
+func (s *Server) approveAs(tx store.Tx, f *policy.File, is *store.Node, was, now holder) (bool, error) {
+	more := approvedAnew(is,
+		func(p netip.Prefix) bool { return f.AutoApproves(was.User, was.tags, p) },
+		func(p netip.Prefix) bool { return f.AutoApproves(now.User, now.tags, p) })
+	if len(more) == 0 {
+		return false, nil
+	}
+	return true, s.approveInTx(tx, is, more)
+}
+
+// holder is whose a machine is, as far as rules look at it.
+type holder struct {
+	policy.User
+	tags []string
+}
+
+// approveByTags approves what a machine that had other tags may lead to for those that it has now.
 func (s *Server) approveByTags(tx store.Tx, was, is *store.Node) error {
 	if len(without(is.Said.Routes, is.Approved)) == 0 {
 		return nil
@@ -300,23 +317,50 @@ func (s *Server) approveByTags(tx store.Tx, was, is *store.Node) error {
 	if err != nil {
 		return err
 	}
-	by := func(n *store.Node) (func(netip.Prefix) bool, error) {
-		u, err := tx.User(n.User)
-		if n.User == 0 {
-			u, err = store.User{}, nil
+	before, err := holderOf(tx, was)
+	if err != nil {
+		return err
+	}
+	now, err := holderOf(tx, is)
+	if err != nil {
+		return err
+	}
+	_, err = s.approveAs(tx, f, is, before, now)
+	return err
+}
+
+func holderOf(tx store.Tx, n *store.Node) (holder, error) {
+	if n.User == 0 {
+		return holder{tags: n.Tags}, nil
+	}
+	u, err := tx.User(n.User)
+	return holder{ruledUser(u), n.Tags}, err
+}
+
+// approveByRole approves what a user's machines may lead to for the role that the user has now.
+func (s *Server) approveByRole(tx store.Tx, u store.User, role account.Role) error {
+	f, err := rulesIn(tx)
+	if err != nil || f == nil {
+		return err
+	}
+	nodes, err := tx.Nodes()
+	if err != nil {
+		return err
+	}
+	was, now := ruledUser(u), ruledUser(u)
+	now.Role = string(role)
+	for i := range nodes {
+		n := &nodes[i]
+		if n.User != u.ID || len(n.Tags) > 0 {
+			continue
 		}
-		return func(p netip.Prefix) bool { return f.AutoApproves(ruledUser(u), n.Tags, p) }, err
-	}
-	before, err := by(was)
-	if err != nil {
-		return err
-	}
-	now, err := by(is)
-	if err != nil {
-		return err
-	}
-	if more := approvedAnew(is, before, now); len(more) > 0 {
-		return s.approveInTx(tx, is, more)
+		approved, err := s.approveAs(tx, f, n, holder{was, nil}, holder{now, nil})
+		if err == nil && approved {
+			err = tx.SetNode(*n)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -158,8 +158,10 @@ func TestByDefaultAPersonsMachinesReachEachOtherAndTheServers(t *testing.T) {
 	bert := until(t, maps["bert1"], "the servers", sees("lone", "web"))
 	lone := until(t, maps["lone"], "all who reach it, and its like", sees("anna1", "anna2", "bert1", "web"))
 	until(t, maps["anna2"], "it lets her other machine in", lets(anna, coord.ProtoTCP, 22, true))
-	web := until(t, maps["web"], "it lets all in", lets(bert, coord.ProtoTCP, 22, true))
-	if !lets(lone, coord.ProtoTCP, 22, true)(web) || !lets(web, coord.ProtoTCP, 22, false)(anna) {
+	web := until(t, maps["web"], "it lets all in", func(m *coord.Netmap) bool {
+		return lets(bert, coord.ProtoTCP, 22, true)(m) && lets(lone, coord.ProtoTCP, 22, true)(m)
+	})
+	if !lets(web, coord.ProtoTCP, 22, false)(anna) {
 		t.Errorf("the filters are %+v and %+v", web.Filter, anna.Filter)
 	}
 	// Her role is hers, and what it reaches goes with it.
@@ -245,6 +247,56 @@ func TestWhatIsOfferedAlreadyIsApprovedByAnEdit(t *testing.T) {
 	until(t, maps["gate2"], "its tag", func(m *coord.Netmap) bool { return len(m.Self.Tags) == 2 })
 	if m, _ := r.machineNamed("gate"); len(m.Approved) > 0 {
 		t.Errorf("an edit approved again what was withdrawn: %v", m.Approved)
+	}
+}
+
+// TestWhatIsOfferedAlreadyIsApprovedForWhatAMachineBecomes has a role given and taken, and a login with another tag.
+func TestWhatIsOfferedAlreadyIsApprovedForWhatAMachineBecomes(t *testing.T) {
+	r := serve(t)
+	r.user("anna", "correct horse")
+	r.userAs("bert", "correct horse", account.Member)
+	r.govern(`{"tagOwners": {"tag:gate": [], "tag:a": []}, "grants": [{"src": ["*"], "dst": ["*"], "ip": ["*"]}],
+		"autoApprovers": {"routes": {"10.1.0.0/16": ["autogroup:admin"], "10.2.0.0/16": ["tag:gate"]}, "exitNode": ["autogroup:admin"]}}`)
+	bert, box := r.device(), r.device()
+	bert.join("bert1", r.authKey(KeyOptions{User: "bert"}))
+	box.join("box", r.authKey(KeyOptions{Tags: []string{"a"}}))
+	maps, _ := bert.follow(nil)
+	for _, d := range []*device{bert, box} {
+		if err := d.Update(t.Context(), offering("10.1.0.0/16", "10.2.0.0/16", "0.0.0.0/0", "::/0")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	role := func(name account.Role) {
+		t.Helper()
+		if err := r.SetRole(t.Context(), "bert", string(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, maps, "nothing is approved", leads("bert1"))
+	role(account.Auditor)
+	role(account.Admin)
+	until(t, maps, "what an admin's machines may", leads("bert1", "0.0.0.0/0", "10.1.0.0/16", "::/0"))
+	// A role that is taken takes no approvals: they stand until an admin withdraws them.
+	role(account.Member)
+	if m, _ := r.machineNamed("bert1"); len(m.Approved) != 3 {
+		t.Errorf("without the role %v are approved", m.Approved)
+	}
+	r.govern(`{"grants": [], "autoApprovers": {"routes": {"10.1.0.0/16": ["autogroup:member"], "10.2.0.0/16": ["autogroup:owner"]}}}`)
+	if err := r.SetRoutes(t.Context(), "bert1", RoutesRequest{Withdraw: routes("10.1.0.0/16")}); err != nil {
+		t.Fatal(err)
+	}
+	role(account.Admin)
+	if m, _ := r.machineNamed("bert1"); !slices.Equal(m.Approved, routes("0.0.0.0/0", "::/0")) {
+		t.Errorf("a role for which the policy approves no more than before has %v", m.Approved)
+	}
+
+	r.govern(`{"tagOwners": {"tag:gate": [], "tag:a": []}, "grants": [], "autoApprovers": {"routes": {"10.2.0.0/16": ["tag:gate"]}}}`)
+	if err := box.Logout(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	box.join("box", r.authKey(KeyOptions{Tags: []string{"gate"}}))
+	if m, _ := r.machineNamed("box"); !slices.Equal(m.Approved, routes("10.2.0.0/16")) {
+		t.Errorf("with the key's tag %v are approved", m.Approved)
 	}
 }
 
