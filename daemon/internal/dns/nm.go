@@ -48,9 +48,10 @@ type nmData struct {
 // alone would be tidier, but to take them NetworkManager makes the interface anew: routes go, addresses change.
 type networkManager struct {
 	records
-	bus   *dbus.Conn
-	link  string
-	wrote global // last; its searches are ours and then those of the other devices
+	bus    *dbus.Conn
+	link   string
+	wrote  global // last; its searches are ours and then those of the other devices
+	before global // what others set last
 }
 
 func readGlobal(ctx context.Context, bus *dbus.Conn) (g global, err error) {
@@ -123,17 +124,17 @@ func (n *networkManager) want(ctx context.Context, p hostmode.Plan) global {
 }
 
 func (n *networkManager) set(ctx context.Context, p hostmode.Plan) error {
-	before, err := readGlobal(ctx, n.bus)
+	now, err := readGlobal(ctx, n.bus)
 	if err != nil {
 		return err
 	}
-	if len(n.live) == 0 {
-		if before.has(serversOf(p)) { // of an earlier daemon
-			before = global{}
-		}
-		if err := n.record(journal.Change{Kind: kindNM, Data: nmData{serversOf(p), before}}); err != nil {
-			return err
-		}
+	// Else it is ours, as it is to be, of an earlier daemon too, or as it was.
+	if !now.has(serversOf(p)) && !now.has(n.wrote.Domains["*"].Servers) {
+		n.before = now
+		clear(n.data) // others may have set that before: undoing goes by the last record
+	}
+	if err := n.record(journal.Change{Kind: kindNM, Data: nmData{serversOf(p), n.before}}); err != nil {
+		return err
 	}
 	n.step()
 	n.wrote = n.want(ctx, p)
@@ -178,13 +179,17 @@ func (n *networkManager) devices(ctx context.Context) (addrs []netip.Addr, searc
 		if property(ctx, n.bus, busNM, d, nmDevice, "Interface", &name) != nil || name == n.link {
 			continue
 		}
+		device := name // a modem's is another than its link's
+		if property(ctx, n.bus, busNM, d, nmDevice, "IpInterface", &device) != nil || device == "" {
+			device = name
+		}
 		for _, family := range []string{"4", "6"} {
 			iface := busNM + ".IP" + family + "Config"
 			var config dbus.ObjectPath
 			if property(ctx, n.bus, busNM, d, nmDevice, "Ip"+family+"Config", &config) != nil || config == "/" {
 				continue
 			}
-			r := ranked{addrs: nameservers(ctx, n.bus, config, iface)}
+			r := ranked{addrs: nameservers(ctx, n.bus, config, iface, device)}
 			_ = property(ctx, n.bus, busNM, config, iface, "DnsPriority", &r.priority) // 0 before 1.4
 			for _, key := range []string{"Searches", "Domains"} {
 				var names []string
@@ -211,14 +216,14 @@ func (n *networkManager) devices(ctx context.Context) (addrs []netip.Addr, searc
 }
 
 // nameservers reads those of one configuration, in whichever of its spellings there is.
-func nameservers(ctx context.Context, bus *dbus.Conn, config dbus.ObjectPath, iface string) (addrs []netip.Addr) {
+func nameservers(ctx context.Context, bus *dbus.Conn, config dbus.ObjectPath, iface, device string) (addrs []netip.Addr) {
 	var data []map[string]dbus.Variant
 	if property(ctx, bus, busNM, config, iface, "NameserverData", &data) == nil {
 		for _, d := range data {
 			var s string
 			_ = d["address"].Store(&s)
 			if a, err := netip.ParseAddr(s); err == nil {
-				addrs = append(addrs, a)
+				addrs = append(addrs, onDevice(a, device))
 			}
 		}
 		return addrs
@@ -227,11 +232,19 @@ func nameservers(ctx context.Context, bus *dbus.Conn, config dbus.ObjectPath, if
 	if property(ctx, bus, busNM, config, iface, "Nameservers", &raw) == nil {
 		for _, b := range raw {
 			if a, ok := netip.AddrFromSlice(b); ok {
-				addrs = append(addrs, a)
+				addrs = append(addrs, onDevice(a, device))
 			}
 		}
 	}
 	return addrs
+}
+
+// onDevice says of a link-local address, as routers announce themselves (RFC 8106), on which link: it is none without.
+func onDevice(a netip.Addr, device string) netip.Addr {
+	if a.Is6() && a.IsLinkLocalUnicast() && a.Zone() == "" {
+		return a.WithZone(device)
+	}
+	return a
 }
 
 // undoNM takes our nameservers out of NetworkManager, or of what it keeps on disk where it does not run. What others have

@@ -26,8 +26,8 @@ const (
 	resolvconfTime = 5 * time.Second // its scripts may restart a cache
 )
 
-// Where resolvconf keeps what it was told: Debian's, then openresolv.
-var resolvconfRecords = []string{"/run/resolvconf/interface", "/run/resolvconf/interfaces"}
+// Where resolvconf keeps what it was told: Debian's, openresolv until 3.13, and openresolv since.
+var resolvconfRecords = []string{"/run/resolvconf/interface", "/run/resolvconf/interfaces", "/run/resolvconf/keys"}
 
 // resolvconf is the host's DNS with the command of that name.
 type resolvconf struct {

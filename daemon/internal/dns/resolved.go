@@ -96,9 +96,14 @@ func (r *resolved) set(ctx context.Context, p hostmode.Plan) error {
 	for _, c := range []struct {
 		method string
 		arg    any
-	}{{"SetLinkDNS", addrs}, {"SetLinkDomains", domains}, {"SetLinkDefaultRoute", p.All}} {
+		newer  bool // not all versions have it, and most hosts do not need it
+	}{
+		{"SetLinkDNSOverTLS", "no", true}, // we are on this machine
+		{"SetLinkDNSSECNegativeTrustAnchors", slices.Concat(list(p.Search), p.Routing), true}, // nobody signs the network's names
+		{"SetLinkDNS", addrs, false}, {"SetLinkDomains", domains, false}, {"SetLinkDefaultRoute", p.All, false},
+	} {
 		r.step()
-		if err := call(ctx, r.bus, busResolved, resolvedPath, resolvedMgr+"."+c.method, int32(link.Index), c.arg).Err; err != nil {
+		if err := call(ctx, r.bus, busResolved, resolvedPath, resolvedMgr+"."+c.method, int32(link.Index), c.arg).Err; err != nil && !c.newer {
 			return fmt.Errorf("systemd-resolved refuses %s: %w", c.method, err)
 		}
 	}
