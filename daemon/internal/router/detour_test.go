@@ -251,7 +251,7 @@ func TestARuleThatGoesPastTheExitNodeIsSaid(t *testing.T) {
 	}
 }
 
-func TestTheReversePathFilterIsLooseOnlyWhileAnExitNodeIsUsed(t *testing.T) {
+func TestTheReversePathFilterIsLooseOnlyWhilePacketsTakeADetour(t *testing.T) {
 	tun(t)
 	r := newRouter(t)
 	value := func(want string) {
@@ -264,16 +264,36 @@ func TestTheReversePathFilterIsLooseOnlyWhileAnExitNodeIsUsed(t *testing.T) {
 	value("0") // it is in nobody's way
 	apply(t, r, whole)
 	strictFilter(t)
-	apply(t, r, withExit())
-	value("2")
-	apply(t, r, whole)
-	value("1")
+	for _, w := range []Wish{withExit(), withSubnets()} {
+		apply(t, r, w)
+		value("2")
+		apply(t, r, whole)
+		value("1")
+	}
+	six := whole
+	six.Subnets = []netip.Prefix{netip.MustParsePrefix("2001:db8:20::/48")}
+	apply(t, r, six)
+	value("1") // IPv6 has no such filter
 	apply(t, r, withExit())
 	if err := os.WriteFile(rpFilter, []byte("0"), 0); err != nil { // somebody's own choice stays
 		t.Fatal(err)
 	}
 	apply(t, r, whole)
 	value("0")
+}
+
+func TestASubnetThatHoldsAPeerDoesNotShutOutWhatItSends(t *testing.T) {
+	lan(t)
+	tun(t)
+	strictFilter(t)
+	r := newRouter(t)
+	w := whole
+	w.Subnets = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}
+	apply(t, r, w)
+	leads(t, map[string]string{
+		"198.51.100.1": "dev " + name, "198.51.100.1" + marked: "dev eth7",
+		"192.168.7.7 from 198.51.100.1 iif eth7": "local", // what comes in has no mark
+	})
 }
 
 // TestItemsLeadWhereTheWishSays holds the rules and routes against a naive reading of the wish.

@@ -16,19 +16,20 @@ const CodeStrict = "rp-filter"
 
 // rpFilter is the reverse path filter of all interfaces: 1 drops what comes by another interface than an answer would take,
 // 2 only what no answer could reach (RFC 3704; the greater of this and an interface's own counts). While an exit node is used,
-// an answer to anybody would take the tunnel: with 1 nothing would reach our own sockets.
+// an answer to anybody would take the tunnel, and while subnets are, one to a server or peer that is in one: with 1 nothing of
+// theirs would reach our own sockets.
 const rpFilter = "/proc/sys/net/ipv4/conf/all/rp_filter"
 
 const loose = "2"
 
-// loosen makes the filter loose where it is strict and an exit node is wished, and puts it back where none is.
-func (r *Router) loosen(ctx context.Context, exit bool) ([]ipc.Problem, error) {
+// loosen makes the filter loose where it is strict and packets are wished to take a detour, and puts it back where none are.
+func (r *Router) loosen(ctx context.Context, detour bool) ([]ipc.Problem, error) {
 	key := change{kind: kindSetting}
 	id, done := r.records[key]
 	switch {
-	case exit && !strict():
+	case detour && !strict():
 		return nil, nil
-	case exit:
+	case detour:
 		was, err := readSetting(rpFilter)
 		if err != nil {
 			return nil, explain("read the reverse path filter", err)
@@ -43,7 +44,7 @@ func (r *Router) loosen(ctx context.Context, exit bool) ([]ipc.Problem, error) {
 		r.step()
 		if err := os.WriteFile(rpFilter, []byte(loose), 0); err != nil {
 			return []ipc.Problem{{
-				Code: CodeStrict, Level: ipc.ProblemUrgent, Text: "This host's reverse path filter is strict and drops the tunnel's own packets while an exit node is used.",
+				Code: CodeStrict, Level: ipc.ProblemUrgent, Text: "This host's reverse path filter is strict and drops the tunnel's own packets while an exit node or others' subnets are used.",
 				Fix: "sudo sysctl net.ipv4.conf.all.rp_filter=2",
 			}}, nil
 		}

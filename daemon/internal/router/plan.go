@@ -19,6 +19,9 @@ type Wish struct {
 // detour reports whether the wish needs rules.
 func (w *Wish) detour() bool { return len(w.Subnets) > 0 || w.Exit != nil }
 
+// detour4 reports whether it needs some for IPv4.
+func (w *Wish) detour4() bool { return w.Exit != nil || len(ipv4(w.Subnets)) > 0 }
+
 // fact is how the interface is.
 type fact struct {
 	index  int

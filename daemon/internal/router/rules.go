@@ -26,7 +26,7 @@ func (r *Router) detour(ctx context.Context, index int, w *Wish) ([]ipc.Problem,
 		return nil, explain("read the routing rules", err)
 	}
 	wished := w.items(attached, r.noIPv6)
-	problems, err := r.loosen(ctx, w.Exit != nil)
+	problems, err := r.loosen(ctx, w.detour4())
 	if err != nil {
 		return problems, err
 	}
