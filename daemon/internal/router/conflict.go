@@ -23,8 +23,8 @@ type rival struct {
 	shadows bool // it takes all of ours, not a part
 }
 
-// conflicts looks for what goes before the wish's routes, and past its exit node.
-func (r *Router) conflicts(index int, w *Wish) ([]ipc.Problem, error) {
+// conflicts looks for what goes before the wish's routes and subnets, and past its exit node.
+func (r *Router) conflicts(index int, w *Wish, attached []attachment) ([]ipc.Problem, error) {
 	rules, err := again(func() ([]netlink.Rule, error) { return r.handle.RuleList(netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, explain("read the routing rules", err)
@@ -39,20 +39,20 @@ func (r *Router) conflicts(index int, w *Wish) ([]ipc.Problem, error) {
 	if w.Exit != nil {
 		ps = append(ps, r.past(index, rules, all)...)
 	}
-	return ps, nil
+	ps = append(ps, shadowed(w, attached)...)
+	return append(ps, r.overtaken(index, w, attached, rules, all)...), nil
 }
 
 // past looks for rules that send packets to the internet before ours are asked.
 func (r *Router) past(index int, rules []netlink.Rule, all []netlink.Route) (ps []ipc.Problem) {
 	for _, rule := range rules {
-		conditional := rule.Mark != 0 || rule.Src != nil || rule.Dst != nil || rule.IifName != "" || rule.OifName != "" || rule.UIDRange != nil || rule.Invert || rule.SuppressPrefixlen >= 0
-		if rule.Priority >= ruleTable || conditional || rule.Protocol == Protocol || rule.Table == unix.RT_TABLE_LOCAL {
+		if !early(&rule) {
 			continue
 		}
 		for i := range all {
 			o := &all[i]
 			dst, ok := destination(o)
-			if !ok || o.Table != rule.Table || o.LinkIndex == index || o.Type != unix.RTN_UNICAST || dst.Bits() > 1 || dst.Addr().Is6() != (rule.Family == netlink.FAMILY_V6) {
+			if !ok || dst.Bits() > 1 || !leadsAway(&rule, o, dst, index) {
 				continue
 			}
 			link := r.linkName(o.LinkIndex)
@@ -62,27 +62,6 @@ func (r *Router) past(index int, rules []netlink.Rule, all []netlink.Route) (ps 
 				Fix:  fmt.Sprintf("Stop what runs %s (another VPN?), or do without the exit node: warren exit-node off", link),
 			})
 			break
-		}
-	}
-	return ps
-}
-
-// shadowed says which subnets of others the host's own network wins over.
-func (r *Router) shadowed(w *Wish, attached []attachment) (ps []ipc.Problem) {
-	for _, p := range w.Subnets {
-		for _, a := range attached {
-			own := a.prefix
-			if !own.Overlaps(p) || w.Exit != nil && !a.private() {
-				continue
-			}
-			text := fmt.Sprintf("%s is a network that this machine is on itself: what is there is reached directly, not through the machine that leads to %s.", own, p)
-			if w.Exit != nil && !w.Exit.AllowLAN && !a.inner {
-				if !contains(own, p) {
-					continue
-				}
-				text = fmt.Sprintf("%s is a network that this machine is on itself, and the exit node keeps it off its LAN: %s is not reached through another machine either.", own, p)
-			}
-			ps = append(ps, ipc.Problem{Code: ipc.ProblemRouteShadow, Level: ipc.ProblemNotice, Text: text})
 		}
 	}
 	return ps
@@ -179,6 +158,10 @@ func problems(rivals []rival) []ipc.Problem {
 		}
 		ps = append(ps, p)
 	}
+	return sorted(ps)
+}
+
+func sorted(ps []ipc.Problem) []ipc.Problem {
 	slices.SortFunc(ps, func(a, b ipc.Problem) int { return cmp.Compare(a.Text, b.Text) })
 	return ps
 }

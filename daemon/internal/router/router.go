@@ -118,11 +118,17 @@ func (r *Router) Apply(ctx context.Context, w Wish) ([]ipc.Problem, error) {
 			return nil, err
 		}
 	}
-	problems, err := r.detour(ctx, f.index, &w)
+	var attached []attachment
+	if w.detour() {
+		if attached, err = r.attachments(f.index); err != nil {
+			return nil, err
+		}
+	}
+	problems, err := r.detour(ctx, f.index, &w, attached)
 	if err != nil {
 		return problems, err
 	}
-	rivals, err := r.conflicts(f.index, &w)
+	rivals, err := r.conflicts(f.index, &w, attached)
 	if err == nil {
 		with := now
 		with.rivals = len(rivals) > 0

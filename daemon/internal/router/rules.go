@@ -13,14 +13,7 @@ import (
 )
 
 // detour makes the rules and the table of our own as wished.
-func (r *Router) detour(ctx context.Context, index int, w *Wish) ([]ipc.Problem, error) {
-	var attached []attachment
-	var err error
-	if w.detour() {
-		if attached, err = r.attachments(index); err != nil {
-			return nil, err
-		}
-	}
+func (r *Router) detour(ctx context.Context, index int, w *Wish, attached []attachment) ([]ipc.Problem, error) {
 	have, err := present(r.handle, index)
 	if err != nil {
 		return nil, explain("read the routing rules", err)
@@ -33,7 +26,7 @@ func (r *Router) detour(ctx context.Context, index int, w *Wish) ([]ipc.Problem,
 	if err := r.putItems(index, missing(wished, have)); err != nil {
 		return problems, err
 	}
-	return append(problems, r.shadowed(w, attached)...), r.takeItems(index, missing(have, wished))
+	return problems, r.takeItems(index, missing(have, wished))
 }
 
 // missing gives what is in a and not in b, in a's order.
