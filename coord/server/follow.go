@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
+	"github.com/warren-mesh/warren/coord/internal/policy"
 	"github.com/warren-mesh/warren/coord/internal/state"
 	"github.com/warren-mesh/warren/coord/internal/store"
 )
@@ -42,6 +44,9 @@ func (h *hub) catchUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if slices.ContainsFunc(n.Log, func(c state.Change) bool { return c.Kind == state.RulesChange }) {
+		n.Draft = h.draft(n.Rules)
+	}
 	h.mu.Lock()
 	h.take(n, news.Nodes)
 	h.mu.Unlock()
@@ -52,6 +57,16 @@ func (h *hub) catchUp(ctx context.Context) error {
 	}
 	h.kick()
 	return nil
+}
+
+// draft works out what an edit comes to. That takes as long as the network is large, and the lock is free meanwhile: only
+// who reads the log changes what the rules go by.
+func (h *hub) draft(f *policy.File) *state.Draft {
+	h.mu.Lock()
+	d := h.st.Draft(f)
+	h.mu.Unlock()
+	d.Work()
+	return d
 }
 
 // fresh makes what another server of the network has acknowledged seen here too, for people who look at what they have
@@ -109,13 +124,13 @@ func (h *hub) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	now := h.now()
+	st, now := state.New(n), h.now() // which takes its time
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for id := range h.here {
 		h.cut(id, "the database has lost what it told")
 	}
-	h.st = state.New(n)
+	h.st = st
 	for _, x := range nodes {
 		if x.Replica == h.replica {
 			h.here[x.ID] = &presence{epoch: x.Epoch, left: now}

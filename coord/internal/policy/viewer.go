@@ -60,6 +60,14 @@ func (c *Compiled) Shown(viewer, router coord.NodeID) (m RouteMask) {
 	return m
 }
 
+// Aside is the same for another goroutine to ask about sight, until the next change; it may make a policy With another
+// file of it meanwhile.
+func (c *Compiled) Aside() *Compiled {
+	aside := *c
+	aside.seen, aside.filters = maps.Clone(c.seen), nil
+	return &aside
+}
+
 // With is the same network under another file; nil is the default. It costs what Compile does.
 func (c *Compiled) With(f *File) *Compiled {
 	next := newCompiled(f, c.own, len(c.machines))

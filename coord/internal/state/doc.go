@@ -19,7 +19,7 @@
 // told of every change of a machine that it goes by, and says whom that concerns. Machines of one sight see the same of
 // all others and so are told in one body; who hears something else beside it, such as a change of its filter, is told
 // apart, together with all who hear just that. An edit of the file compares what the followers of each sight saw with
-// what they see.
+// what they see; a Draft of it is worked out while the State answers others.
 //
 // A machine that comes back hears what came after its number only if the rules, and what they go by of itself, are as
 // they were then; else it gets a whole netmap. So nobody keeps what it may see no more. Of a machine that the rules take

@@ -65,4 +65,5 @@ type News struct {
 	Common  coord.Network
 	DNS     coord.DNS    // valid
 	Rules   *policy.File // as of Network, if the log names them
+	Draft   *Draft       // of these, worked out; nil: Apply does that
 }

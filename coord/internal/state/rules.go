@@ -37,8 +37,10 @@ func (s *State) concern(id coord.NodeID, t policy.Touched) {
 			s.pair(id, other)
 		}
 	}
+	s.moved++
 	for _, other := range append(t.Filters, id) {
 		s.filterSeq[other] = s.seq
+		delete(s.pending.drafted, other)
 		if s.Follows(other) {
 			s.pending.filters[other] = struct{}{}
 		}
@@ -67,33 +69,6 @@ func (s *State) resight(id coord.NodeID) {
 		s.unwatch(id, f.sight)
 		f.sight = now
 		s.watch(id, now)
-	}
-}
-
-// edit puts another file in force. All followers are compared, those of one sight together; who is concerned is told.
-func (s *State) edit(file *policy.File) {
-	old := s.rules
-	s.rules = old.With(file)
-	s.bases = newBases()
-	moves := map[[2]string]*policy.Move{}
-	for id, f := range s.followers {
-		now := s.rules.Sight(id)
-		m, known := moves[[2]string{f.sight, now}]
-		if !known {
-			if moved := s.rules.MoveFrom(old, id); len(moved.Gained)+len(moved.Lost)+len(moved.Rerouted) > 0 {
-				m = &moved
-			}
-			moves[[2]string{f.sight, now}] = m
-		}
-		if m != nil {
-			s.pending.moves[id] = append(s.pending.moves[id], m)
-		}
-		s.pending.filters[id] = struct{}{}
-	}
-	clear(s.sights) // the names of sights mean something within one file only
-	for id, f := range s.followers {
-		f.sight = s.rules.Sight(id)
-		s.watch(id, f.sight)
 	}
 }
 

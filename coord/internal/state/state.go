@@ -55,6 +55,7 @@ type State struct {
 	dns    coord.DNS // never changed in place
 	nodes  table
 	rules  *policy.Compiled // of those that are not hidden
+	moved  uint64           // how often what the rules go by, or they themselves, have changed
 
 	networkSeq, relaysSeq, dnsSeq uint64
 	filterSeq                     map[coord.NodeID]uint64 // when its filter may have changed last, where that is after begun
@@ -77,6 +78,7 @@ type pending struct {
 	pairs   map[coord.NodeID]map[coord.NodeID]struct{} // this follower hears how those are, or that it sees them no more
 	moves   map[coord.NodeID][]*policy.Move            // and so of these
 	filters map[coord.NodeID]struct{}                  // of followers, that may have changed
+	drafted map[coord.NodeID]filterMove                // how, where that is known already
 	tickets map[coord.NodeID]struct{}
 	shared  bool // relays, network or DNS
 }
@@ -131,7 +133,9 @@ func (s *State) Apply(n News) {
 	for i := range n.Members {
 		is[n.Members[i].Node.ID] = &n.Members[i]
 	}
-	edited := false
+	if slices.ContainsFunc(n.Log, func(c Change) bool { return c.Kind == RulesChange }) {
+		s.edit(n.Rules, n.Draft)
+	}
 	for _, c := range n.Log {
 		s.note(c)
 		switch c.Kind {
@@ -147,13 +151,8 @@ func (s *State) Apply(n News) {
 			s.common, s.pending.shared = n.Common, true
 		case DNSChange:
 			s.dns, s.pending.shared = n.DNS, true
-		case RulesChange:
-			edited = true
-		case OtherChange:
+		case RulesChange, OtherChange:
 		}
-	}
-	if edited {
-		s.edit(n.Rules)
 	}
 	for i := range n.Members {
 		s.put(n.Members[i])

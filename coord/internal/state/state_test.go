@@ -167,6 +167,9 @@ type world struct {
 
 	inForce *policy.File // in s
 	roles   map[int64]string
+
+	draft *Draft // of a file that may be the next, and its text
+	text  string
 }
 
 // ticket is what any replica makes of a machine's TicketUntil.
@@ -184,6 +187,12 @@ func (w *world) sign(s *State, id coord.NodeID) {
 func (w *world) hear() {
 	w.never.Apply(w.news(w.never.Seq()))
 	n := w.news(w.s.Seq())
+	if w.draft != nil && slices.ContainsFunc(n.Log, func(c Change) bool { return c.Kind == RulesChange }) {
+		if n.Draft = w.draft; w.text == w.rules { // else it is of another file
+			n.Rules = w.draft.file
+		}
+		w.draft = nil
+	}
 	w.s.Apply(n)
 	w.inForce = n.Rules
 	for _, c := range n.Log {
@@ -369,6 +378,17 @@ func TestWhoeverFollowsHasTheWholeNetmap(t *testing.T) {
 				w.rules = rapid.SampledFrom(files).Draw(t, "file")
 				w.note(RulesChange, 0, false)
 			},
+			"a draft of rules": func(t *rapid.T) { // of those that are next, or may be after more has changed
+				if w.text = w.rules; rapid.Bool().Draw(t, "early") {
+					w.text = rapid.SampledFrom(files).Draw(t, "file")
+				}
+				f, err := policy.Parse([]byte(w.text))
+				if err != nil {
+					t.Fatal(err)
+				}
+				w.draft = w.s.Draft(f)
+				w.draft.Work()
+			},
 			"relays": func(t *rapid.T) {
 				w.relay = make([]coord.Relay, number("relays"))
 				w.note(RelaysChange, 0, false)
@@ -405,7 +425,7 @@ func TestWhoeverFollowsHasTheWholeNetmap(t *testing.T) {
 			"restart": func(t *rapid.T) {
 				was := w.online
 				w.online = map[coord.NodeID]*follower{}
-				w.s = w.load()
+				w.s, w.draft = w.load(), nil
 				w.inForce = w.file()
 				w.never.Apply(w.news(w.never.Seq()))
 				for _, id := range slices.Sorted(maps.Keys(was)) {

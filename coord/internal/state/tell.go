@@ -99,6 +99,12 @@ func (t *telling) gather() {
 	changes := map[[2]*coord.Filter][]byte{}
 	for id := range t.filters {
 		f := s.followers[id]
+		if d, known := t.drafted[id]; known && d.told == f.told {
+			if f.told = d.now; len(d.change) > 0 {
+				t.of(id).filter = d.change
+			}
+			continue
+		}
 		now := s.rules.Filter(id)
 		change, known := changes[[2]*coord.Filter{f.told, now}]
 		if !known {
