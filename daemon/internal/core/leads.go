@@ -33,7 +33,7 @@ func (w *Wants) Equal(o *Wants) bool {
 		w.AllowLAN == o.AllowLAN && w.Accept == o.Accept && w.NoSNAT == o.NoSNAT && w.Lockdown == o.Lockdown && w.ShieldsUp == o.ShieldsUp
 }
 
-// How exit nodes are judged.
+// How exit nodes, and the routers of subnets, are judged.
 const (
 	// ExitPatience is how many questions in a row an exit node may leave unanswered. One may be lost on the way.
 	ExitPatience = 2
@@ -57,17 +57,18 @@ type Leads struct {
 	Up      bool                          // and it works, as far as is known
 	Routers map[netip.Prefix]coord.NodeID // who is used for a subnet
 
-	wants  []ExitWish // at the last decision
-	health map[coord.NodeID]health
+	wants     []ExitWish // at the last decision
+	contested []coord.NodeID
+	health    map[coord.NodeID]health
 }
 
-// health is what an exit node's answers tell of it.
+// health is what a machine's answers tell of it.
 type health struct {
 	misses int       // in a row
-	since  time.Time // of the first answer after a miss
+	since  time.Time // of the first answer after a miss, or of the last miss
 }
 
-// Answered takes note of whether an exit node answered. It changes l's health only: Decide follows.
+// Answered takes note of whether an exit node or a subnet's router answered. It changes l's health only: Decide follows.
 func (l *Leads) Answered(id coord.NodeID, ok bool, now time.Time) {
 	if l.health == nil {
 		l.health = make(map[coord.NodeID]health)
@@ -75,7 +76,7 @@ func (l *Leads) Answered(id coord.NodeID, ok bool, now time.Time) {
 	h, known := l.health[id]
 	switch {
 	case !ok:
-		h.misses++
+		h.misses, h.since = h.misses+1, now
 	case h.misses > 0 || !known:
 		h = health{since: now}
 	}
@@ -102,6 +103,16 @@ func (l *Leads) Ask(m *coord.Netmap, w *Wants) (ids []coord.NodeID) {
 	return ids
 }
 
+// Contested lists the machines in use for subnets to which others lead, too, by number. One that gets packets and sends none is
+// to be asked for an answer.
+func (l *Leads) Contested() []coord.NodeID { return l.contested }
+
+// Unsure reports whether a machine missed an answer, and may only have missed that.
+func (l *Leads) Unsure(id coord.NodeID) bool {
+	misses := l.health[id].misses
+	return misses > 0 && misses < ExitPatience
+}
+
 // Doubt reports whether the exit node in use should be asked at once: it missed an answer, or the coordination server
 // has lost it, and nothing else is known.
 func (l *Leads) Doubt(m *coord.Netmap) bool {
@@ -111,24 +122,21 @@ func (l *Leads) Doubt(m *coord.Netmap) bool {
 
 // Decide says who leads where now. It returns another Leads where something is another, and l itself where nothing is.
 func (l *Leads) Decide(m *coord.Netmap, w *Wants, now time.Time) *Leads {
-	next := &Leads{wants: w.Exits, health: make(map[coord.NodeID]health), Routers: l.routers(m, w)}
+	next := &Leads{wants: w.Exits, health: make(map[coord.NodeID]health)}
 	if slices.Equal(w.Exits, l.wants) { // else somebody has chosen: what was is of no account
 		next.Exit = l.Exit
 	}
-	for _, e := range w.Exits {
-		if h, known := l.health[e.Node]; known {
-			next.health[e.Node] = h
-		}
-	}
+	maps.Copy(next.health, l.health)
 	next.decideExit(exits(m, w), now)
-	asked := next.Ask(m, w)
-	maps.DeleteFunc(next.health, func(id coord.NodeID, _ health) bool { return !slices.Contains(asked, id) }) // what is not asked any more grows old
-	same := next.Exit == l.Exit && next.Up == l.Up && slices.Equal(next.wants, l.wants) && len(next.Routers) == len(l.Routers)
-	for p, id := range next.Routers {
-		same = same && l.Routers[p] == id
-	}
+	rivals := next.decideRouters(m, w, l.Routers)
+	asked := append(next.Ask(m, w), next.contested...)
+	maps.DeleteFunc(next.health, func(id coord.NodeID, h health) bool { // what is not asked any more grows old
+		silent := rivals[id] && h.misses >= ExitPatience && now.Sub(h.since) < ExitReturn
+		return !silent && !slices.Contains(asked, id)
+	})
+	same := next.Exit == l.Exit && next.Up == l.Up && slices.Equal(next.wants, l.wants) && maps.Equal(next.Routers, l.Routers)
 	if same {
-		l.health = next.health
+		l.health, l.contested = next.health, next.contested
 		return l
 	}
 	return next
@@ -166,24 +174,46 @@ func (l *Leads) steady(id coord.NodeID, now time.Time) bool {
 	return known && h.misses == 0 && now.Sub(h.since) >= ExitReturn
 }
 
-// routers chooses one machine for each subnet that others lead to: one that is online before one that is not, the one in
-// use before others, and else the one that has been in the network for longest.
-func (l *Leads) routers(m *coord.Netmap, w *Wants) map[netip.Prefix]coord.NodeID {
+// decideRouters chooses one machine for each subnet that others lead to: one that works before one that does not, the one in use
+// before others, and else the one that has been in the network for longest. It gives all that could be chosen for a subnet that
+// several lead to.
+func (l *Leads) decideRouters(m *coord.Netmap, w *Wants, used map[netip.Prefix]coord.NodeID) (rivals map[coord.NodeID]bool) {
 	if !w.Accept {
 		return nil
 	}
-	chosen := make(map[netip.Prefix]coord.NodeID)
+	l.Routers, rivals = make(map[netip.Prefix]coord.NodeID), make(map[coord.NodeID]bool)
+	contested := make(map[netip.Prefix]bool)
 	for i := range m.Peers { // by ID
 		n := &m.Peers[i]
 		for _, p := range n.Routes {
 			if coord.IsExitRoute(p) || slices.Contains(w.Offer, p) || slices.Contains(m.Self.Routes, p) {
 				continue // what this machine leads to itself it reaches by itself
 			}
-			was := m.Peer(chosen[p])
-			if was == nil || n.Online && !was.Online || n.Online == was.Online && l.Routers[p] == n.ID {
-				chosen[p] = n.ID
+			was := m.Peer(l.Routers[p])
+			if was != nil {
+				contested[p], rivals[was.ID], rivals[n.ID] = true, true, true
+			}
+			if was == nil || l.worth(n) > l.worth(was) || l.worth(n) == l.worth(was) && used[p] == n.ID {
+				l.Routers[p] = n.ID
 			}
 		}
 	}
-	return chosen
+	for p := range contested {
+		l.contested = append(l.contested, l.Routers[p])
+	}
+	slices.Sort(l.contested)
+	l.contested = slices.Compact(l.contested)
+	return rivals
+}
+
+// worth ranks the routers of a subnet: those that the coordination server has lost, those that do not answer, the others. It
+// learns late of one whose host hangs or has lost its power, or never while it is away itself.
+func (l *Leads) worth(n *coord.Node) int {
+	switch {
+	case !n.Online:
+		return 0
+	case l.health[n.ID].misses >= ExitPatience:
+		return 1
+	}
+	return 2
 }

@@ -188,7 +188,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		case <-e.saveTime.C:
 			e.saveNetmap()
 		case <-e.asks.timer.C:
-			e.askExits()
+			e.ask()
 		case <-e.hold.timer.C:
 			e.resumeHold()
 		case <-healthy.C:
@@ -385,7 +385,7 @@ func (e *Engine) closePlane() {
 	if err := e.plane.Close(); err != nil {
 		e.log.Error("the host could not be put back wholly; warrend recover tries again", "err", err)
 	}
-	e.plane, e.applied, e.asks.round = nil, nil, false
+	e.plane, e.applied, e.asks.round, e.asks.seen = nil, nil, false, nil
 }
 
 // sweep takes away what closePlane or a daemon that was killed left, where no plane follows.

@@ -1,17 +1,13 @@
 package engine
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/warren-mesh/warren/coord"
-	"github.com/warren-mesh/warren/coord/key"
 	"github.com/warren-mesh/warren/daemon/internal/core"
 	"github.com/warren-mesh/warren/daemon/internal/store"
 	"github.com/warren-mesh/warren/ipc"
@@ -38,93 +34,6 @@ func (e *Engine) netmapOf(login string) *coord.Netmap {
 		return nil
 	}
 	return e.net.netmap
-}
-
-// asking is the questions to exit nodes: one round at a time, while there is a plane.
-type asking struct {
-	timer *time.Timer // when the next round is due
-	armed bool        // there will be one
-	round bool        // one is under way
-	began time.Time   // when the last one did
-}
-
-// planAsks sees to it that exit nodes are asked while they matter. sooner: something tells against the one in use.
-func (e *Engine) planAsks(sooner bool) {
-	a := &e.asks
-	if e.plane == nil || !e.connects() || len(e.leads.Ask(e.net.netmap, e.wants)) == 0 {
-		a.timer.Stop()
-		a.armed = false
-		return
-	}
-	switch {
-	case a.round:
-	case sooner:
-		a.timer.Reset(0)
-		a.armed = true
-	case !a.armed:
-		a.timer.Reset(core.ExitAsk)
-		a.armed = true
-	}
-}
-
-// askExits begins a round.
-func (e *Engine) askExits() {
-	e.asks.armed = false
-	if e.plane == nil || !e.connects() || e.asks.round {
-		return
-	}
-	plane, ok := e.plane.(*cancelling)
-	if !ok {
-		return
-	}
-	keys := make(map[coord.NodeID]key.NodePublic)
-	for _, id := range e.leads.Ask(e.net.netmap, e.wants) {
-		keys[id] = e.net.netmap.Peer(id).Key
-	}
-	if len(keys) == 0 {
-		return
-	}
-	e.asks.round, e.asks.began = true, time.Now()
-	plane.wg.Go(func() {
-		answered := askAll(plane.ctx, plane.Plane, keys)
-		e.post(plane.ctx, func() { e.answered(plane, answered) })
-	})
-}
-
-// askAll asks several peers at once.
-func askAll(ctx context.Context, p Plane, keys map[coord.NodeID]key.NodePublic) map[coord.NodeID]bool {
-	ctx, cancel := context.WithTimeout(ctx, core.ExitAnswer)
-	defer cancel()
-	answered := make(map[coord.NodeID]bool, len(keys))
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	for id, k := range keys {
-		wg.Go(func() {
-			_, err := p.Ping(ctx, k)
-			mu.Lock()
-			defer mu.Unlock()
-			answered[id] = err == nil
-		})
-	}
-	wg.Wait()
-	return answered
-}
-
-// answered takes a round's answers; settle follows.
-func (e *Engine) answered(from *cancelling, answered map[coord.NodeID]bool) {
-	if e.plane != Plane(from) {
-		return // of a plane that is closed
-	}
-	e.asks.round = false
-	next := core.ExitAsk - time.Since(e.asks.began) // however long another one was waited for
-	for id, ok := range answered {
-		e.leads.Answered(id, ok, time.Now())
-		if !ok && id == e.leads.Exit && e.leads.Up {
-			next = core.ExitRetry
-		}
-	}
-	e.asks.timer.Reset(next)
-	e.asks.armed = true
 }
 
 // editRouting changes what q names of the current login's routing. m is the login's network, as far as it is known.

@@ -130,6 +130,70 @@ func TestASilentExitNodeIsReplacedByTheNext(t *testing.T) {
 	})
 }
 
+func TestASilentRouterOfASubnetIsReplacedByTheNextAndAQuietOneIsNotDisturbed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := withExits(t)
+		defer func() { m.stop() }()
+		site := netip.MustParsePrefix("10.0.0.0/24")
+		m.srv.set(func(s *server) {
+			for i := range s.netmap.Peers[:2] {
+				s.netmap.Peers[i].Routes = []netip.Prefix{site}
+			}
+		})
+		m.stop()
+		m.start()
+		if _, err := m.edit(ipc.PrefsEdit{AcceptRoutes: new(true)}); err != nil {
+			t.Fatal(err)
+		}
+		uses := func(want byte, when string) {
+			t.Helper()
+			m.host.mu.Lock()
+			defer m.host.mu.Unlock()
+			for _, peer := range m.host.plans[len(m.host.plans)-1].Peers {
+				if slices.Contains(peer.AllowedIPs, site) != (peer.Key[0] == want) {
+					t.Errorf("%s: %d has %v, want %d to lead there", when, peer.Key[0], peer.AllowedIPs, want)
+				}
+			}
+		}
+		talk := func(to byte, silent ...byte) {
+			m.host.silence(silent...)
+			m.host.mu.Lock()
+			defer m.host.mu.Unlock()
+			m.host.talks = to
+		}
+		time.Sleep(time.Second)
+		uses(2, "at first")
+		talk(0, 2)
+		time.Sleep(time.Hour)
+		uses(2, "silent, and nobody wants anything of it")
+		talk(2)
+		time.Sleep(time.Hour)
+		m.host.mu.Lock()
+		if m.host.pings > 0 {
+			t.Errorf("%d questions to one that answers, or that nobody asks for anything", m.host.pings)
+		}
+		m.host.mu.Unlock()
+		talk(2, 2)
+		time.Sleep(core.ExitSilence + core.ExitAsk)
+		uses(5, "it does not answer")
+		talk(5)
+		time.Sleep(time.Hour)
+		uses(5, "it is back: what works stays")
+		talk(5, 5)
+		time.Sleep(core.ExitSilence + core.ExitAsk)
+		uses(2, "the other one does not answer")
+		talk(2, 2, 5)
+		time.Sleep(core.ExitReturn)
+		talk(2)
+		time.Sleep(2 * core.ExitReturn)
+		_, _, plans := m.host.counts()
+		time.Sleep(time.Hour)
+		if _, _, now := m.host.counts(); now != plans {
+			t.Errorf("%d changes while all answer", now-plans)
+		}
+	})
+}
+
 func TestWhatIsOfferedIsPublishedAndNothingThatCannotBe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := withExits(t)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -206,6 +207,9 @@ type host struct {
 	most         int // open at once
 	plans        []*core.Plan
 	silent       []byte // first bytes of the keys of peers that do not answer
+	talks        byte   // and of the one that packets go to all the time; it answers them unless it is silent
+	traffic      map[key.NodePublic]core.Traffic
+	pings        int
 }
 
 func (h *host) silence(keys ...byte) {
@@ -240,6 +244,23 @@ func (p *fakePlane) Apply(plan *core.Plan) error {
 
 func (p *fakePlane) Observe(f *core.Facts) { f.Interface, f.Port = p.cfg.Interface, p.cfg.Port }
 
+func (p *fakePlane) Traffic() map[key.NodePublic]core.Traffic {
+	p.host.mu.Lock()
+	defer p.host.mu.Unlock()
+	if p.host.traffic == nil {
+		p.host.traffic = make(map[key.NodePublic]core.Traffic)
+	}
+	if k := p.host.talks; k != 0 {
+		t := p.host.traffic[key.NodePublic{k}]
+		t.Tx++
+		if !slices.Contains(p.host.silent, k) {
+			t.Rx++
+		}
+		p.host.traffic[key.NodePublic{k}] = t
+	}
+	return maps.Clone(p.host.traffic)
+}
+
 func (p *fakePlane) Reach() Reach {
 	return Reach{Disco: key.DiscoPublic{7}, Relay: 1, Endpoints: []coord.Endpoint{{Addr: netip.MustParseAddrPort("192.0.2.1:1"), Kind: coord.EndpointLocal}}}
 }
@@ -247,6 +268,7 @@ func (p *fakePlane) Reach() Reach {
 func (p *fakePlane) Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error) {
 	p.host.mu.Lock()
 	silent := slices.Contains(p.host.silent, k[0])
+	p.host.pings++
 	p.host.mu.Unlock()
 	if silent {
 		<-ctx.Done()

@@ -29,6 +29,8 @@ type Plane interface {
 	Apply(*core.Plan) error
 	// Observe adds what is seen of the traffic to the facts.
 	Observe(*core.Facts)
+	// Traffic is what WireGuard has counted for each peer.
+	Traffic() map[key.NodePublic]core.Traffic
 	// Reach says where others can reach this machine.
 	Reach() Reach
 	// Ping asks a peer for an answer over the present path.
@@ -255,14 +257,7 @@ func (w *wire) Observe(f *core.Facts) {
 			f.Histories[p.Key] = append(f.Histories[p.Key], change(c))
 		}
 	}
-	stats, err := w.tunnel.Stats()
-	if err != nil {
-		w.cfg.Log.Debug("no statistics", "err", err)
-	}
-	f.Traffic = make(map[key.NodePublic]core.Traffic, len(stats))
-	for k, t := range stats {
-		f.Traffic[k] = core.Traffic{LastHandshake: t.LastHandshake, Rx: t.Rx, Tx: t.Tx}
-	}
+	f.Traffic = w.Traffic()
 	for _, r := range s.Relays {
 		f.Relays = append(f.Relays, ipc.Relay{
 			Name: r.Name, Home: r.Home, Transport: r.Transport, Latency: ipc.Millis(r.Latency),
@@ -280,6 +275,19 @@ func (w *wire) Observe(f *core.Facts) {
 			Fix: "Allow outgoing UDP in the network's firewall for direct connections.",
 		})
 	}
+}
+
+// Traffic implements Plane.
+func (w *wire) Traffic() map[key.NodePublic]core.Traffic {
+	stats, err := w.tunnel.Stats()
+	if err != nil {
+		w.cfg.Log.Debug("no statistics", "err", err)
+	}
+	traffic := make(map[key.NodePublic]core.Traffic, len(stats))
+	for k, t := range stats {
+		traffic[k] = core.Traffic{LastHandshake: t.LastHandshake, Rx: t.Rx, Tx: t.Tx}
+	}
+	return traffic
 }
 
 func path(s *sock.PathStatus) ipc.Path {
