@@ -59,6 +59,10 @@ type candidate struct {
 
 	losses   int // how often it was lost while in use
 	lastLoss time.Time
+
+	step     int // of steps: the largest that it carried while in use
+	falls    int // how often it carried less than it had
+	lastFall time.Time
 }
 
 // trusted reports whether the address has shown lately that it is the peer's. A change of our network does not end that:
@@ -102,7 +106,7 @@ func (c *candidate) answered(now time.Time, rtt time.Duration) {
 
 // forget makes it as if it had never answered on this network.
 func (c *candidate) forget() {
-	c.lastPong, c.latency, c.best, c.streak, c.confirm, c.losses = time.Time{}, 0, 0, 0, time.Time{}, 0
+	c.lastPong, c.latency, c.best, c.streak, c.confirm, c.losses, c.step, c.falls = time.Time{}, 0, 0, 0, time.Time{}, 0, 0, 0
 }
 
 // betterThan gives the reason to leave a path that answers for another, in order: the local network, then latency

@@ -17,6 +17,8 @@
 // message came from there. One that has answered belongs to the peer, and is tried every second for a minute after
 // the hunt last began anew, while there is traffic.
 //
+// What a direct path carries beyond the least is found out while it is used, and lowered when it carries less: mtu.go.
+//
 // Where a hunt finds nothing and one side is behind a NAT with a port for each destination, ports are searched for: search.go.
 //
 // A machine without traffic hunts when it is called, and when its own network changes not long after that.

@@ -233,7 +233,7 @@ func (m *Machine) probe(now time.Time, c *candidate) {
 
 func (m *Machine) send(now time.Time, c *candidate) {
 	c.lastProbe = now
-	m.out = append(m.out, Probe{To: c.addr, Number: m.probes.add(now, c.addr)})
+	m.sendSize(now, c, m.monitored(c))
 }
 
 // probes are those not answered yet.
@@ -246,11 +246,12 @@ type probe struct {
 	number uint64
 	to     netip.AddrPort
 	at     time.Time
+	step   int // its size
 }
 
-func (ps *probes) add(now time.Time, to netip.AddrPort) uint64 {
+func (ps *probes) add(now time.Time, to netip.AddrPort, step int) uint64 {
 	ps.number++
-	ps.out = append(ps.out, probe{ps.number, to, now})
+	ps.out = append(ps.out, probe{ps.number, to, now, step})
 	return ps.number
 }
 
@@ -267,7 +268,7 @@ func (ps *probes) take(number uint64) (probe, bool) {
 // expire forgets those that will not be answered any more, and breaks their candidates' streaks.
 func (ps *probes) expire(now time.Time, find func(netip.AddrPort) *candidate) {
 	ps.out = slices.DeleteFunc(ps.out, func(p probe) bool {
-		if c := find(p.to); c != nil && now.Sub(p.at) >= c.timeout() && c.lastPong.Before(p.at) {
+		if c := find(p.to); c != nil && p.step <= c.step && now.Sub(p.at) >= c.timeout() && c.lastPong.Before(p.at) {
 			c.streak = 0
 		}
 		return now.Sub(p.at) >= probeForget

@@ -40,6 +40,8 @@ type Machine struct {
 	probes    probes
 	hunt      hunt
 	search    search
+	climb     climb
+	mtu       int // as told by the last UseMTU; 0: not yet
 	handshake keeper
 
 	out []Action
@@ -73,7 +75,9 @@ func (m *Machine) Step(now time.Time, ev Event) []Action {
 	m.hunting(now)
 	m.calling(now)
 	m.searching(now)
+	m.sizing(now)
 	m.publish(now)
+	m.publishMTU()
 	m.keep(now)
 	return m.out
 }
@@ -89,7 +93,7 @@ func (m *Machine) Deadline() time.Time {
 	}
 	next = earliest(next, m.sent.Add(idleAfter))
 	if m.current != nil {
-		next = earliest(next, m.watchNext())
+		next = earliest(earliest(next, m.watchNext()), earliest(m.climb.next, m.climb.unsure))
 	}
 	return next
 }
@@ -185,6 +189,7 @@ func (m *Machine) wake(now time.Time) {
 	}
 	if m.current != nil {
 		m.startDoubt(now, ReasonIdle)
+		m.rested(now)
 		return
 	}
 	m.startHunt(now, true)
@@ -194,6 +199,9 @@ func (m *Machine) wake(now time.Time) {
 func (m *Machine) startDoubt(now time.Time, why Reason) {
 	m.doubt, m.since, m.reason = true, now, why
 	m.current.streak = 0
+	if why != ReasonIdle {
+		m.fall(now)
+	}
 }
 
 // watchNext says when the path in use is next to be looked at.
@@ -209,7 +217,7 @@ func (m *Machine) watchNext() time.Time {
 	if c.lastPong.Before(c.lastProbe) {
 		return c.lastProbe.Add(c.timeout())
 	}
-	return c.lastProbe.Add(monitorEvery)
+	return c.lastProbe.Add(c.monitorGap())
 }
 
 // doubtGap is the time between probes of a path in doubt. Where there is no relay to fall back on, the doubt may last.
@@ -251,7 +259,7 @@ func (m *Machine) watch(now time.Time) {
 			m.startHunt(now, true)
 			m.probe(now, c)
 		}
-	case !m.doubt && now.Sub(c.lastProbe) >= monitorEvery:
+	case !m.doubt && now.Sub(c.lastProbe) >= c.monitorGap():
 		m.probe(now, c)
 	}
 }
@@ -270,6 +278,7 @@ func (m *Machine) pong(now time.Time, ev Pong) {
 	c.answered(now, now.Sub(p.at))
 	switch {
 	case c == m.current:
+		m.carried(p.step)
 		if m.doubt {
 			m.doubt, m.reason = false, ReasonProven
 		}

@@ -12,6 +12,7 @@ import (
 // The bounds that hold in every scenario.
 const (
 	boundCarries = 1600 * time.Millisecond   // from a fault to the first packet through the relay: monitorEvery, timeout, a way
+	boundShrinks = 2 * time.Second           // from a smaller path to packets that fit, while there is traffic
 	boundDirect  = 2500 * time.Millisecond   // from traffic and a possible direct path to using it
 	boundStops   = idleAfter + 3*time.Second // from the last traffic to the last packet: a hunt that the peer asked for may end
 	boundIdle    = boundStops + 5*time.Second
@@ -36,6 +37,7 @@ func scenario(t *rapid.T) {
 		s.talk(100*time.Millisecond, time.Duration(talk)*time.Millisecond)
 		s.checkCarries(t)
 		s.checkDirect(t)
+		s.checkMTU(t)
 		if i < faults {
 			s.fault(t)
 		}
@@ -133,7 +135,7 @@ func (h *simHost) spare(addr netip.AddrPort) bool {
 
 // fault changes the world.
 func (s *sim) fault(t *rapid.T) {
-	what := rapid.SampledFrom([]string{"block", "unblock", "relay down", "relay up", "move", "restart", "idle", "nothing"}).Draw(t, "fault")
+	what := rapid.SampledFrom([]string{"block", "unblock", "relay down", "relay up", "move", "restart", "idle", "nothing", "mtu"}).Draw(t, "fault")
 	s.logf("-- %s", what)
 	s.restarted()
 	switch what {
@@ -166,6 +168,8 @@ func (s *sim) fault(t *rapid.T) {
 		s.b.step(Candidates{Addrs: s.a.endpoints()})
 		s.a.step(Restarted{})
 		s.a.step(Candidates{Addrs: s.b.endpoints()})
+	case "mtu":
+		s.mtu = rapid.SampledFrom([]int{1280, 1375, 1420, 5000, 8896}).Draw(t, "mtu")
 	case "idle":
 		idle := time.Duration(rapid.IntRange(1, 90).Draw(t, "idle s")) * time.Second
 		if rapid.Bool().Draw(t, "long") {
@@ -226,6 +230,21 @@ func (s *sim) checkDirect(t *rapid.T) {
 		}
 		if late := since.Sub(s.opened); late > s.within {
 			t.Fatalf("%s uses %s: no direct path for %v, and the bound is %v", h.name, h.path, late, s.within)
+		}
+	}
+}
+
+// checkMTU: packets fit through the path that they take, and use what it has, where that may be tried.
+func (s *sim) checkMTU(t *rapid.T) {
+	for _, h := range s.talkers() {
+		if !h.path.Direct.IsValid() && h.m.MTU() != SafeMTU {
+			t.Fatalf("%s sends %d by %s", h.name, h.m.MTU(), h.path)
+		}
+		if s.now.Sub(s.fresh) > boundShrinks+4*(s.direct+s.jitter) && h.mtu > s.mtu {
+			t.Fatalf("%s sends %d where %d pass, %v after the fault", h.name, h.mtu, s.mtu, s.now.Sub(s.fresh))
+		}
+		if since := h.direct; s.loss == 0 && s.possible() && s.a.relayOn && !h.m.doubt && !h.m.climb.after.After(s.now) && !since.IsZero() && s.now.Sub(later(since, s.fresh)) > boundShrinks+4*(s.direct+s.jitter) && h.path.Relay == 0 && h.mtu < min(s.mtu, 1375)-31 {
+			t.Fatalf("%s sends no more than %d where %d pass", h.name, h.mtu, s.mtu)
 		}
 	}
 }

@@ -24,6 +24,7 @@ type sim struct {
 	direct time.Duration // delay one way
 	relay  time.Duration
 	block  bool // no direct datagram passes between homes
+	mtu    int  // of the direct path
 	oneWay bool // only A has something to say; B sends WireGuard's keepalives
 	lose   int  // the number of the probe, answer or CallMe that is lost on its way; 0: none
 	told   int  // how many of these there were
@@ -40,7 +41,7 @@ var simStart = time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
 func newSim(seed uint64) *sim {
 	s := &sim{
 		rng: rand.New(rand.NewPCG(seed, 1)), now: simStart,
-		direct: 10 * time.Millisecond, relay: 20 * time.Millisecond,
+		direct: 10 * time.Millisecond, relay: 20 * time.Millisecond, mtu: 1420,
 	}
 	s.a, s.b = newSimHost(s, "A", 1), newSimHost(s, "B", 2)
 	s.a.peer, s.b.peer = s.b, s.a
@@ -64,6 +65,7 @@ type simHost struct {
 
 	deadline time.Time
 	path     Path
+	mtu      int    // 0: SafeMTU
 	alarm    uint64 // the order of the event that steps at the deadline
 
 	sentAt    []time.Time // each data packet, by number
@@ -85,6 +87,7 @@ type simProbe struct {
 	to    netip.AddrPort
 	at    time.Time
 	owned bool // the address had answered lately
+	mtu   int
 }
 
 // simNAT maps a port to itself whatever the destination and lets in only whom was sent to within its lifetime:
@@ -234,7 +237,10 @@ func (h *simHost) do(act Action) {
 	h.s.logf("%s %s", h.name, describe(act))
 	switch act := act.(type) {
 	case Probe:
-		h.probes = append(h.probes, simProbe{act.To, h.s.now, h.owned(act.To)})
+		h.probes = append(h.probes, simProbe{act.To, h.s.now, h.owned(act.To), act.MTU})
+		if act.MTU > h.s.mtu {
+			return
+		}
 		lost := h.s.loses()
 		h.datagram(act.To, func(to *simHost, from netip.AddrPort) {
 			if lost {
@@ -278,6 +284,8 @@ func (h *simHost) do(act Action) {
 	case UsePath:
 		h.path = act.Path
 		h.look()
+	case UseMTU:
+		h.mtu = act.MTU
 	case ResendHandshake:
 		h.sendHandshake()
 	}
@@ -296,7 +304,12 @@ func (s *sim) loses() bool {
 func describe(act Action) string {
 	switch act := act.(type) {
 	case Probe:
+		if act.MTU != 0 {
+			return fmt.Sprintf("probes %s with %d", act.To, act.MTU)
+		}
 		return fmt.Sprintf("probes %s", act.To)
+	case UseMTU:
+		return fmt.Sprintf("sends up to %d", act.MTU)
 	case UsePath:
 		return fmt.Sprintf("uses %s because %s", act.Path, act.Reason)
 	case SendCallMe:

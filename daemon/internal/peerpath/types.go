@@ -89,10 +89,11 @@ type Action interface{ action() }
 
 // The actions.
 type (
-	// Probe wants a Ping sent directly to an address. Number is the Pong event's.
+	// Probe wants a Ping sent directly to an address, unfragmented. Number is the Pong event's.
 	Probe struct {
 		To     netip.AddrPort
 		Number uint64
+		MTU    int // as long as a packet of that size makes it; 0: of SafeMTU
 	}
 	// SendCallMe wants our endpoints sent to the peer through its relay.
 	SendCallMe struct{}
