@@ -56,9 +56,16 @@ type PathsChanged struct{}
 // the session and WireGuard should start a new handshake with it.
 type PeerRestarted struct{ Key key.NodePublic }
 
+// MTUChanged says how large packets to a peer may be inside the tunnel, in bytes. It is told of every new peer.
+type MTUChanged struct {
+	Key key.NodePublic
+	MTU int
+}
+
 func (LocalEndpoints) sockEvent() {}
 func (PathsChanged) sockEvent()   {}
 func (PeerRestarted) sockEvent()  {}
+func (MTUChanged) sockEvent()     {}
 
 // PathKind says what carries a peer's packets.
 type PathKind string
@@ -79,6 +86,7 @@ type PathStatus struct {
 	Active       bool           // there was traffic in the last seconds; otherwise nothing is sent, and nothing known
 	Relay        coord.RelayID  // that packets take or, if they take none, the peer's home relay; 0 if none
 	RelayName    string
+	MTU          int           // of packets to the peer inside the tunnel, in bytes
 	Latency      time.Duration // of the last answered probe of this path; 0: none yet
 	Since        time.Time     // when Kind or Addr last changed
 	Reason       string        // why it did, in words

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -139,7 +140,13 @@ func (s *Sock) send(e *Endpoint, bufs [][]byte) error {
 	return nil
 }
 
+// sendRelay sends what every path carries. Larger packets can only be on their way while the route's MTU comes down.
 func (s *Sock) sendRelay(l *link, to key.NodePublic, bufs [][]byte) {
+	if large := func(b []byte) bool { return len(b) > fullSize }; slices.ContainsFunc(bufs, large) {
+		fit := slices.DeleteFunc(slices.Clone(bufs), large)
+		s.drops.relay.Add(uint64(len(bufs) - len(fit)))
+		bufs = fit
+	}
 	if err := l.client.Send(to, bufs); err != nil {
 		s.drops.relay.Add(uint64(len(bufs)))
 	}

@@ -14,8 +14,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/daemon/internal/netcheck"
 	"github.com/warren-mesh/warren/daemon/internal/portmap"
@@ -180,7 +178,7 @@ func (c *checker) open(ctx context.Context, f netcheck.Family, server netip.Addr
 		c.conns[f][i] = conn
 		l.Ports[i] = conn.LocalAddr().(*net.UDPAddr).AddrPort().Port()
 		if netcheck.Socket(i) == netcheck.Size {
-			if unfragmented(conn, f) != nil {
+			if raw, err := conn.SyscallConn(); err != nil || unfragmented(raw, f == netcheck.IPv6) != nil {
 				c.conns[f][i] = nil
 				_ = conn.Close()
 				continue
@@ -190,22 +188,6 @@ func (c *checker) open(ctx context.Context, f netcheck.Family, server netip.Addr
 	}
 	l.Addr = local
 	return l
-}
-
-// unfragmented has a socket's packets go whole or not at all, whatever the system believes of the path (ip(7)).
-func unfragmented(conn *net.UDPConn, f netcheck.Family) error {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return err
-	}
-	level, option, value := unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE
-	if f == netcheck.IPv6 {
-		level, option, value = unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE
-	}
-	if e := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), level, option, value) }); e != nil {
-		return e
-	}
-	return err
 }
 
 func (c *checker) read(conn *net.UDPConn, f netcheck.Family) {

@@ -9,5 +9,7 @@
 // A packet meets no lock, channel, allocation or copy of ours on its way. What the loop decides (paths, which addresses
 // are whose) it publishes as immutable values behind atomic pointers. All else of its state belongs to the loop alone.
 //
+// Its sockets never fragment: what a path carries is for peerpath's probes to find out, and for the routes to keep to.
+//
 // A search through a hard NAT opens sockets of its own, of which the one that leads to the peer stays: door.go.
 package sock

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync/atomic"
+	"syscall"
 
 	"golang.zx2c4.com/wireguard/conn"
 
@@ -34,7 +35,7 @@ type door struct {
 // maxDoors is how many stay of a peer's: behind a NAT that lets in whatever comes from an address, it is heard through all.
 const maxDoors = 4
 
-// doorBuffer holds the largest packet of WireGuard's (fullSize).
+// doorBuffer holds the largest packet of WireGuard's on an Ethernet. Larger ones come out cut, so that no probe proves that they pass.
 const doorBuffer = 2048
 
 // door finds the one to an address that leads to the peer.
@@ -56,7 +57,9 @@ func (l *loop) openPorts(p *peer, to netip.AddrPort) {
 	if !slices.ContainsFunc(p.doors, func(d *door) bool { return d.to == to && !d.heard.Load() }) {
 		l.closeDoors(p, func(*door) bool { return true })
 		l.searching = p
-		dialer := net.Dialer{Control: Marked(l.cfg.Mark)}
+		dialer := net.Dialer{Control: func(network, address string, raw syscall.RawConn) error {
+			return errors.Join(Marked(l.cfg.Mark)(network, address, raw), unfragmented(raw, false))
+		}}
 		for range peerpath.SearchPorts {
 			c, err := dialer.DialContext(context.Background(), "udp4", to.String()) // asks nobody, and does not wait
 			if err != nil {

@@ -1,11 +1,15 @@
 package sock
 
 import (
+	"errors"
 	"net"
 	"reflect"
 	"sync"
 	"sync/atomic"
+	"syscall"
+	"unsafe"
 
+	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/conn"
 )
 
@@ -36,10 +40,39 @@ func (f *families) Open(port uint16) ([]conn.ReceiveFunc, uint16, error) {
 		return nil, 0, err
 	}
 	is := reflect.ValueOf(four).Elem()
+	if err := errors.Join(whole(is.FieldByName("ipv4"), false), whole(is.FieldByName("ipv6"), true)); err != nil {
+		return nil, 0, errors.Join(err, four.Close())
+	}
 	six := reflect.New(is.Type())
 	six.Elem().Set(is)
 	f.open.Store(&sockets{four, six.Interface().(conn.Bind)})
 	return fns, actual, nil
+}
+
+// whole has the packets of a StdNetBind's socket go unfragmented. StdNetBind neither does nor shows its sockets.
+func whole(field reflect.Value, six bool) error {
+	socket := *(**net.UDPConn)(unsafe.Pointer(field.UnsafeAddr()))
+	if socket == nil { // the host has no such family
+		return nil
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return unfragmented(raw, six)
+}
+
+// unfragmented has a socket's packets go whole or not at all, whatever the system believes of the path (ip(7)): what a path
+// carries is for probes to find out, and no forged ICMP message makes packets small.
+func unfragmented(raw syscall.RawConn, six bool) (err error) {
+	level, option, value := unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE
+	if six {
+		level, option, value = unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE
+	}
+	if e := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), level, option, value) }); e != nil {
+		return e
+	}
+	return err
 }
 
 // Close implements conn.Bind.

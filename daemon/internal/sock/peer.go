@@ -181,6 +181,9 @@ func (l *loop) begin(p *peer) {
 		l.step(p, peerpath.OwnNAT{Hard: true})
 	}
 	l.publishPeer(p)
+	if l.cfg.Events != nil {
+		l.cfg.Events(MTUChanged{p.Key, p.machine.MTU()})
+	}
 	// Whoever began to talk before we knew of it hears from us at once, and sends its handshake again.
 	source := relay.AddressOf(p.Key)
 	if i := slices.IndexFunc(l.strangers, func(s stranger) bool { return s.source == source }); i >= 0 {
@@ -288,7 +291,7 @@ func (l *loop) perform(p *peer, acts []peerpath.Action) {
 	for _, act := range acts {
 		switch act := act.(type) {
 		case peerpath.Probe:
-			l.probe(p, act.To, act.Number)
+			l.probe(p, act.To, act.Number, act.MTU)
 		case peerpath.SendCallMe:
 			l.callMe(p)
 		case peerpath.OpenPorts:
@@ -301,6 +304,11 @@ func (l *loop) perform(p *peer, acts []peerpath.Action) {
 		case peerpath.ResendHandshake:
 			if b := p.ep.lastInitiation(); b != nil {
 				_ = l.send(p.ep, b)
+			}
+		case peerpath.UseMTU:
+			l.publishPeer(p)
+			if l.cfg.Events != nil {
+				l.cfg.Events(MTUChanged{p.Key, act.MTU})
 			}
 		case peerpath.UsePath:
 			l.log.Debug("path", "peer", p.Key, "path", act.Path.String(), "because", act.Reason.String())

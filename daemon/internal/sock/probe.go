@@ -1,10 +1,12 @@
 package sock
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/conn"
 
 	"github.com/warren-mesh/warren/daemon/internal/disco"
@@ -12,10 +14,20 @@ import (
 	"github.com/warren-mesh/warren/relay"
 )
 
-// fullSize is the UDP payload of the largest packet that WireGuard makes of what the interface takes (1,280 bytes; whitepaper,
-// section 5.4.6). Every probe that decides on a path is that long: a path that small packets pass and large ones do not
-// is no path, and answers none.
-const fullSize = 16 + 1280 + 16
+// fullSize is the UDP payload of the largest packet that WireGuard makes of what every path must carry. Every probe that decides
+// on a path is that long: a path that small packets pass and large ones do not is no path, and answers none.
+var fullSize = wireSize(peerpath.SafeMTU)
+
+// wireSize is the UDP payload of the largest packet that WireGuard makes of packets up to an MTU: it pads them to
+// multiples of 16 (whitepaper, section 5.4.6), but never one of up to peerpath.PadMTU beyond that.
+// A larger one it pads by what is over.
+func wireSize(mtu int) int {
+	const header, tag, unit = 16, 16, 16
+	if mtu > peerpath.PadMTU {
+		mtu += unit - 1
+	}
+	return header + mtu + tag
+}
 
 // probeTime is how long the answer to a probe is waited for.
 const probeTime = 10 * time.Second
@@ -123,12 +135,12 @@ func (l *loop) answerPings(p *peer, pr probe) {
 }
 
 // probe sends a Ping directly to an address.
-func (l *loop) probe(p *peer, to netip.AddrPort, number uint64) {
+func (l *loop) probe(p *peer, to netip.AddrPort, number uint64, mtu int) {
 	if p.shared.IsZero() {
 		return
 	}
-	m := disco.Ping{Seq: l.expect(p, to, number), Node: l.cfg.Node.Public(), Padding: fullSize - disco.PingSize}
-	if err := l.sendDirect(p, p.via(to), m); err != nil {
+	m := disco.Ping{Seq: l.expect(p, to, number), Node: l.cfg.Node.Public(), Padding: wireSize(max(mtu, peerpath.SafeMTU)) - disco.PingSize}
+	if err := l.sendDirect(p, p.via(to), m); err != nil && !errors.Is(err, unix.EMSGSIZE) {
 		if i := p.find(to); i >= 0 {
 			p.addrs[i].via = nil // perhaps only the source address is gone
 		}
@@ -222,7 +234,7 @@ func (l *loop) pingDue(p *peer) {
 		pi.tries++
 		pi.sent.Store(true)
 		if use.direct != nil {
-			l.probe(p, use.addr, 0)
+			l.probe(p, use.addr, 0, 0)
 		}
 		if use.relay {
 			m := disco.Ping{Seq: l.expect(p, netip.AddrPort{}, 0), Node: l.cfg.Node.Public()}

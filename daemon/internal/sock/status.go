@@ -40,7 +40,7 @@ func (l *loop) publishLocal() {
 func (l *loop) publishPeer(p *peer) {
 	is, stats, use := p.machine.Path(), p.machine.Stats(), p.ep.path.Load()
 	st := &PathStatus{
-		Key: p.Key, Kind: PathNone, Addr: is.Direct, Doubt: stats.Doubt, Active: stats.Active,
+		Key: p.Key, Kind: PathNone, Addr: is.Direct, Doubt: stats.Doubt, Active: stats.Active, MTU: p.machine.MTU(),
 		Relay: p.Relay,
 		Since: stats.Since, Reason: stats.Reason.String(), Switches: stats.Switches,
 	}

@@ -5,5 +5,7 @@
 // The interface comes up without address: that is package router's part. The kernel removes the interface with the
 // process, however that ends, so nothing about it needs a journal.
 //
+// Its interface takes larger packets than most paths carry: the caller's routes say how large they may be.
+//
 // The device also answers the wg tool (`wg show`) at SocketDir, as the kernel's WireGuard does.
 package tunnel

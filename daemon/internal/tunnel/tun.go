@@ -18,9 +18,10 @@ type counted struct {
 	tun.Device
 	events chan tun.Event
 	calm   *calm
+	pad    int
 }
 
-func createTUN(name string, mtu int, c *calm) (tun.Device, error) {
+func createTUN(name string, mtu, pad int, c *calm) (tun.Device, error) {
 	if len(name) >= unix.IFNAMSIZ {
 		return nil, fmt.Errorf("%q is too long for the name of an interface (%d characters at the most)", name, unix.IFNAMSIZ-1)
 	}
@@ -32,7 +33,7 @@ func createTUN(name string, mtu int, c *calm) (tun.Device, error) {
 	if err != nil {
 		return nil, explainTUN(name, err)
 	}
-	w := &counted{Device: dev, events: make(chan tun.Event), calm: c}
+	w := &counted{Device: dev, events: make(chan tun.Event), calm: c, pad: pad}
 	go w.filter()
 	return w, nil
 }
@@ -49,6 +50,9 @@ func (w *counted) filter() {
 }
 
 func (w *counted) Events() <-chan tun.Event { return w.events }
+
+// MTU gives what the device pads packets by, and uses for nothing else: routes say how large packets may be.
+func (w *counted) MTU() (int, error) { return w.pad, nil }
 
 func (w *counted) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
 	n, err := w.Device.Read(bufs, sizes, offset)

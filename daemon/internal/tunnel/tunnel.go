@@ -26,6 +26,7 @@ var ErrClosed = errors.New("the tunnel is closed")
 type Config struct {
 	Name     string // of the interface; DefaultName if empty
 	MTU      int    // in bytes; DefaultMTU if 0
+	Pad      int    // no packet that is not longer is padded beyond that many bytes; MTU if 0
 	NodeKey  key.Node
 	Bind     conn.Bind // carries the sealed packets; Close closes it
 	Port     uint16    // for Bind to open; 0: it chooses
@@ -57,6 +58,9 @@ func New(cfg Config) (*Tunnel, error) {
 	if cfg.MTU == 0 {
 		cfg.MTU = DefaultMTU
 	}
+	if cfg.Pad == 0 {
+		cfg.Pad = cfg.MTU
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -67,7 +71,7 @@ func New(cfg Config) (*Tunnel, error) {
 		name: cfg.Name, log: cfg.Log, self: cfg.NodeKey.Public(),
 		bind: uncross(cfg.Bind), calm: newCalm(cfg.Log), peers: make(map[key.NodePublic]*Peer),
 	}
-	tun, err := createTUN(cfg.Name, cfg.MTU, t.calm)
+	tun, err := createTUN(cfg.Name, cfg.MTU, cfg.Pad, t.calm)
 	if err != nil {
 		return nil, err
 	}
