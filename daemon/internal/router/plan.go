@@ -8,6 +8,7 @@ import (
 // Wish is how the interface should be.
 type Wish struct {
 	MTU    int            // in bytes; 0: as it is
+	Least  int            // how large packets may be where Fit says no more, in bytes; 0: as large as MTU
 	Addrs  []netip.Prefix // the machine's own, as single addresses (/32, /128)
 	Routes []netip.Prefix // what is reached through the interface
 	Host   []netip.Prefix // addresses as Addrs, but for this host's own programs: packets to others never come from them
@@ -88,7 +89,7 @@ func (w Wish) clean() Wish {
 	for _, r := range w.Subnets {
 		subnets = append(subnets, unmap(r).Masked())
 	}
-	return Wish{MTU: w.MTU, Addrs: unique(addrs), Routes: unique(routes), Host: unique(host), Subnets: unique(subnets), Exit: w.Exit}
+	return Wish{MTU: w.MTU, Least: w.Least, Addrs: unique(addrs), Routes: unique(routes), Host: unique(host), Subnets: unique(subnets), Exit: w.Exit}
 }
 
 // unmap turns an IPv4-mapped IPv6 prefix into the IPv4 prefix that it means.

@@ -47,8 +47,9 @@ type Router struct {
 	handle  *netlink.Handle
 	index   int                   // of the interface that the records below are about; 0: none
 	records map[change]journal.ID // what we made on it
-	noIPv6  bool                  // the host has IPv6 switched off, at the last look
-	leaving bool                  // see Leave
+	fits    fits
+	noIPv6  bool // the host has IPv6 switched off, at the last look
+	leaving bool // see Leave
 }
 
 // told is what Watch needs to know of the last Apply. Watch may have begun before it.
@@ -79,6 +80,7 @@ func New(cfg Config) (*Router, error) {
 	r := &Router{
 		name: cfg.Name, mark: cfg.Mark, journal: cfg.Journal, log: cfg.Log,
 		handle: h, records: make(map[change]journal.ID), step: func() {},
+		fits: fits{sizes: make(map[netip.Prefix]int), made: make(map[spot]int)},
 	}
 	r.last.Store(&told{})
 	if err := r.adopt(); err != nil {
@@ -104,6 +106,7 @@ func (r *Router) Apply(ctx context.Context, w Wish) ([]ipc.Problem, error) {
 	if r.noIPv6 = hostWithoutIPv6(r.name); r.noIPv6 {
 		w.Addrs, w.Routes, w.Host, w.Subnets = ipv4(w.Addrs), ipv4(w.Routes), ipv4(w.Host), ipv4(w.Subnets)
 	}
+	r.fits.wish = w // for the routes that are added
 	now := told{routes: slices.Concat(w.Routes, w.Subnets), rivals: r.told().rivals, detour: w.detour()}
 	r.last.Store(&now)
 	p := diff(f, w, r.ours(kindAddr))
@@ -133,6 +136,9 @@ func (r *Router) Apply(ctx context.Context, w Wish) ([]ipc.Problem, error) {
 		with := now
 		with.rivals = len(rivals) > 0
 		r.last.Store(&with)
+	}
+	if problem := r.refit(f.index, &w, len(rivals) > 0); problem != nil {
+		r.log.Warn("packets to some machines stay small", "err", problem)
 	}
 	return append(problems, rivals...), err
 }
@@ -195,6 +201,15 @@ func (r *Router) look() (netlink.Link, fact, error) {
 	if err != nil {
 		return nil, fact{}, explain("look at "+r.name, err)
 	}
+	r.fits.seen = nil
+	f.routes = slices.DeleteFunc(f.routes, func(dst netip.Prefix) bool {
+		s := spot{unix.RT_TABLE_MAIN, dst}
+		_, made := r.fits.made[s]
+		if made {
+			r.fits.seen = append(r.fits.seen, s)
+		}
+		return made
+	})
 	if r.index != 0 && r.index != f.index {
 		if err := r.forget(); err != nil {
 			return nil, fact{}, err
@@ -217,7 +232,8 @@ func (r *Router) forget() error {
 	if err := r.journal.Done(ids...); err != nil {
 		return err
 	}
-	r.index = 0
+	r.index, r.fits.index = 0, 0
+	clear(r.fits.made)
 	maps.DeleteFunc(r.records, func(c change, _ journal.ID) bool { return bound(c) })
 	return nil
 }
@@ -295,7 +311,7 @@ func (r *Router) put(link netlink.Link, p plan) error {
 	}
 	for _, dst := range p.addRoutes {
 		r.step()
-		err := r.handle.RouteAdd(route(link.Attrs().Index, dst))
+		err := r.handle.RouteAdd(r.fits.wish.sized(route(link.Attrs().Index, dst), r.fits.wish.Least))
 		if errors.Is(err, unix.EEXIST) || (dst.Addr().Is6() && noFamily(err)) {
 			continue // conflicts says whose it is
 		}

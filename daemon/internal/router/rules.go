@@ -18,6 +18,14 @@ func (r *Router) detour(ctx context.Context, index int, w *Wish, attached []atta
 	if err != nil {
 		return nil, explain("read the routing rules", err)
 	}
+	have = slices.DeleteFunc(have, func(i item) bool {
+		s := spot{Table, i.dst}
+		_, made := r.fits.made[s]
+		if made = made && i.rule == 0 && i.way == viaTunnel; made {
+			r.fits.seen = append(r.fits.seen, s)
+		}
+		return made
+	})
 	wished := w.items(attached, r.noIPv6)
 	problems, err := r.loosen(ctx, w.detour4())
 	if err != nil {
@@ -67,7 +75,7 @@ func (r *Router) putItems(index int, items []item) error {
 		if i.rule != 0 {
 			err = r.handle.RuleAdd(i.asRule(r.mark))
 		} else {
-			err = r.handle.RouteAdd(i.asRoute(index))
+			err = r.handle.RouteAdd(r.asRoute(i, index))
 		}
 		if err != nil && !errors.Is(err, unix.EEXIST) && !(i.six && noFamily(err)) {
 			return explain(fmt.Sprintf("lead packets to %s", r.name), err)

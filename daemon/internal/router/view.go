@@ -198,6 +198,9 @@ func (v *view) route(data []byte, gone bool) Event {
 			table = binary.NativeEndian.Uint32(a.Value)
 		}
 	}
+	if index != 0 && index == v.own && dst.IsSingleIP() {
+		return Event{} // Fit's: without it packets are small
+	}
 	if table == Table {
 		return Event{Own: true}
 	}
