@@ -162,6 +162,7 @@ type Path struct {
 	Reason   string         `json:"reason,omitempty"`   // why this one, in words
 	Since    time.Time      `json:"since,omitzero"`     // it was chosen
 	Switches uint64         `json:"switches,omitempty"` // how often it changed
+	MTU      int            `json:"mtu,omitempty"`      // of packets inside the tunnel, in bytes
 }
 
 // PathChange is a Path that was taken at some time, until the next one.

@@ -84,6 +84,14 @@ func (m *Machine) Limit(megabits int) *Fault {
 	}}
 }
 
+// SetMTU makes the machine's link carry packets of up to so many bytes, 1,500 before.
+func (m *Machine) SetMTU(bytes int) {
+	m.net.t.Helper()
+	for ns, dev := range map[string]string{m.uplink.ns: m.name, m.ns: m.dev} {
+		m.net.must(ip(ns, fmt.Sprintf("link set dev %s mtu %d", dev, bytes)))
+	}
+}
+
 // SinglePackets turns off segmentation offloads on every link of the lab, now and
 // later: packets cross one by one, as on a real wire. A veth otherwise passes 64 kB
 // super-packets whole, which flatters whoever uses them.

@@ -10,10 +10,6 @@ import (
 	"github.com/warren-mesh/warren/daemon/internal/dns/zone"
 )
 
-// MTU of the interface, in bytes: the least that IPv6 allows (RFC 8200, section 5), so that WireGuard's packets
-// with their relay trailer pass wherever IPv6 itself would.
-const MTU = 1280
-
 // Plan is how the host should be while it is on the network.
 type Plan struct {
 	Network coord.Network

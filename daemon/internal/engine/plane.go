@@ -16,6 +16,7 @@ import (
 	"github.com/warren-mesh/warren/daemon/internal/firewall"
 	"github.com/warren-mesh/warren/daemon/internal/journal"
 	"github.com/warren-mesh/warren/daemon/internal/netcheck"
+	"github.com/warren-mesh/warren/daemon/internal/peerpath"
 	"github.com/warren-mesh/warren/daemon/internal/router"
 	"github.com/warren-mesh/warren/daemon/internal/sleep"
 	"github.com/warren-mesh/warren/daemon/internal/sock"
@@ -91,6 +92,7 @@ type wire struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	events *mailbox
+	sizes  sizes
 
 	problems []ipc.Problem // of the last Apply; owned by whoever calls Apply and Observe
 }
@@ -103,7 +105,7 @@ func OpenPlane(cfg PlaneConfig) (Plane, error) {
 	})
 	var err error
 	w.tunnel, err = tunnel.New(tunnel.Config{
-		Name: cfg.Interface, MTU: core.MTU, NodeKey: cfg.Node, Bind: w.sock.Bind(), Port: cfg.Port, Log: cfg.Log,
+		Name: cfg.Interface, MTU: peerpath.MaxMTU, Pad: peerpath.PadMTU, NodeKey: cfg.Node, Bind: w.sock.Bind(), Port: cfg.Port, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, err
@@ -166,12 +168,13 @@ func (w *wire) Apply(p *core.Plan) error {
 		return err
 	}
 	w.problems = w.protect(p) // before there are addresses to protect
-	wish := router.Wish{MTU: core.MTU, Addrs: p.Addrs, Routes: p.Routes, Host: p.DNS.Hosts(), Subnets: p.Subnets}
+	wish := router.Wish{MTU: peerpath.MaxMTU, Least: peerpath.SafeMTU, Addrs: p.Addrs, Routes: p.Routes, Host: p.DNS.Hosts(), Subnets: p.Subnets}
 	if p.Exit != nil {
 		wish.Exit = &router.Exit{IPv4: p.Exit.IPv4, IPv6: p.Exit.IPv6, AllowLAN: p.Exit.AllowLAN}
 	}
 	problems, err := w.router.Apply(context.Background(), wish)
 	w.problems = append(w.problems, problems...)
+	w.sizes.setPeers(p.Peers, w.fitAll)
 	names := dns.Wish{
 		Servers: p.DNS.Servers, Suffix: p.Network.Suffix, Zone: p.DNS.Zone, DNS: p.DNS.Settings, Accept: p.DNS.Accept,
 		Serve: p.DNS.Serve, Clients: p.DNS.Clients, Guests: w.filter.Guests(), Lockdown: p.Lockdown,
@@ -291,7 +294,7 @@ func (w *wire) Traffic() map[key.NodePublic]core.Traffic {
 }
 
 func path(s *sock.PathStatus) ipc.Path {
-	p := ipc.Path{Kind: ipc.PathNone, Latency: ipc.Millis(s.Latency), Reason: s.Reason, Since: s.Since, Switches: s.Switches}
+	p := ipc.Path{Kind: ipc.PathNone, Latency: ipc.Millis(s.Latency), Reason: s.Reason, Since: s.Since, Switches: s.Switches, MTU: s.MTU}
 	switch s.Kind {
 	case sock.PathDirect:
 		p.Kind, p.Endpoint = ipc.PathDirect, s.Addr
@@ -427,6 +430,7 @@ func (w *wire) follow(ctx context.Context, host <-chan router.Event, woke <-chan
 					w.cfg.Log.Debug("no new handshake", "err", err)
 				}
 			}
+			w.sizes.change(w.events.takeMTUs(), w.fit)
 			w.cfg.Told(Seen)
 		case <-woke:
 			w.cfg.Log.Info("this machine was asleep; looking at its network anew")
@@ -454,12 +458,13 @@ type mailbox struct {
 
 	mu        sync.Mutex
 	restarted map[key.NodePublic]struct{} // guarded by mu
+	mtus      map[key.NodePublic]int      // guarded by mu; the newest of each
 	local     sock.LocalEndpoints         // guarded by mu
 	sited     []netip.Addr                // guarded by mu; what site gave last
 }
 
 func newMailbox() *mailbox {
-	return &mailbox{full: make(chan struct{}, 1), restarted: map[key.NodePublic]struct{}{}}
+	return &mailbox{full: make(chan struct{}, 1), restarted: map[key.NodePublic]struct{}{}, mtus: map[key.NodePublic]int{}}
 }
 
 func (m *mailbox) put(ev sock.Event) {
@@ -469,6 +474,8 @@ func (m *mailbox) put(ev sock.Event) {
 		m.local = ev
 	case sock.PeerRestarted:
 		m.restarted[ev.Key] = struct{}{}
+	case sock.MTUChanged:
+		m.mtus[ev.Key] = ev.MTU
 	}
 	m.mu.Unlock()
 	select {
@@ -506,6 +513,14 @@ func seenAs(endpoints []coord.Endpoint) (addrs []netip.Addr) {
 	}
 	slices.SortFunc(addrs, netip.Addr.Compare)
 	return slices.Compact(addrs)
+}
+
+func (m *mailbox) takeMTUs() map[key.NodePublic]int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := m.mtus
+	m.mtus = make(map[key.NodePublic]int)
+	return now
 }
 
 func (m *mailbox) takeRestarted() (keys []key.NodePublic) {

@@ -1,0 +1,174 @@
+package e2e
+
+import (
+	"errors"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/warren-mesh/warren/daemon/e2e/lab"
+	"github.com/warren-mesh/warren/daemon/e2e/mesh"
+	"github.com/warren-mesh/warren/ipc"
+)
+
+// fragments are pieces of packets that were too large, of either version, as tcpdump's filter says it.
+const fragments = "ip[6:2] & 0x3fff != 0 or ip6[6] == 44"
+
+// TestPacketsAreAsLargeAsEachPathCarries: a LAN of jumbo frames, Ethernet, PPPoE, and a black hole that opens under a
+// connection.
+func TestPacketsAreAsLargeAsEachPathCarries(t *testing.T) {
+	n := lab.New(t)
+	n.SinglePackets()
+	m := mesh.Start(t, n, mesh.Build(t))
+	home := n.Internet().Router("home", lab.EasyNAT)
+	alice, bob := m.Node(home.Host("alice")), m.Node(home.Host("bob"))
+	for _, jumbo := range []*mesh.Node{alice, bob} {
+		jumbo.SetMTU(9000)
+	}
+	carol, dave := m.Node(n.Internet().Host("carol")), m.Node(n.Internet().Host("dave"))
+	dave.SetMTU(1492)
+	pieces := alice.Capture(fragments)
+	key := m.Coord.Key("--reusable")
+	for _, node := range []*mesh.Node{alice, bob, carol, dave} {
+		node.Up(key)
+	}
+	alice.WaitPing(carol, patient)
+	flow := startBulk(t, alice, carol) // while packets are small yet
+
+	for _, to := range []struct {
+		*mesh.Node
+		mtu int
+	}{{bob, 8896}, {carol, 1420}, {dave, 1420}} {
+		alice.WaitPing(to.Node, patient)
+		began := time.Now()
+		waitMTU(t, alice, to.Node, to.mtu)
+		t.Logf("%d to %s after %v", to.mtu, to.Name(), time.Since(began).Round(time.Millisecond))
+		lab.Eventually(t, patient, func() error { return passes(alice, to.Node, to.mtu) })
+	}
+
+	const full = 1420 + 16 + 16 + 8 + 20
+	large := alice.Capture("udp and host " + carol.Addr().String() + " and greater " + strconv.Itoa(full+14))
+	lab.Eventually(t, patient, func() error {
+		if large.Count() == 0 {
+			return errors.New("the connection that began with small packets has no larger ones")
+		}
+		return nil
+	})
+	large.Stop()
+
+	flow.longest.Store(0)
+	hole := carol.DropLongerThan(1400)
+	began := time.Now()
+	waitMTU(t, alice, carol, 1280)
+	t.Logf("1280 to carol %v after the black hole opened", time.Since(began).Round(time.Millisecond))
+	lab.Eventually(t, patient, func() error { return flow.goesOn(time.Now()) })
+	t.Logf("the connection stood still for %v", time.Duration(flow.longest.Load()).Round(time.Millisecond))
+	if p, err := alice.Peer(carol); err != nil || p.Path.Kind != ipc.PathDirect {
+		t.Errorf("through the black hole: %+v, %v", p.Path, err)
+	}
+	hole.Heal()
+
+	if got := pieces.Count(); got != 0 {
+		t.Errorf("%d fragments:\n%v", got, pieces.Packets())
+	}
+	c, err := alice.Dial("udp", net.JoinHostPort(carol.Addr().String(), "9"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, _ = c.Write(make([]byte, 3000+6000)) // more than any link takes
+	lab.Eventually(t, patient, func() error {
+		if pieces.Count() == 0 {
+			return errors.New("the capture sees no fragments where there are some")
+		}
+		return nil
+	})
+}
+
+// waitMTU waits until packets from one machine to another may be that large, as Warren and as the host's routes say.
+func waitMTU(t *testing.T, from, to *mesh.Node, mtu int) {
+	t.Helper()
+	lab.Eventually(t, patient, func() error {
+		p, err := from.Peer(to)
+		if err != nil {
+			return err
+		}
+		route := from.MustRun("ip", "route", "get", to.Inner().String())
+		if p.Path.MTU != mtu || !strings.Contains(route+" ", " mtu "+strconv.Itoa(mtu)+" ") {
+			return errorf("%d to %s, not %d, over a path that is %s; the route: %s", p.Path.MTU, to.Name(), mtu, p.Path.Kind, route)
+		}
+		return from.PingOnce(to.Inner())
+	})
+}
+
+// passes pings with a packet of exactly that size, which nobody may cut.
+func passes(from, to *mesh.Node, mtu int) error {
+	out, err := from.Run("ping", "-c", "1", "-W", "2", "-M", "do", "-s", strconv.Itoa(mtu-20-8), to.Inner().String())
+	if err != nil {
+		return errorf("%d bytes to %s: %s", mtu, to.Name(), out)
+	}
+	return nil
+}
+
+// bulk is a TCP connection that is never idle.
+type bulk struct {
+	last    atomic.Int64 // when something arrived, in ns since 1970
+	longest atomic.Int64 // the longest time in which nothing did, in ns
+}
+
+func startBulk(t *testing.T, from, to *mesh.Node) *bulk {
+	t.Helper()
+	l, err := to.Listen("tcp", ":7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, done := &bulk{}, make(chan struct{}, 2)
+	go func() {
+		defer func() { done <- struct{}{} }()
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		for b := make([]byte, 1<<16); err == nil; _, err = c.Read(b) {
+			now := time.Now().UnixNano()
+			if was := f.last.Swap(now); was != 0 && now-was > f.longest.Load() {
+				f.longest.Store(now - was)
+			}
+		}
+	}()
+	c, err := from.Dial("tcp", net.JoinHostPort(to.Inner().String(), "7"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = l.Close()
+		_ = c.Close()
+		<-done
+		<-done
+	})
+	go func() {
+		defer func() { done <- struct{}{} }()
+		var err error
+		for b := make([]byte, 1<<16); err == nil; <-time.After(20 * time.Millisecond) {
+			_, err = c.Write(b)
+		}
+		if !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.EOF) {
+			t.Log("the connection ended:", err)
+		}
+	}()
+	return f
+}
+
+// goesOn reports whether something has arrived since then.
+func (f *bulk) goesOn(since time.Time) error {
+	<-time.After(100 * time.Millisecond)
+	if f.last.Load() < since.UnixNano() {
+		return errors.New("nothing arrives on the connection")
+	}
+	return nil
+}
