@@ -19,6 +19,7 @@ const (
 	MaxAddrs      = 2  // one IPv4, one IPv6
 	MaxTags       = 32
 	MaxRoutes     = 64 // subnets behind one machine
+	MaxRelayAddrs = 8  // at which one machine relays: each is asked by whoever may need it
 )
 
 // NodeID numbers a machine within its network. It is never used again.
@@ -72,6 +73,34 @@ type Node struct {
 	Relay     RelayID         `json:"relay,omitempty"` // its home relay, where others reach it
 	Online    bool            `json:"online,omitempty"`
 	LastSeen  time.Time       `json:"lastSeen,omitzero"` // zero while online
+
+	// Relaying is set where the machine relays for others: it offers to, and an admin allows it. It is nobody's home.
+	Relaying *Relaying `json:"relaying,omitempty"`
+}
+
+// Relaying is how a machine relays, over UDP alone. Not everybody may reach it there: a pair of machines uses it after a
+// packet of each has come through to the other.
+type Relaying struct {
+	Key   key.RelayPublic  `json:"key"`
+	Addrs []netip.AddrPort `json:"addrs"` // where it may be reached, of which some may lead nowhere
+}
+
+// Validate refuses what nobody can relay with. n may be nil where the network is not known yet.
+func (r *Relaying) Validate(n *Network) error {
+	switch {
+	case r == nil:
+		return nil
+	case r.Key.IsZero():
+		return fmt.Errorf("%w relay: it has no key", ErrInvalid)
+	case len(r.Addrs) > MaxRelayAddrs:
+		return fmt.Errorf("%w relay: it has %d addresses, %d at the most", ErrInvalid, len(r.Addrs), MaxRelayAddrs)
+	}
+	for _, a := range r.Addrs {
+		if !ValidEndpoint(a, n) {
+			return fmt.Errorf("%w relay: %s cannot be a machine's", ErrInvalid, a)
+		}
+	}
+	return nil
 }
 
 // Relay is a relay that the network's machines may use.
@@ -165,6 +194,9 @@ func (nd *Node) Validate(n *Network) error {
 		}
 	}
 	if err := ValidateRoutes(nd.Routes, n); err != nil {
+		return fmt.Errorf("node %s: %w", nd.Name, err)
+	}
+	if err := nd.Relaying.Validate(n); err != nil {
 		return fmt.Errorf("node %s: %w", nd.Name, err)
 	}
 	return ValidateEndpoints(nd.Endpoints, n)

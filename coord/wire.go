@@ -124,6 +124,8 @@ type NodeUpdate struct {
 	OS        string          `json:"os"`
 	Version   string          `json:"version"`
 	Routes    []netip.Prefix  `json:"routes,omitempty"` // offered; an admin or the policy approves them (Node.Routes)
+
+	Relaying *Relaying `json:"relaying,omitempty"` // offered; an admin allows it (Node.Relaying)
 }
 
 // Error codes. They are part of the protocol; messages are for people and may change.

@@ -81,6 +81,10 @@ type MachineInfo struct {
 	// What the machine says that it leads to, and what it may lead to: routes are those that are both.
 	OfferedRoutes  []netip.Prefix `json:"offeredRoutes,omitempty"`
 	ApprovedRoutes []netip.Prefix `json:"approvedRoutes,omitempty"`
+
+	// Whether it offers to relay for others, and whether it may: relaying is set if both.
+	OffersRelay bool `json:"offersRelay,omitempty"`
+	MayRelay    bool `json:"mayRelay,omitempty"`
 }
 
 // NewSetup is a set-up link as its maker sees it, once.

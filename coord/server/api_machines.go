@@ -34,7 +34,7 @@ type machineQuery struct {
 	User  string `query:"user" maxLength:"128" doc:"login of its owner"`
 	Tag   string `query:"tag" maxLength:"63"`
 	State string `query:"state" enum:"online,offline,expired,waiting"`
-	Asks  bool   `query:"asks" doc:"only those that offer routes which nobody has approved"`
+	Asks  bool   `query:"asks" doc:"only those that offer routes, or to relay, which nobody has approved"`
 }
 
 func (s *Server) machineOperations() []operation {
@@ -109,7 +109,7 @@ func (s *Server) machineOperations() []operation {
 			}
 			return s.extendMachine(ctx, by, m, in.Body.Forever)
 		}),
-		approve, deny, remove, s.routeOperation(),
+		approve, deny, remove, s.routeOperation(), s.relayingOperation(),
 	}
 }
 
@@ -122,6 +122,7 @@ func (s *Server) namedMachineOwner(r *http.Request) (int64, error) {
 func machineInfo(m state.Member) MachineInfo {
 	return MachineInfo{
 		Node: m.Node, Expired: m.Expired, Pending: m.Pending, Ephemeral: m.Ephemeral, OfferedRoutes: m.Offered, ApprovedRoutes: m.Approved,
+		OffersRelay: m.OffersRelay != nil, MayRelay: m.MayRelay,
 	}
 }
 
@@ -136,7 +137,7 @@ func (s *Server) machinesFor(by caller, in *machineQuery) iter.Seq[MachineInfo] 
 	return func(yield func(MachineInfo) bool) {
 		for m := range s.hub.view().Members() {
 			n := m.Node
-			if !all && (by.user == 0 || n.User.ID != by.user) || in.User != "" && n.User.Login != in.User || in.Tag != "" && !slices.Contains(n.Tags, in.Tag) || in.Asks && len(asks(m)) == 0 {
+			if !all && (by.user == 0 || n.User.ID != by.user) || in.User != "" && n.User.Login != in.User || in.Tag != "" && !slices.Contains(n.Tags, in.Tag) || in.Asks && !asksAnything(m) {
 				continue
 			}
 			if in.State != "" || in.Text != "" {

@@ -72,6 +72,7 @@ const (
 	actProviderAdd     action = "provider.add"
 	actProviderSet     action = "provider.set"
 	actMachineOffer    action = "machine.offer"
+	actMachineRelay    action = "machine.relay"
 	actProviderRemove  action = "provider.remove"
 	actIdentityAdd     action = "identity.add"
 	actIdentityRemove  action = "identity.remove"
@@ -80,6 +81,7 @@ const (
 	actPasskeyCopied   action = "passkey.copied"
 	actMachineTag      action = "machine.tag"
 	actMachineRoutes   action = "machine.routes"
+	actMachineRelaying action = "machine.relaying"
 	actDNS             action = "dns.change"
 	actPolicy          action = "policy.set"
 	actTokenAdd        action = "token.add"
@@ -132,6 +134,7 @@ var actionTexts = map[action]string{
 	actProviderAdd:     "sign-in provider added",
 	actProviderSet:     "sign-in provider changed",
 	actMachineOffer:    "machine offers routes",
+	actMachineRelay:    "machine offers to relay",
 	actProviderRemove:  "sign-in provider removed",
 	actIdentityAdd:     "account elsewhere added",
 	actIdentityRemove:  "account elsewhere removed",
@@ -140,6 +143,7 @@ var actionTexts = map[action]string{
 	actPasskeyCopied:   "passkey used by two devices, it seems",
 	actMachineTag:      "machine's tags changed",
 	actMachineRoutes:   "machine's routes approved or withdrawn",
+	actMachineRelaying: "machine's relaying allowed or denied",
 	actDNS:             "DNS settings changed",
 	actPolicy:          "access rules changed",
 	actTokenAdd:        "API token made",

@@ -212,6 +212,9 @@ func (s *Server) node(w http.ResponseWriter, r *http.Request, sess *session) err
 	if err := coord.ValidateRoutes(u.Routes, &s.network); err != nil {
 		return err
 	}
+	if err := u.Relaying.Validate(&s.network); err != nil {
+		return err
+	}
 	u.Routes = inOrder(u.Routes)
 	if u.Relay < 0 {
 		return badRequest("The home relay's number is none")
@@ -227,8 +230,13 @@ func (s *Server) node(w http.ResponseWriter, r *http.Request, sess *session) err
 		if err := s.autoApprove(r.Context(), n.Node.ID, fresh); err != nil {
 			s.log.Warn("cannot approve what a machine offers", "err", err) // an admin can
 		}
-		if err := s.noteOffer(r.Context(), s.clientAddr(r), sess.machine, fresh); err != nil {
+		if err := s.noteOffer(r.Context(), s.clientAddr(r), sess.machine, actMachineOffer, facts{"routes": fresh}); err != nil {
 			s.log.Warn("cannot record what a machine offers", "err", err) // it is offered all the same
+		}
+	}
+	if u.Relaying != nil && n.OffersRelay == nil && !n.MayRelay {
+		if err := s.noteOffer(r.Context(), s.clientAddr(r), sess.machine, actMachineRelay, facts{}); err != nil {
+			s.log.Warn("cannot record what a machine offers", "err", err)
 		}
 	}
 	return writeJSON(w, struct{}{})

@@ -27,14 +27,14 @@ type machineRow struct {
 	State                                         string // online, offline, expired or waiting
 	Addrs, Tags                                   []string
 	Ephemeral                                     bool
-	Asks, Exit                                    bool // it offers what nobody has approved; it leads to the internet
+	Asks, Exit, Relays                            bool // it offers what nobody has approved; it leads to the internet; it relays for others
 	Leads                                         []string
 }
 
 // machineList is the front page.
 type machineList struct {
 	Total, Online, Found, Hidden int
-	Asking                       int  // machines that offer routes which nobody has approved
+	Asking                       int  // machines that offer what nobody has approved
 	OnlyAsking                   bool // they alone are shown
 	Query, Invite                string
 	Rows                         []machineRow
@@ -48,6 +48,7 @@ type machineDetail struct {
 	Suffix, Joined, Relay, Fingerprint string
 	Endpoints                          []endpointRow
 	Routes                             []routeInfo
+	OffersRelay, MayRelay              bool
 	Change                             bool     // the visitor may change it
 	Yours                              []string // tags that the rules let the visitor give it, whatever their role
 	Rules                              bool     // or see the network's rules
@@ -65,7 +66,7 @@ func rowOf(now time.Time, m state.Member) machineRow {
 	for _, a := range n.Addrs {
 		row.Addrs = append(row.Addrs, a.String())
 	}
-	row.Asks, row.Exit = len(asks(m)) > 0, n.IsExit()
+	row.Asks, row.Exit, row.Relays = asksAnything(m), n.IsExit(), n.Relaying != nil
 	for _, p := range n.Routes {
 		if !coord.IsExitRoute(p) {
 			row.Leads = append(row.Leads, p.String())
@@ -189,7 +190,7 @@ func (s *Server) showMachine(w http.ResponseWriter, status int, v *visit, m stat
 		Change:      authorize(v.caller(), account.Change, m.Node.User.ID == v.user.ID) == nil,
 		Decide:      mayDecide(v) && m.Pending,
 		Tag:         !m.Pending && (mayDecide(v) || len(theirs) > 0 && authorize(v.caller(), account.Change, true) == nil), Yours: theirs,
-		Routes: routesOf(m), Lead: mayDecide(v),
+		Routes: routesOf(m), Lead: mayDecide(v), OffersRelay: m.OffersRelay != nil, MayRelay: m.MayRelay,
 		Rules:  authorize(v.caller(), account.See, false) == nil,
 		Extend: mayDecide(v) && !m.Pending && m.Node.User.ID != 0 && len(m.Node.Tags) == 0,
 	}

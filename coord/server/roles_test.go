@@ -41,11 +41,12 @@ var mayCall = map[string]struct{ own, others string }{
 	"GET /machines/{id}/remove":  {ownChangers, changers},
 	"POST /machines/{id}/remove": {ownChangers, changers},
 
-	"POST /machines/{id}/approve": {changers, changers}, // nobody approves their own machine, but who may any
-	"GET /machines/{id}/deny":     {changers, changers},
-	"POST /machines/{id}/deny":    {changers, changers},
-	"POST /machines/{id}/routes":  {changers, changers},
-	"POST /machines/{id}/extend":  {changers, changers}, // others log in again
+	"POST /machines/{id}/approve":  {changers, changers}, // nobody approves their own machine, but who may any
+	"GET /machines/{id}/deny":      {changers, changers},
+	"POST /machines/{id}/deny":     {changers, changers},
+	"POST /machines/{id}/routes":   {changers, changers},
+	"POST /machines/{id}/relaying": {changers, changers},
+	"POST /machines/{id}/extend":   {changers, changers}, // others log in again
 
 	"GET /users":                     {seers, seers}, // one's own account is on the profile page
 	"GET /users/{id}":                {seers, seers},
@@ -115,7 +116,7 @@ var mayOperate = map[string]struct{ own, others, scopes string }{
 	"listMachines":  {everybody, everybody, "read machines"}, // each sees what is theirs to see
 	"getMachine":    {everybody, seers, "read machines"},
 	"renameMachine": {ownChangers, changers, "machines"}, "expireMachine": {ownChangers, changers, "machines"}, "removeMachine": {ownChangers, changers, "machines"},
-	"tagMachine": {ownChangers, changers, "machines"}, "setMachineRoutes": {changers, changers, "machines"}, "extendMachine": {changers, changers, "machines"},
+	"tagMachine": {ownChangers, changers, "machines"}, "setMachineRoutes": {changers, changers, "machines"}, "setMachineRelaying": {changers, changers, "machines"}, "extendMachine": {changers, changers, "machines"},
 	"approveMachine": {changers, changers, "machines"}, "denyMachine": {changers, changers, "machines"},
 
 	"listUsers": {seers, seers, "read users"}, "getUser": {seers, seers, "read users"}, "listInvitations": {seers, seers, "read users"},

@@ -110,6 +110,7 @@ func (s *Server) routes() []route {
 		{method: post, path: "/machines/{id}/deny", access: signedIn, right: account.Change, does: does("denyMachine"), page: s.denyPage},
 		{method: post, path: "/machines/{id}/tags", access: signedIn, right: account.Change, of: s.machineOwner, does: does("tagMachine"), page: s.tagMachinePage},
 		{method: post, path: "/machines/{id}/routes", access: signedIn, right: account.Change, does: does("setMachineRoutes"), page: s.routesPage},
+		{method: post, path: "/machines/{id}/relaying", access: signedIn, right: account.Change, does: does("setMachineRelaying"), page: s.relayingPage},
 		{method: post, path: "/machines/{id}/extend", access: signedIn, right: account.Change, does: does("extendMachine"), page: s.extendPage},
 
 		{method: get, path: "/users", access: signedIn, right: account.See, page: s.usersPage},

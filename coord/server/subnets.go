@@ -60,6 +60,11 @@ func without(ps, out []netip.Prefix) []netip.Prefix {
 // asks are the routes that a machine offers and nobody has approved.
 func asks(m state.Member) []netip.Prefix { return without(m.Offered, m.Approved) }
 
+// asksAnything reports whether a machine offers what nobody has approved: routes, or to relay.
+func asksAnything(m state.Member) bool {
+	return len(asks(m)) > 0 || m.OffersRelay != nil && !m.MayRelay
+}
+
 // routesOf lists what a machine offers and what is approved: an exit node first.
 func routesOf(m state.Member) (all []routeInfo) {
 	both := wholeExit(slices.Concat(m.Offered, m.Approved))
@@ -85,14 +90,15 @@ func routesOf(m state.Member) (all []routeInfo) {
 	return all
 }
 
-// noteOffer writes into the log that a machine offers routes which wait for an approval, so that an admin hears of it.
-func (s *Server) noteOffer(ctx context.Context, from netip.Addr, m key.MachinePublic, fresh []netip.Prefix) error {
+// noteOffer writes into the log that a machine offers what waits for an approval, so that an admin hears of it.
+func (s *Server) noteOffer(ctx context.Context, from netip.Addr, m key.MachinePublic, what action, details facts) error {
 	return s.store.Write(ctx, func(tx store.Tx) error {
 		n, err := tx.NodeByMachine(m)
 		if err != nil {
 			return err
 		}
-		return s.record(tx, ofMachine(n, from), actMachineOffer, n.Name, facts{"id": n.ID, "routes": fresh})
+		details["id"] = n.ID
+		return s.record(tx, ofMachine(n, from), what, n.Name, details)
 	})
 }
 

@@ -264,7 +264,7 @@ func TestRoutesInTheConsole(t *testing.T) {
 	b := newBrowser(t)
 	b.do("front page", chromedp.Navigate(r.URL()+"/"))
 	b.signInAs("anna")
-	b.sees("A machine offers routes that nobody has approved")
+	b.sees("A machine offers what nobody has approved")
 	b.picture("machines-routes")
 	b.do("filter", chromedp.Click(`a[href="/?asking"]`))
 	b.sees("Show all machines")

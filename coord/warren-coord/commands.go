@@ -180,6 +180,7 @@ func machineCommand(e *env) *cobra.Command {
 		}),
 		machineExtendCommand(e),
 		machineRoutesCommand(e),
+		machineRelayCommand(e),
 		on("expire NAME", "Make a machine's key expire: its person has to log in again", func(cmd *cobra.Command, name string) error {
 			return e.ask(cmd.Context(), http.MethodPost, "/machines/"+url.PathEscape(name)+"/expire", nil, nil)
 		}),
@@ -239,6 +240,39 @@ func machineRoutesCommand(e *env) *cobra.Command {
 	f.BoolVar(&exit, "approve-exit-node", false, textFlagExit)
 	f.BoolVar(&noExit, "withdraw-exit-node", false, textFlagNoExit)
 	return jsonFlag(e, cmd)
+}
+
+func machineRelayCommand(e *env) *cobra.Command {
+	var allow, deny bool
+	cmd := on("relay NAME", textMachineRelay, func(cmd *cobra.Command, name string) (err error) {
+		path, m := "/machines/"+url.PathEscape(name), server.MachineInfo{}
+		if allow || deny {
+			err = e.ask(cmd.Context(), http.MethodPost, path+"/relaying", server.RelayingRequest{Allow: allow}, &m)
+		} else {
+			err = e.ask(cmd.Context(), http.MethodGet, path, nil, &m)
+		}
+		if err != nil {
+			return err
+		}
+		row := relayingRow{Offered: m.OffersRelay, Allowed: m.MayRelay}
+		if m.Relaying != nil {
+			row.Addrs = m.Relaying.Addrs
+		}
+		return e.table(cmd, row, "OFFERED\tALLOWED\tAT", func(w io.Writer) {
+			_, _ = fmt.Fprintf(w, "%s\t%s\t%s\n", yes(row.Offered), yes(row.Allowed), joinAny(row.Addrs))
+		})
+	})
+	cmd.Flags().BoolVar(&allow, "allow", false, textFlagAllow)
+	cmd.Flags().BoolVar(&deny, "deny", false, textFlagDeny)
+	cmd.MarkFlagsMutuallyExclusive("allow", "deny")
+	return jsonFlag(e, cmd)
+}
+
+// relayingRow is a machine's relaying.
+type relayingRow struct {
+	Offered bool             `json:"offered"`
+	Allowed bool             `json:"allowed"`
+	Addrs   []netip.AddrPort `json:"addrs,omitempty"` // where it relays
 }
 
 // prefixes reads routes, and those of an exit node with them.

@@ -30,6 +30,9 @@ type Member struct {
 
 	// Of no concern to peers either: routes that it offers, and those that are approved. Node.Routes are in both.
 	Offered, Approved []netip.Prefix
+	// So with relaying; Node.Relaying is set if both are.
+	OffersRelay *coord.Relaying
+	MayRelay    bool
 
 	TicketUntil time.Time // of its relay ticket; zero: it has none
 	TicketSeq   uint64    // the number under which it got that

@@ -74,7 +74,7 @@ func someNode(i int) Node {
 	return Node{
 		Machine: key.MachinePublic{9, byte(i)}, Key: key.NodePublic{1, byte(i)}, Name: fmt.Sprint("n", i), Base: "n", Number: uint32(1000 + i),
 		Tags: []string{"a", "b"}, OS: "linux", Version: "1", Created: start, Expires: start.Add(time.Hour), AuthKey: 3,
-		Pending: i%2 == 1, Ephemeral: i%3 == 1, Lasting: i%5 == 1,
+		Pending: i%2 == 1, Ephemeral: i%3 == 1, Lasting: i%5 == 1, MayRelay: i%7 == 1,
 		Approved: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("::/0")},
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -37,7 +38,7 @@ const (
 	NetworkChanged Kind = "network"
 	DNSChanged     Kind = "dns"
 	PolicyChanged  Kind = "policy"
-	RoutesChanged  Kind = "routes" // that a machine offers, or may lead to; what it leads to is as before
+	RoutesChanged  Kind = "routes" // that a machine offers, or may lead to, or its relaying; what others see of these is as before
 	LoginChanged   Kind = "login"  // Node is its LoginTag
 	Begun          Kind = "begun"  // nothing changed; numbers before it may have been lost
 )
@@ -297,7 +298,7 @@ func (n Node) look() string {
 	}
 	return text([]any{
 		n.Machine, n.Key, n.User, n.Name, n.Number, n.Tags, n.OS, n.Version, ms(n.Created), ms(n.Expires), n.Expired, n.Pending, n.Ephemeral,
-		online, ms(n.LastSeen), n.Said.Disco, n.Said.Endpoints, n.Said.Relay, n.Routes(),
+		online, ms(n.LastSeen), n.Said.Disco, n.Said.Endpoints, n.Said.Relay, n.Routes(), n.Relaying(),
 	})
 }
 
@@ -310,7 +311,8 @@ func (t *tx) differ(was Node, n *Node) error {
 	case before != after:
 	case ticket:
 		kind = TicketChanged
-	case after != "" && (!slices.Equal(was.Said.Routes, n.Said.Routes) || !slices.Equal(was.Approved, n.Approved)):
+	case after != "" && (!slices.Equal(was.Said.Routes, n.Said.Routes) || !slices.Equal(was.Approved, n.Approved) ||
+		was.MayRelay != n.MayRelay || !reflect.DeepEqual(was.Said.Relaying, n.Said.Relaying)):
 		kind = RoutesChanged
 	default:
 		return nil

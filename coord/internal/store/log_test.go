@@ -118,6 +118,12 @@ func testLog(t *testing.T, s Store) {
 	edit("it offers less", offer("10.8.0.0/16"), behind)
 	edit("it offers nothing", offer(), facts)
 	edit("nothing is approved", set(func(n *Node) { n.Approved = nil }), behind)
+	relays := soft(Soft{Said: &coord.NodeUpdate{Relay: 1, Relaying: &coord.Relaying{Key: key.RelayPublic{1}}}})
+	edit("it offers to relay", relays, behind)
+	edit("the same offer", relays)
+	edit("it may relay", set(func(n *Node) { n.MayRelay = true }), node)
+	edit("it offers no more", offer(), node)
+	edit("it may relay no more", set(func(n *Node) { n.MayRelay = false }), behind)
 	was := n.TicketSeq
 	edit("its ticket", soft(Soft{Ticket: start.Add(time.Hour)}), Change{Kind: TicketChanged, Node: first.ID})
 	if n.TicketSeq <= was || n.TicketSeq != newest(t, s) {

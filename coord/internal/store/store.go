@@ -91,6 +91,8 @@ type Node struct {
 	Said     coord.NodeUpdate
 	// Approved are the routes that it may lead to, whether it offers them (Said.Routes) or not; see Routes.
 	Approved []netip.Prefix
+	// MayRelay: an admin allows it to relay for others, whether it offers to (Said.Relaying) or not; see Relaying.
+	MayRelay bool
 
 	Pending   bool      // waits for an admin's approval: no member yet
 	Ephemeral bool      // removed a while after it went offline
@@ -112,6 +114,14 @@ func (n *Node) Routes() (both []netip.Prefix) {
 	}
 	slices.SortFunc(both, netip.Prefix.Compare)
 	return both
+}
+
+// Relaying is how a machine relays for others: as it offers to, if an admin allows it.
+func (n *Node) Relaying() *coord.Relaying {
+	if !n.MayRelay {
+		return nil
+	}
+	return n.Said.Relaying
 }
 
 // AuthKey is a pre-auth key.

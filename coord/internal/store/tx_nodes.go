@@ -11,7 +11,7 @@ import (
 )
 
 const nodeColumns = "id, machine, node_key, coalesce(user_id, 0), name, base, number, tags, os, version, " +
-	"created, expires, auth_key, last_seen, said, expired, ticket, ticket_seq, replica, epoch, pending, ephemeral, lasting, approved"
+	"created, expires, auth_key, last_seen, said, expired, ticket, ticket_seq, replica, epoch, pending, ephemeral, lasting, approved, may_relay"
 
 func scanNode(r row) (n Node, err error) {
 	var mach, nodeKey []byte
@@ -19,7 +19,7 @@ func scanNode(r row) (n Node, err error) {
 	var created, expires, seen, ticket int64
 	err = r.Scan(&n.ID, &mach, &nodeKey, &n.User, &n.Name, &n.Base, &n.Number, &tags, &n.OS, &n.Version,
 		&created, &expires, &n.AuthKey, &seen, &said, &n.Expired, &ticket, &n.TicketSeq, &n.Replica, &n.Epoch,
-		&n.Pending, &n.Ephemeral, &n.Lasting, &approved)
+		&n.Pending, &n.Ephemeral, &n.Lasting, &approved, &n.MayRelay)
 	if err != nil {
 		return n, err
 	}
@@ -69,11 +69,11 @@ func (t *tx) NodeByName(name string) (Node, error) {
 func (t *tx) AddNode(n Node) (coord.NodeID, error) {
 	n.Expired, n.Replica, n.Epoch = n.expired(t.log.now), 0, 0
 	id, err := t.insert("INSERT INTO nodes (machine, node_key, user_id, name, base, number, tags, os, version, created, "+
-		"expires, auth_key, last_seen, said, expired, ticket, pending, ephemeral, lasting, approved) "+
-		"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		"expires, auth_key, last_seen, said, expired, ticket, pending, ephemeral, lasting, approved, may_relay) "+
+		"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 		n.Machine[:], nodeKey(n.Key), userID(n.User), n.Name, n.Base, n.Number, text(n.Tags), n.OS, n.Version,
 		ms(n.Created), ms(n.Expires), n.AuthKey, ms(n.LastSeen), text(n.Said), n.Expired, ms(n.Ticket), n.Pending, n.Ephemeral, n.Lasting,
-		text(n.Approved))
+		text(n.Approved), n.MayRelay)
 	if err != nil {
 		return 0, err
 	}
@@ -99,10 +99,10 @@ func (t *tx) SetNode(n Node) error {
 	}
 	return t.must("UPDATE nodes SET machine = ?, node_key = ?, user_id = ?, name = ?, base = ?, number = ?, tags = ?, "+
 		"os = ?, version = ?, created = ?, expires = ?, auth_key = ?, expired = ?, ticket = ?, ticket_seq = ?, replica = ?, "+
-		"last_seen = ?, pending = ?, ephemeral = ?, lasting = ?, approved = ? WHERE id = ?",
+		"last_seen = ?, pending = ?, ephemeral = ?, lasting = ?, approved = ?, may_relay = ? WHERE id = ?",
 		n.Machine[:], nodeKey(n.Key), userID(n.User), n.Name, n.Base, n.Number, text(n.Tags), n.OS, n.Version,
 		ms(n.Created), ms(n.Expires), n.AuthKey, n.Expired, ms(n.Ticket), n.TicketSeq, n.Replica,
-		ms(n.LastSeen), n.Pending, n.Ephemeral, n.Lasting, text(n.Approved), n.ID)
+		ms(n.LastSeen), n.Pending, n.Ephemeral, n.Lasting, text(n.Approved), n.MayRelay, n.ID)
 }
 
 func (t *tx) RemoveNode(id coord.NodeID, now time.Time) error {
