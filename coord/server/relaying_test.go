@@ -156,7 +156,7 @@ func TestRelayingThroughTheAPIAndTheConsole(t *testing.T) {
 	r := serve(t)
 	r.user("anna", "correct horse")
 	d := r.device()
-	d.join("gate", r.authKey(KeyOptions{User: "anna"}))
+	d.join("gate", r.authKey(KeyOptions{}))
 	own, _ := d.follow(nil)
 	d.says(relayingAt("192.0.2.9:7"))
 	eventually(t, "the offer is in the log", func() bool {
