@@ -168,8 +168,8 @@ func TestRelayingThroughTheAPIAndTheConsole(t *testing.T) {
 	if status, code := p.call(http.MethodGet, "/machines?asks=true", nil, &l); status != http.StatusOK || len(l.Machines) != 1 || !l.Machines[0].OffersRelay {
 		t.Errorf("those that ask: %d %s %+v", status, code, l)
 	}
-	var m MachineInfo
 	for _, allow := range []bool{true, false} {
+		var m MachineInfo
 		status, code := p.call(http.MethodPost, "/machines/gate/relaying", RelayingRequest{allow}, &m)
 		if status != http.StatusOK || m.MayRelay != allow || (m.Relaying != nil) != allow {
 			t.Errorf("allow %v: %d %s, %+v", allow, status, code, m)
