@@ -11,6 +11,7 @@
 //	Ping     │1│ seq │ sender's node key (32) │ zeros            │
 //	Pong     │2│ seq │ seq of the ping (8) │ address (16) port (2) │
 //	CallMe   │3│ seq │ count (1) │ count times: address (16) port (2) │
+//	Meet     │4│ seq │ flags (1) │ count (1) │ count times: machine (8) microseconds (4) │
 //
 // Numbers are big-endian, IPv4 addresses are mapped into IPv6. The header in the clear is authenticated with the body.
 // Its first byte tells it from WireGuard (1 to 4, then three zeros) and from STUN (two zero bits, RFC 8489 section 5);
@@ -22,7 +23,9 @@ package disco
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 	"net/netip"
+	"time"
 
 	"github.com/warren-mesh/warren/coord/key"
 )
@@ -30,6 +33,7 @@ import (
 // Bounds of the format.
 const (
 	HeaderSize   = len(magic) + key.Size
+	MaxMeet      = 8                                    // of a Meet
 	MaxEndpoints = 16                                   // of a CallMe: what a peer may have us probe at once
 	MaxSize      = 9000                                 // bytes of a datagram: a Ping padded to a jumbo frame
 	PingSize     = HeaderSize + key.Overhead + pingSize // bytes of a Ping without padding
@@ -38,7 +42,11 @@ const (
 	addrSize   = 16 + 2
 	pingSize   = 1 + 8 + key.Size
 	pongSize   = 1 + 8 + 8 + addrSize
-	callMeSize = 1 + 8 + 1 // and the addresses
+	callMeSize = 1 + 8 + 1     // and the addresses
+	meetSize   = 1 + 8 + 1 + 1 // and the relays
+	relaySize  = 8 + 4
+
+	flagStream = 1 // Meet.Stream
 )
 
 // Types of messages.
@@ -46,12 +54,13 @@ const (
 	typePing   = 1
 	typePong   = 2
 	typeCallMe = 3
+	typeMeet   = 4
 )
 
 // ErrInvalid says that a datagram does not open or is not what it should be. Nothing more is told, and nothing answered.
 var ErrInvalid = errors.New("invalid disco message")
 
-// Message is a Ping, a Pong or a CallMe.
+// Message is a Ping, a Pong, a CallMe or a Meet.
 type Message interface {
 	// Number gives the message's seq.
 	Number() uint64
@@ -78,6 +87,20 @@ type CallMe struct {
 	Endpoints []netip.AddrPort
 }
 
+// Meet goes through a relay and names machines that relay, and that the sender can reach: where the other can, too, the two
+// may meet there.
+type Meet struct {
+	Seq    uint64
+	Stream bool // the sender has its relay server over a stream (WebSocket), which stalls as a whole where a packet is lost
+	Relays []MeetRelay
+}
+
+// MeetRelay is a machine that relays, and how far it is from the sender.
+type MeetRelay struct {
+	Node    int64 // its number in the network
+	Latency time.Duration
+}
+
 // Number implements Message.
 func (m Ping) Number() uint64 { return m.Seq }
 
@@ -86,6 +109,9 @@ func (m Pong) Number() uint64 { return m.Seq }
 
 // Number implements Message.
 func (m CallMe) Number() uint64 { return m.Seq }
+
+// Number implements Message.
+func (m Meet) Number() uint64 { return m.Seq }
 
 // Looks reports whether a datagram claims to be disco, by its first bytes.
 func Looks(datagram []byte) bool {
@@ -158,8 +184,26 @@ func Parse(body []byte) (Message, error) {
 			m.Endpoints = append(m.Endpoints, ap)
 		}
 		return m, nil
+	case typeMeet:
+		return parseMeet(seq, rest)
 	}
 	return nil, ErrInvalid
+}
+
+// parseMeet reads what follows a Meet's seq. Flags of later versions are ignored.
+func parseMeet(seq uint64, rest []byte) (Message, error) {
+	if len(rest) < 2 || int(rest[1]) > MaxMeet || len(rest) != 2+int(rest[1])*relaySize {
+		return nil, ErrInvalid
+	}
+	m := Meet{Seq: seq, Stream: rest[0]&flagStream != 0, Relays: make([]MeetRelay, 0, rest[1])}
+	for rest = rest[2:]; len(rest) > 0; rest = rest[relaySize:] {
+		node := binary.BigEndian.Uint64(rest)
+		if node == 0 || node > math.MaxInt64 {
+			return nil, ErrInvalid
+		}
+		m.Relays = append(m.Relays, MeetRelay{Node: int64(node), Latency: time.Duration(binary.BigEndian.Uint32(rest[8:])) * time.Microsecond})
+	}
+	return m, nil
 }
 
 func (m Ping) appendTo(dst []byte) []byte {
@@ -179,6 +223,21 @@ func (m CallMe) appendTo(dst []byte) []byte {
 	dst = append(dst, byte(len(eps)))
 	for _, ep := range eps {
 		dst = appendAddr(dst, ep)
+	}
+	return dst
+}
+
+func (m Meet) appendTo(dst []byte) []byte {
+	relays := m.Relays[:min(len(m.Relays), MaxMeet)]
+	dst = binary.BigEndian.AppendUint64(append(dst, typeMeet), m.Seq)
+	flags := byte(0)
+	if m.Stream {
+		flags = flagStream
+	}
+	dst = append(dst, flags, byte(len(relays)))
+	for _, r := range relays {
+		dst = binary.BigEndian.AppendUint64(dst, uint64(r.Node))
+		dst = binary.BigEndian.AppendUint32(dst, uint32(min(max(r.Latency.Microseconds(), 0), math.MaxUint32)))
 	}
 	return dst
 }

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -26,6 +27,8 @@ func messages() []Message {
 		CallMe{Seq: 5, Endpoints: []netip.AddrPort{v4, v6}},
 		CallMe{Seq: 6, Endpoints: []netip.AddrPort{}},
 		CallMe{Seq: 7, Endpoints: many},
+		Meet{Seq: 8, Relays: []MeetRelay{}},
+		Meet{Seq: 9, Stream: true, Relays: []MeetRelay{{Node: 7, Latency: 1234 * time.Microsecond}, {Node: 1 << 62}}},
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/warren-mesh/warren/coord/key"
 	"github.com/warren-mesh/warren/packaging/manual/documents"
@@ -28,6 +29,7 @@ func TestTheProtocolsBodiesAreOurs(t *testing.T) {
 		"Ping":           Ping{Seq: 1, Node: node},
 		"Pong":           Pong{Seq: 2, Echo: 1, Observed: v4},
 		"Pong, by relay": Pong{Seq: 3, Echo: 1},
+		"Meet":           Meet{Seq: 5, Stream: true, Relays: []MeetRelay{{Node: 7, Latency: 1500 * time.Microsecond}}},
 		"CallMe":         CallMe{Seq: 4, Endpoints: []netip.AddrPort{v4, v6}},
 	} {
 		if want := hex.EncodeToString(m.appendTo(nil)); v[name] != want {
