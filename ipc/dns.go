@@ -45,11 +45,3 @@ type DNSAnswer struct {
 	Error   string       `json:"error,omitempty"`
 	Took    Milliseconds `json:"took"`
 }
-
-// Problems of the host's DNS.
-const (
-	ProblemDNSHost      = "dns-host"      // the host's DNS could not be changed
-	ProblemDNSContested = "dns-contested" // another program keeps changing it back
-	ProblemDNSPort      = "dns-port"      // another program has port 53
-	ProblemDNSAdvice    = "dns-advice"    // it works, but not for all programs
-)

@@ -146,7 +146,7 @@ func (d *drawer) missing(e *ipc.Error) (state, fix string) {
 func (d *drawer) icon() Icon {
 	serious := func(p ipc.Problem) bool { return p.Level != ipc.ProblemNotice }
 	switch {
-	case d.s.State == ipc.StateNeedsLogin, d.in.Failed != nil, slices.ContainsFunc(d.s.Problems, serious):
+	case d.s.State == ipc.StateNeedsLogin, d.joins(), d.in.Failed != nil, slices.ContainsFunc(d.s.Problems, serious):
 		return IconAttention
 	case d.s.State == ipc.StateRunning && d.s.Exit != nil && d.s.Exit.Up:
 		return IconExit
@@ -176,10 +176,17 @@ func (d *drawer) stateLine() string {
 	case ipc.StateNeedsLogin:
 		return d.say(textNeedsLogin, host(d.s.Server))
 	case ipc.StateNoServer:
+		if d.joins() {
+			server, _, _ := strings.Cut(strings.TrimPrefix(d.in.Login.Page, "https://"), "/")
+			return d.say(textNeedsLogin, short(server))
+		}
 		return d.say(textNoServer)
 	}
 	return d.say(textOtherState, short(string(d.s.State))) // of a later daemon
 }
+
+// joins tells whether a first login waits for a person. The daemon takes the server over when it has ended well.
+func (d *drawer) joins() bool { return d.s.State == ipc.StateNoServer && d.in.Login != nil }
 
 // head says how things stand, and what is wrong.
 func (d *drawer) head() []Item {
@@ -201,7 +208,7 @@ func (d *drawer) head() []Item {
 		// Two problems may have one code.
 		key := "problem-" + strconv.Itoa(i) + "-" + short(p.Code)
 		items = append(items, Item{
-			Key: key, Label: d.say(textProblem, long(p.Text)), Disabled: !d.in.Windows, Do: Intent{OpOpen, string(PageProblems)},
+			Key: key, Label: d.say(textProblem, long(d.trouble(&p))), Disabled: !d.in.Windows, Do: Intent{OpOpen, string(PageProblems)},
 		})
 	}
 	return items

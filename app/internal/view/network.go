@@ -46,11 +46,8 @@ type Bar struct {
 	Mood       Mood
 }
 
-// codeUDPBlocked is the problem of a network that lets no UDP through.
-const codeUDPBlocked = "udp-blocked"
-
 func (d *drawer) udpBlocked() bool {
-	return slices.ContainsFunc(d.s.Problems, func(p ipc.Problem) bool { return p.Code == codeUDPBlocked })
+	return slices.ContainsFunc(d.s.Problems, func(p ipc.Problem) bool { return p.Code == ipc.ProblemUDPBlocked })
 }
 
 // network makes the page of what the daemon says all the time.

@@ -80,38 +80,52 @@ func (d *drawer) translated(p *ipc.Problem) (translation, bool) {
 
 // translations are the problems that the daemon tells, by their codes.
 var translations = map[string]translation{
-	ipc.ProblemKeySoon: {textTroubleExpiresSoon, textFixExtend, false}, "key-expired": {textTroubleExpired, textFixExpired, false},
-	"removed": {textTroubleRemoved, textFixRemoved, false}, "denied": {textTroubleDenied, textFixDenied, false},
-	"no-relay": {text: textTroubleNoRelay}, ipc.ProblemCoord: {text: textTroubleCoord, details: true},
-	codeUDPBlocked: {textTroubleUDP, textFixUDP, false}, "port-taken": {textTroublePort, textFixPort, true},
-	ipc.ProblemExitDown: {textTroubleExitDown, textFixExit, false}, ipc.ProblemExitGone: {textTroubleExitGone, textFixExit, false},
-	ipc.ProblemExitHeld: {textTroubleExitHeld, textFixExitHeld, false}, ipc.ProblemExitNoIPv6: {text: textTroubleExitHalf, details: true},
-	ipc.ProblemExitDNS: {textTroubleExitDNS, textFixExitDNS, false}, ipc.ProblemLockedOffer: {textTroubleLockedOffer, textFixLockedOffer, false},
-	ipc.ProblemUnapproved: {textTroubleUnapproved, textFixUnapproved, true}, ipc.ProblemUnaccepted: {textTroubleUnaccepted, textFixUnaccepted, true},
-	ipc.ProblemRouteShadow: {text: textTroubleShadow, details: true}, "route-conflict": {textTroubleConflict, textFixConflict, true},
-	ipc.ProblemDNSHost: {textTroubleDNSHost, textFixDNSHost, true}, ipc.ProblemDNSContested: {textTroubleDNSContested, textFixDNSContested, true},
-	ipc.ProblemDNSPort: {textTroubleDNSPort, textFixDNSPort, true}, ipc.ProblemDNSAdvice: {textTroubleDNSAdvice, textFixDNSAdvice, true},
-	"forward-blocked": {textTroubleBlocked, textFixBlocked, true}, "forward-legacy": {textTroubleLegacy, textFixLegacy, false},
-	"host-rules":    {textTroubleHostRules, textFixHostRules, true},
-	"packet-filter": {textTroubleFilter, textFixFilter, true}, "lockdown": {textTroubleLockdown, textFixLockdown, true},
-	"rp-filter": {textTroubleStrict, textFixStrict, false}, ipc.CodeHost: {textTroubleHost, textTooltip, true},
+	ipc.ProblemKeySoon:        {textTroubleExpiresSoon, textFixExtend, false},
+	ipc.ProblemKeyExpired:     {textTroubleExpired, textFixExpired, false},
+	ipc.ProblemRemoved:        {textTroubleRemoved, textFixRemoved, false},
+	ipc.ProblemDenied:         {textTroubleDenied, textFixDenied, false},
+	ipc.ProblemCoord:          {text: textTroubleCoord, details: true},
+	ipc.ProblemHost:           {textTroubleHost, textTooltip, true},
+	ipc.ProblemNoRelay:        {text: textTroubleNoRelay},
+	ipc.ProblemUDPBlocked:     {textTroubleUDP, textFixUDP, false},
+	ipc.ProblemPortTaken:      {textTroublePort, textFixPort, true},
+	ipc.ProblemExitDown:       {textTroubleExitDown, textFixExit, false},
+	ipc.ProblemExitGone:       {textTroubleExitGone, textFixExit, false},
+	ipc.ProblemExitHeld:       {textTroubleExitHeld, textFixExitHeld, false},
+	ipc.ProblemExitNoIPv6:     {text: textTroubleExitHalf, details: true},
+	ipc.ProblemLockedOffer:    {textTroubleLockedOffer, textFixLockedOffer, false},
+	ipc.ProblemExitDNS:        {textTroubleExitDNS, textFixExitDNS, false},
+	ipc.ProblemUnapproved:     {textTroubleUnapproved, textFixUnapproved, true},
+	ipc.ProblemUnaccepted:     {textTroubleUnaccepted, textFixUnaccepted, true},
+	ipc.ProblemRouteShadow:    {text: textTroubleShadow, details: true},
+	ipc.ProblemRouteConflict:  {textTroubleConflict, textFixConflict, true},
+	ipc.ProblemStrictFilter:   {textTroubleStrict, textFixStrict, false},
+	ipc.ProblemFilter:         {textTroubleFilter, textFixFilter, true},
+	ipc.ProblemLockdown:       {textTroubleLockdown, textFixLockdown, true},
+	ipc.ProblemForwardBlocked: {textTroubleBlocked, textFixBlocked, true},
+	ipc.ProblemForwardLegacy:  {textTroubleLegacy, textFixLegacy, false},
+	ipc.ProblemHostRules:      {textTroubleHostRules, textFixHostRules, true},
+	ipc.ProblemDNSHost:        {textTroubleDNSHost, textFixDNSHost, true},
+	ipc.ProblemDNSContested:   {textTroubleDNSContested, textFixDNSContested, true},
+	ipc.ProblemDNSPort:        {textTroubleDNSPort, textFixDNSPort, true},
+	ipc.ProblemDNSAdvice:      {textTroubleDNSAdvice, textFixDNSAdvice, true},
 }
 
 // remedy does what helps, or copies the command that does.
 func (d *drawer) remedy(p *ipc.Problem) Button {
 	busy := d.in.Busy
 	switch p.Code {
-	case ipc.ProblemKeySoon, "key-expired":
+	case ipc.ProblemKeySoon, ipc.ProblemKeyExpired:
 		return Button{d.say(textExtendNow), busy || d.in.Login != nil, Intent{Op: OpLogin}}
-	case "removed", "denied":
+	case ipc.ProblemRemoved, ipc.ProblemDenied:
 		return Button{d.say(textLogin), busy || d.in.Login != nil, Intent{Op: OpLogin}}
 	case ipc.ProblemExitDown, ipc.ProblemExitGone:
 		return Button{d.say(textExitsShow), false, Intent{OpOpen, string(PageExits)}}
 	case ipc.ProblemUnaccepted:
 		return Button{d.say(textAcceptRoutes), busy, Intent{OpSet, "accept-routes=" + On}}
-	case codeUDPBlocked, "no-relay", ipc.ProblemCoord:
+	case ipc.ProblemUDPBlocked, ipc.ProblemNoRelay, ipc.ProblemCoord:
 		return Button{d.say(textNetworkShow), false, Intent{OpOpen, string(PageNetwork)}}
-	case "port-taken":
+	case ipc.ProblemPortTaken:
 		return Button{d.say(textAllSettings), false, Intent{OpOpen, string(PageSettings)}}
 	}
 	if c := command(p.Fix); c != "" {

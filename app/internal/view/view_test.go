@@ -96,6 +96,10 @@ var states = []struct {
 	{"other-error", Input{Missing: &ipc.Error{Code: "x", Message: "too many\nopen files\x1b[2J"}}},
 	{"no-server", Input{Status: &ipc.Status{State: ipc.StateNoServer}}},
 	{"no-server-windows", Input{Status: &ipc.Status{State: ipc.StateNoServer}, Windows: true}},
+	{"first-login", Input{
+		Status: &ipc.Status{State: ipc.StateNoServer}, Windows: true,
+		Login: &Login{Page: "https://warren.example.org:8443/login/x", Code: "4821-93", Expires: time.Unix(1, 0)},
+	}},
 	{"needs-login", Input{Status: in(ipc.StateNeedsLogin), Profiles: profiles}},
 	{"login", Input{
 		Status: in(ipc.StateNeedsLogin), Profiles: profiles,
@@ -492,7 +496,14 @@ func TestEveryLanguageSaysEverything(t *testing.T) {
 // The daemon speaks English; what it has a code for, people read in their own language, and what to do about it too.
 func TestEveryProblemIsToldInThePersonsLanguage(t *testing.T) {
 	const text, fix = "Something is wrong with 192.0.2.7.", "Run this: sudo true"
-	for code, has := range translations {
+	if len(translations) != len(ipc.ProblemCodes) {
+		t.Errorf("%d problems are translated, and there are %d", len(translations), len(ipc.ProblemCodes))
+	}
+	for _, code := range ipc.ProblemCodes {
+		has, ok := translations[code]
+		if !ok {
+			t.Errorf("%s is told in English alone", code)
+		}
 		for _, l := range []Language{German, Chinese} {
 			s := fake.Running()
 			s.Exit = &ipc.Exit{Wanted: []string{"nas"}, Name: "nas"}

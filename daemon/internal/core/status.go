@@ -184,15 +184,15 @@ func (f *Facts) graver(ending ipc.Problem, soon bool) []ipc.Problem {
 	switch {
 	case f.Expired:
 		ps = append(ps, ipc.Problem{
-			Code: "key-expired", Level: ipc.ProblemUrgent, Text: "This machine's key has expired: the others do not hear it any more.",
+			Code: ipc.ProblemKeyExpired, Level: ipc.ProblemUrgent, Text: "This machine's key has expired: the others do not hear it any more.",
 			Fix: "warren login: it has the same name and addresses then",
 		})
 	case soon:
 		ps = append(ps, ending)
 	case f.Dismissed == Denied:
-		ps = append(ps, ipc.Problem{Code: "denied", Text: "An admin of the network did not let this machine in.", Fix: "Ask them; then: warren up"})
+		ps = append(ps, ipc.Problem{Code: ipc.ProblemDenied, Text: "An admin of the network did not let this machine in.", Fix: "Ask them; then: warren up"})
 	case f.Dismissed == Removed:
-		ps = append(ps, ipc.Problem{Code: "removed", Text: "This machine was removed from its network, or its time there was over.", Fix: "warren up (it may need a new pre-auth key)"})
+		ps = append(ps, ipc.Problem{Code: ipc.ProblemRemoved, Text: "This machine was removed from its network, or its time there was over.", Fix: "warren up (it may need a new pre-auth key)"})
 	}
 	ps = append(ps, f.held()...)
 	if f.State() != ipc.StateRunning && f.State() != ipc.StateStarting {
@@ -209,12 +209,12 @@ func (f *Facts) graver(ending ipc.Problem, soon bool) []ipc.Problem {
 	}
 	if want := f.Prefs.Port; want != 0 && f.Port != 0 && f.Port != want {
 		ps = append(ps, ipc.Problem{
-			Code: "port-taken", Text: fmt.Sprintf("UDP port %d is taken by another program: port %d is used instead.", want, f.Port),
+			Code: ipc.ProblemPortTaken, Text: fmt.Sprintf("UDP port %d is taken by another program: port %d is used instead.", want, f.Port),
 			Fix: "Stop that program, then: warren down, warren up. Or take another port: sudo warren set --port NUMBER",
 		})
 	}
 	if len(f.Relays) > 0 && !slices.ContainsFunc(f.Relays, func(r ipc.Relay) bool { return r.Connected }) {
-		ps = append(ps, ipc.Problem{Code: "no-relay", Text: "No relay can be reached: machines without a direct path do not answer."})
+		ps = append(ps, ipc.Problem{Code: ipc.ProblemNoRelay, Text: "No relay can be reached: machines without a direct path do not answer."})
 	}
 	return ps
 }

@@ -469,7 +469,7 @@ func problem(err error) ipc.Problem {
 	if errors.As(err, &refusal) {
 		return ipc.Problem{Code: refusal.Code, Text: refusal.Message, Fix: refusal.Fix}
 	}
-	return ipc.Problem{Code: ipc.CodeHost, Text: err.Error()}
+	return ipc.Problem{Code: ipc.ProblemHost, Text: err.Error()}
 }
 
 func hostname() string {

@@ -234,7 +234,7 @@ func (w *wire) protect(p *core.Plan) []ipc.Problem {
 	if err != nil {
 		w.cfg.Log.Error("the packet filter is not as it should be", "err", err)
 		problems = append(problems, ipc.Problem{
-			Code: "packet-filter", Text: err.Error(),
+			Code: ipc.ProblemFilter, Text: err.Error(),
 			Fix: "Others on this machine's LAN may reach it by its address in the network, and it forwards nothing, until that is mended; warren down and up tries again.",
 		})
 	}
@@ -274,7 +274,7 @@ func (w *wire) Observe(f *core.Facts) {
 	f.Failures = append(f.Failures, names.Problems...)
 	if s.UDPBlocked {
 		f.Failures = append(f.Failures, ipc.Problem{
-			Code: "udp-blocked", Text: "This network lets no UDP through: every connection goes through a relay.",
+			Code: ipc.ProblemUDPBlocked, Text: "This network lets no UDP through: every connection goes through a relay.",
 			Fix: "Allow outgoing UDP in the network's firewall for direct connections.",
 		})
 	}

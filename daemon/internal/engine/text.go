@@ -68,7 +68,7 @@ var errPortalLong = &ipc.Error{
 
 func lockdownProblem(err error) ipc.Problem {
 	return ipc.Problem{
-		Code: "lockdown", Level: ipc.ProblemUrgent, Text: "Lockdown is not as wished: " + err.Error(),
+		Code: ipc.ProblemLockdown, Level: ipc.ProblemUrgent, Text: "Lockdown is not as wished: " + err.Error(),
 		Fix: "It is tried again every few seconds. The way out, if this machine is cut off: sudo warrend recover --unlock, while warrend is stopped.",
 	}
 }

@@ -78,7 +78,7 @@ func (p *place) besides(t *testing.T, reload func(), said ...string) {
 // refusalsIn gives the places of the host's own rules that problems name.
 func refusalsIn(problems []ipc.Problem) (at []string) {
 	for _, p := range problems {
-		if p.Code == CodeRefused {
+		if p.Code == ipc.ProblemHostRules {
 			at = append(at, regexp.MustCompile(`\((.*?)\)`).FindStringSubmatch(p.Text)[1])
 		}
 	}

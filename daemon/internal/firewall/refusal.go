@@ -194,15 +194,12 @@ func (w *walk) knows(data []byte) bool {
 	return ok && err == nil && slices.ContainsFunc(w.nets, p.Overlaps)
 }
 
-// CodeRefused is the code of the notice about rules of the host's own.
-const CodeRefused = "host-rules"
-
 func refuses(c *nftables.Chain, at []string, link string) ipc.Problem {
 	if more := len(at) - 3; more > 0 {
 		at = append(at[:3:3], fmt.Sprintf("%d more", more))
 	}
 	return ipc.Problem{
-		Code: CodeRefused, Level: ipc.ProblemNotice,
+		Code: ipc.ProblemHostRules, Level: ipc.ProblemNotice,
 		Text: fmt.Sprintf("This machine's own packet filter (table %s, %s) has rules that drop or reject some of what comes in from the network. They hold whatever the network's access rules let in", c.Table.Name, strings.Join(at, ", ")),
 		Fix:  fmt.Sprintf("If something is missing, look there (nft list ruleset); with ufw, “ufw insert 1 allow in on %s” leaves the word to the network's rules", link),
 	}

@@ -10,22 +10,16 @@ import (
 	"github.com/warren-mesh/warren/ipc"
 )
 
-// The codes of the problems that Apply reports.
-const (
-	CodeBlocked = "forward-blocked" // another packet filter drops what this machine should forward
-	CodeLegacy  = "forward-legacy"  // there is one that we cannot see into
-)
-
 func blocked(c *nftables.Chain, link string) ipc.Problem {
 	if c.Hooknum != nil && *c.Hooknum == *nftables.ChainHookInput {
 		return ipc.Problem{
-			Code: CodeBlocked,
+			Code: ipc.ProblemForwardBlocked,
 			Text: fmt.Sprintf("This machine's own packet filter (table %s, chain %s) drops what the network's access rules let in, and lets nobody add a rule", c.Table.Name, c.Name),
 			Fix:  fmt.Sprintf("Let what comes in by %s pass there", link),
 		}
 	}
 	return ipc.Problem{
-		Code: CodeBlocked,
+		Code: ipc.ProblemForwardBlocked,
 		Text: fmt.Sprintf("This machine's own packet filter (table %s, chain %s) drops what it should forward for the network, and lets nobody add a rule", c.Table.Name, c.Name),
 		Fix:  fmt.Sprintf("Let forwarded packets from and to %s pass there. With firewalld: firewall-cmd --permanent --zone=trusted --add-interface=%s && firewall-cmd --reload", link, link),
 	}
@@ -33,7 +27,7 @@ func blocked(c *nftables.Chain, link string) ipc.Problem {
 
 func legacy(link string) ipc.Problem {
 	return ipc.Problem{
-		Code: CodeLegacy, Level: ipc.ProblemNotice,
+		Code: ipc.ProblemForwardLegacy, Level: ipc.ProblemNotice,
 		Text: "This machine also filters with the older iptables, which may drop what it should forward for the network",
 		Fix:  fmt.Sprintf("If nothing gets through: iptables-legacy -I FORWARD -i %s -j ACCEPT && iptables-legacy -I FORWARD -o %s -j ACCEPT", link, link),
 	}

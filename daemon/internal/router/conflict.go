@@ -12,9 +12,6 @@ import (
 	"github.com/warren-mesh/warren/ipc"
 )
 
-// CodeConflict is the code of the problems that Apply reports.
-const CodeConflict = "route-conflict"
-
 // rival is a route of the host that takes packets which are meant for the tunnel.
 type rival struct {
 	link    string
@@ -57,7 +54,7 @@ func (r *Router) past(index int, rules []netlink.Rule, all []netlink.Route) (ps 
 			}
 			link := r.linkName(o.LinkIndex)
 			ps = append(ps, ipc.Problem{
-				Code: CodeConflict, Level: ipc.ProblemUrgent,
+				Code: ipc.ProblemRouteConflict, Level: ipc.ProblemUrgent,
 				Text: fmt.Sprintf("Packets to the internet go to %s, past the exit node: the routing rule of priority %d is asked before ours", link, rule.Priority),
 				Fix:  fmt.Sprintf("Stop what runs %s (another VPN?), or do without the exit node: warren exit-node off", link),
 			})
@@ -148,7 +145,7 @@ func problems(rivals []rival) []ipc.Problem {
 	}
 	var ps []ipc.Problem
 	for _, rv := range worst {
-		p := ipc.Problem{Code: CodeConflict}
+		p := ipc.Problem{Code: ipc.ProblemRouteConflict}
 		if rv.shadows {
 			p.Text = fmt.Sprintf("%s is routed to %s: no machine of this network in %s can be reached", rv.dst, rv.link, rv.ours)
 			p.Fix = fmt.Sprintf("Stop what runs %s (another VPN?), or give this network another address range.", rv.link)

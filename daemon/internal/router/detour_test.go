@@ -196,7 +196,7 @@ func TestTheHostsOwnNetworkWinsOverASubnetOfOthers(t *testing.T) {
 		})
 	}
 	if len(problems) != 2 || !said(ipc.ProblemRouteShadow, "192.168.7.0/24 is a network that this machine is on", "192.168.0.0/16, 192.168.7.0/24, 192.168.7.128/25.") ||
-		!said(CodeConflict, "This machine has a route of its own to 10.30.5.0/24, by eth7", "leads to 10.30.0.0/16.") {
+		!said(ipc.ProblemRouteConflict, "This machine has a route of its own to 10.30.5.0/24, by eth7", "leads to 10.30.0.0/16.") {
 		t.Errorf("problems: %+v", problems)
 	}
 	apply(t, r, whole)

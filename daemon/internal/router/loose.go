@@ -11,9 +11,6 @@ import (
 	"github.com/warren-mesh/warren/ipc"
 )
 
-// CodeStrict is the code of the problem of a host that drops our own packets.
-const CodeStrict = "rp-filter"
-
 // rpFilter is the reverse path filter of all interfaces: 1 drops what comes by another interface than an answer would take,
 // 2 only what no answer could reach (RFC 3704; the greater of this and an interface's own counts). While an exit node is used,
 // an answer to anybody would take the tunnel, and while subnets are, one to a server or peer that is in one: with 1 nothing of
@@ -44,7 +41,7 @@ func (r *Router) loosen(ctx context.Context, detour bool) ([]ipc.Problem, error)
 		r.step()
 		if err := os.WriteFile(rpFilter, []byte(loose), 0); err != nil {
 			return []ipc.Problem{{
-				Code: CodeStrict, Level: ipc.ProblemUrgent, Text: "This host's reverse path filter is strict and drops the tunnel's own packets while an exit node or others' subnets are used.",
+				Code: ipc.ProblemStrictFilter, Level: ipc.ProblemUrgent, Text: "This host's reverse path filter is strict and drops the tunnel's own packets while an exit node or others' subnets are used.",
 				Fix: "sudo sysctl net.ipv4.conf.all.rp_filter=2",
 			}}, nil
 		}

@@ -76,7 +76,7 @@ func (r *Router) overtaken(index int, w *Wish, attached []attachment, rules []ne
 
 func (by overtaking) problem(subnets []netip.Prefix) ipc.Problem {
 	p := ipc.Problem{
-		Code: CodeConflict, Level: ipc.ProblemNotice,
+		Code: ipc.ProblemRouteConflict, Level: ipc.ProblemNotice,
 		Text: fmt.Sprintf("This machine has a route of its own to %s, by %s: what is there is not reached through the machine that leads to %s.", by.dst, by.link, list(subnets)),
 		Fix:  "If it should be: remove that route",
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/warren-mesh/warren/daemon/e2e/lab"
 	"github.com/warren-mesh/warren/daemon/internal/alone"
 	"github.com/warren-mesh/warren/daemon/internal/journal"
+	"github.com/warren-mesh/warren/ipc"
 )
 
 const name = "warren0"
@@ -139,7 +140,7 @@ func apply(t testing.TB, r *Router, w Wish) []string {
 	}
 	var texts []string
 	for _, p := range problems {
-		if p.Code != CodeConflict || p.Fix == "" {
+		if p.Code != ipc.ProblemRouteConflict || p.Fix == "" {
 			t.Errorf("a problem without code or fix: %+v", p)
 		}
 		texts = append(texts, p.Text)
