@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"fmt"
 	"image/color"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -26,7 +28,7 @@ var (
 // The tray in a real panel, on a light desktop and a dark one, with the mouse and keys alone: the icon follows the daemon, its menu
 // disconnects, and each page of the window is drawn. The pictures are the test's artifacts (go test -artifacts, make screens).
 func TestTheTrayInARealPanel(t *testing.T) {
-	_, alice, bob := annaAndBob(t)
+	m, alice, bob := annaAndBob(t)
 	alice.WaitPing(bob, 10*time.Second)
 	program := filepath.Join(t.TempDir(), "warren-tray")
 	build := exec.Command("go", "build", "-o", program, "github.com/warren-mesh/warren/app/warren-tray")
@@ -43,13 +45,65 @@ func TestTheTrayInARealPanel(t *testing.T) {
 	}
 	pages := strings.Split(strings.ReplaceAll(string(said[1]), " or ", ", "), ", ")
 	for name, dark := range map[string]bool{"light": false, "dark": true} {
-		t.Run(name, func(t *testing.T) { sitsBefore(t, alice, program, pages, dark) })
+		t.Run(name, func(t *testing.T) {
+			s := newScreen(t, dark, "Exec="+program+" --socket "+alice.Socket())
+			if !dark { // once is enough: what it looks like in the dark, the pages that follow show
+				comes(s, m.Behind(lab.EasyNAT, "carol"), program, m.Coord.Invite)
+			}
+			sitsBefore(s, alice, program, append(pages, fmt.Sprintf("machines/%d", alice.Status().Peers[0].ID)), dark)
+		})
+	}
+}
+
+// comes is a person who never saw it, on a desktop without a session bus: the program says so and opens its window, where an
+// invite link and a key lead to the login's page in a browser, and that back to the window, connected.
+func comes(s *screen, carol *mesh.Node, program, invite string) {
+	s.t.Helper()
+	opened := filepath.Join(s.home, "opened")
+	script := "#!/bin/sh\necho \"$1\" >" + opened + ".part && mv " + opened + ".part " + opened + "\n"
+	if err := os.WriteFile(filepath.Join(s.home, "xdg-open"), []byte(script), 0o755); err != nil {
+		s.t.Fatal(err)
+	}
+	environ := []string{"env", "-i"}
+	for _, v := range s.environ {
+		if path, ok := strings.CutPrefix(v, "PATH="); ok {
+			v = "PATH=" + s.home + ":" + path
+		}
+		if !strings.HasPrefix(v, "DBUS_SESSION_BUS_ADDRESS=") {
+			environ = append(environ, v)
+		}
+	}
+	tray := carol.Start(append(environ, program, "--socket", carol.Socket())...)
+	w := s.window()
+	s.find(w, badgeDisconnected)
+	first := s.calm(w, nil)
+	s.keep("window-first", first)
+	if said := tray.Output(); strings.Count(said, "no session bus") != 1 {
+		s.t.Errorf("without a bus it says %q", said)
+	}
+	if _, err := s.run("xdotool", "windowfocus", "--sync", w, "type", "--delay", "20", invite); err != nil {
+		s.t.Fatal(err)
+	}
+	s.keys("Return")
+	s.find(w, badgeAttention)
+	s.keep("window-waiting", s.calm(w, first))
+	browses(s.t, carol, opened, "anna")
+	s.find(w, badgeConnected)
+	if st := carol.Status(); st.State != ipc.StateRunning {
+		s.t.Errorf("the machine is %s", st.State)
+	}
+	carol.MustWarren("logout") // the pictures of the network that follow are without this machine
+	s.find(w, badgeAttention)
+	tray.Signal(syscall.SIGTERM)
+	if err := tray.Wait(60 * time.Second); err != nil {
+		s.t.Errorf("the window ends with %v: %s", err, tray.Output())
 	}
 }
 
 // sitsBefore is a person before a desktop.
-func sitsBefore(t *testing.T, alice *mesh.Node, program string, pages []string, dark bool) {
-	s := newScreen(t, dark, "Exec="+program+" --socket "+alice.Socket())
+func sitsBefore(s *screen, alice *mesh.Node, program string, pages []string, dark bool) {
+	t := s.t
+	t.Helper()
 	tray := func(args ...string) *lab.Proc {
 		return alice.Start(append(append(append([]string{"env", "-i"}, s.environ...), program, "--socket", alice.Socket()), args...)...)
 	}
@@ -84,24 +138,24 @@ func sitsBefore(t *testing.T, alice *mesh.Node, program string, pages []string, 
 	picture := s.calm(w, nil)
 	s.keep("window-"+pages[0], picture)
 	for _, page := range slices.Backward(pages[1:]) {
-		if err := tray("--window", page).Wait(20 * time.Second); err != nil {
+		if err := tray("--window", page).Wait(60 * time.Second); err != nil {
 			t.Error(err)
 		}
 		picture = s.calm(w, picture)
-		s.keep("window-"+page, picture)
+		s.keep("window-"+strings.ReplaceAll(page, "/", "-"), picture)
 		if b := brightness(picture); dark != (b < 0.5) {
 			t.Errorf("the page %s has a brightness of %.2f", page, b)
 		}
 	}
 
 	alice.Daemon.Kill9()
-	_ = alice.Daemon.Wait(10 * time.Second)
+	_ = alice.Daemon.Wait(60 * time.Second)
 	s.find("root", badgeAttention)
 	s.keep("icon-attention", s.calm("root", nil))
 	alice.StartDaemon()
 	s.find("root", badgeConnected)
 	icon.Signal(syscall.SIGTERM)
-	if err := icon.Wait(10 * time.Second); err != nil {
+	if err := icon.Wait(60 * time.Second); err != nil {
 		t.Errorf("the tray ends with %v: %s", err, icon.Output())
 	}
 

@@ -8,7 +8,6 @@ import (
 	"image/color"
 	"image/png"
 	"io"
-	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -151,20 +150,33 @@ func (s *screen) run(name string, args ...string) (string, error) {
 	if err != nil {
 		err = fmt.Errorf("%s: %w: %s", name, err, &said)
 	}
-	return strings.TrimSpace(string(out)), err
+	return string(out), err
 }
 
 // shot is what is to be seen of a window ("root": all).
-func (s *screen) shot(window string) (image.Image, error) {
-	text, err := s.run("import", "-window", window, "png:-")
+func (s *screen) shot(window string) (*image.NRGBA, error) {
+	text, err := s.run("import", "-window", window, "-depth", "8", "ppm:-")
 	if err != nil {
 		return nil, err
 	}
-	return png.Decode(strings.NewReader(text))
+	var width, height, most int
+	if _, err := fmt.Sscanf(text, "P6\n%d %d\n%d\n", &width, &height, &most); err != nil || most != 255 {
+		return nil, fmt.Errorf("%w: that is no picture: %.20q", err, text)
+	}
+	if len(text) < 3*width*height {
+		return nil, errors.New("half a picture")
+	}
+	img := image.NewNRGBA(image.Rect(0, 0, width, height))
+	points := text[len(text)-3*width*height:]
+	for i := range width * height {
+		copy(img.Pix[4*i:], points[3*i:3*i+3])
+		img.Pix[4*i+3] = 0xff
+	}
+	return img, nil
 }
 
 // keep puts a picture with the test's output.
-func (s *screen) keep(name string, img image.Image) {
+func (s *screen) keep(name string, img *image.NRGBA) {
 	s.t.Helper()
 	var b bytes.Buffer
 	err := errors.Join(png.Encode(&b, img), os.WriteFile(filepath.Join(s.t.ArtifactDir(), name+".png"), b.Bytes(), 0o644))
@@ -202,9 +214,9 @@ func (s *screen) find(window string, badge color.NRGBA) image.Point {
 			return err
 		}
 		n, sum := 0, image.Point{}
-		for y := range min(head, img.Bounds().Dy()) {
-			for x := range img.Bounds().Dx() {
-				if near(img.At(x, y), badge) {
+		for y := range min(head, img.Rect.Dy()) {
+			for x := range img.Rect.Dx() {
+				if near(img.NRGBAAt(x, y), badge) {
 					n, sum = n+1, sum.Add(image.Pt(x, y))
 				}
 			}
@@ -218,10 +230,9 @@ func (s *screen) find(window string, badge color.NRGBA) image.Point {
 	return at
 }
 
-func near(c color.Color, of color.NRGBA) bool {
-	n := color.NRGBAModel.Convert(c).(color.NRGBA)
-	off := func(a, b uint8) float64 { return math.Abs(float64(a) - float64(b)) }
-	return off(n.R, of.R)+off(n.G, of.G)+off(n.B, of.B) < 12
+func near(c, of color.NRGBA) bool {
+	off := func(a, b uint8) int { return max(int(a), int(b)) - min(int(a), int(b)) }
+	return off(c.R, of.R)+off(c.G, of.G)+off(c.B, of.B) < 12
 }
 
 // click clicks a point of the screen with a button of the mouse.
@@ -243,9 +254,9 @@ func (s *screen) keys(names ...string) {
 }
 
 // calm waits until a picture has changed from what it was, enough to be seen, and changes no more.
-func (s *screen) calm(window string, was image.Image) image.Image {
+func (s *screen) calm(window string, was *image.NRGBA) *image.NRGBA {
 	s.t.Helper()
-	var last, img image.Image
+	var last, img *image.NRGBA
 	lab.Eventually(s.t, 60*time.Second, func() (err error) {
 		last = img
 		if img, err = s.shot(window); err != nil {
@@ -265,40 +276,36 @@ func (s *screen) calm(window string, was image.Image) image.Image {
 }
 
 // differ is the share of points in which two pictures are not the same.
-func differ(a, b image.Image) float64 {
-	if a.Bounds() != b.Bounds() {
+func differ(a, b *image.NRGBA) float64 {
+	switch {
+	case a.Rect != b.Rect:
 		return 1
+	case bytes.Equal(a.Pix, b.Pix):
+		return 0
 	}
-	n, all := 0, a.Bounds().Dx()*a.Bounds().Dy()
-	for y := a.Bounds().Min.Y; y < a.Bounds().Max.Y; y++ {
-		for x := a.Bounds().Min.X; x < a.Bounds().Max.X; x++ {
-			if a.At(x, y) != b.At(x, y) {
-				n++
-			}
+	n := 0
+	for i := 0; i < len(a.Pix); i += 4 {
+		if !bytes.Equal(a.Pix[i:i+4], b.Pix[i:i+4]) {
+			n++
 		}
 	}
-	return float64(n) / float64(all)
+	return float64(n) / float64(len(a.Pix)/4)
 }
 
 // shades counts a picture's colours; what shows nothing has a few.
-func shades(img image.Image) int {
-	seen := map[color.Color]bool{}
-	for y := img.Bounds().Min.Y; y < img.Bounds().Max.Y; y += 2 {
-		for x := img.Bounds().Min.X; x < img.Bounds().Max.X; x++ {
-			seen[img.At(x, y)] = true
-		}
+func shades(img *image.NRGBA) int {
+	seen := map[[4]byte]bool{}
+	for i := 0; i < len(img.Pix); i += 8 {
+		seen[[4]byte(img.Pix[i:])] = true
 	}
 	return len(seen)
 }
 
 // brightness is a picture's, from 0 to 1.
-func brightness(img image.Image) float64 {
-	sum, n := 0.0, 0
-	for y := img.Bounds().Min.Y; y < img.Bounds().Max.Y; y += 4 {
-		for x := img.Bounds().Min.X; x < img.Bounds().Max.X; x += 4 {
-			sum += float64(color.GrayModel.Convert(img.At(x, y)).(color.Gray).Y) / 255
-			n++
-		}
+func brightness(img *image.NRGBA) float64 {
+	sum := 0
+	for i := 0; i < len(img.Pix); i += 16 {
+		sum += int(img.Pix[i]) + int(img.Pix[i+1]) + int(img.Pix[i+2])
 	}
-	return sum / float64(n)
+	return float64(sum) / float64(3*255*(len(img.Pix)/16))
 }

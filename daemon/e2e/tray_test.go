@@ -87,19 +87,25 @@ func (d *tray) sees(labels ...string) { d.t.Helper(); d.order("await", labels...
 // browses goes through the page that the tray opened, as a person with a browser on the machine.
 func (d *tray) browses(user string) {
 	d.t.Helper()
+	browses(d.t, d.node, filepath.Join(d.dir, "opened"), user)
+}
+
+// browses takes a page's address from the file where the desktop's browser left it, and logs in there from the machine.
+func browses(t *testing.T, n *mesh.Node, opened, user string) {
+	t.Helper()
 	page := ""
-	lab.Eventually(d.t, 10*time.Second, func() error {
-		text, err := os.ReadFile(filepath.Join(d.dir, "opened"))
+	lab.Eventually(t, 60*time.Second, func() error {
+		text, err := os.ReadFile(opened)
 		page = strings.TrimSpace(string(text))
 		return err
 	})
-	if err := os.Remove(filepath.Join(d.dir, "opened")); err != nil {
-		d.t.Fatal(err)
+	if err := os.Remove(opened); err != nil {
+		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
-	if _, err := browser.New(d.node.DialContext).Login(ctx, page, user, password); err != nil {
-		d.t.Fatalf("the login's pages: %v", err)
+	if _, err := browser.New(n.DialContext).Login(ctx, page, user, password); err != nil {
+		t.Fatalf("the login's pages: %v", err)
 	}
 }
 
