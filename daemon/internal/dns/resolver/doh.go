@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
@@ -20,26 +22,34 @@ import (
 // mediaType is that of DNS messages (RFC 8484, section 6).
 const mediaType = "application/dns-message"
 
+// doubt is how long an answer may take before the connection is doubted.
+const doubt = time.Second
+
 // doh asks over HTTPS (RFC 8484).
 type doh struct {
 	url    *url.URL
-	client *http.Client
+	roots  *x509.CertPool
+	client atomic.Pointer[http.Client]
 	find   func(ctx context.Context, host string) ([]netip.Addr, error)
 }
 
 // HTTPS is a nameserver that speaks DNS over HTTPS. Its host's own name is looked up with find, and never through itself.
 // The roots are those that may vouch for it; nil: the system's. Idle connections are given up after a minute.
 func HTTPS(u *url.URL, roots *x509.CertPool, find func(ctx context.Context, host string) ([]netip.Addr, error)) Upstream {
-	d := &doh{url: u, find: find}
-	d.client = &http.Client{
+	d := &doh{url: u, roots: roots, find: find}
+	d.client.Store(d.newClient())
+	return d
+}
+
+func (d *doh) newClient() *http.Client {
+	return &http.Client{
 		Transport: &http.Transport{
-			DialContext: d.dial, TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+			DialContext: d.dial, TLSClientConfig: &tls.Config{RootCAs: d.roots, MinVersion: tls.VersionTLS12},
 			ForceAttemptHTTP2: true, MaxConnsPerHost: 8, IdleConnTimeout: time.Minute,
 			TLSHandshakeTimeout: patience, ResponseHeaderTimeout: patience, MaxResponseHeaderBytes: 16 << 10,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	return d
 }
 
 // String implements Upstream.
@@ -47,7 +57,7 @@ func (d *doh) String() string { return d.url.String() }
 
 // Close gives up idle connections.
 func (d *doh) Close() error {
-	d.client.CloseIdleConnections()
+	d.client.Load().CloseIdleConnections()
 	return nil
 }
 
@@ -76,7 +86,8 @@ func (d *doh) dial(ctx context.Context, network, addr string) (net.Conn, error) 
 	return nil, errors.Join(append(failures, errors.New("its own name has no address that answers"))...)
 }
 
-// Exchange implements Upstream.
+// Exchange implements Upstream. A connection that does not answer may be one of a network that this host has left: nobody tells,
+// and all that share it would wait. So the question is asked once more, over a new one.
 func (d *doh) Exchange(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
 	q = q.Copy()
 	q.Id = 0 // so that caches on the way can serve (RFC 8484, section 4.1)
@@ -84,19 +95,42 @@ func (d *doh) Exchange(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
 	if err != nil {
 		return nil, err
 	}
+	client := d.client.Load()
+	first, cancel := context.WithTimeout(ctx, doubt)
+	body, err := d.post(first, client, raw)
+	cancel()
+	if err != nil && first.Err() != nil && ctx.Err() == nil {
+		if d.client.CompareAndSwap(client, d.newClient()) {
+			defer client.CloseIdleConnections()
+		}
+		body, err = d.post(ctx, d.client.Load(), raw)
+	}
+	if err != nil {
+		return nil, err
+	}
+	m, v := matches(q, body)
+	if v == isStranger || m.Truncated {
+		return nil, errGarbage
+	}
+	return m, nil
+}
+
+// post gives what the server answers.
+func (d *doh) post(ctx context.Context, client *http.Client, raw []byte) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.url.String(), bytes.NewReader(raw))
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Content-Type", mediaType)
 	req.Header.Set("Accept", mediaType)
-	resp, err := d.client.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil, spoken(ctx, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != mediaType {
-		return nil, fmt.Errorf("it answers HTTP %d of type %.60q, which is no DNS", resp.StatusCode, resp.Header.Get("Content-Type"))
+	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if resp.StatusCode != http.StatusOK || kind != mediaType {
+		return nil, fmt.Errorf("it answers HTTP %d of type %.60q, which is no DNS", resp.StatusCode, kind)
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxMessage+1))
 	if err != nil {
@@ -105,9 +139,5 @@ func (d *doh) Exchange(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
 	if len(body) > maxMessage {
 		return nil, errGarbage
 	}
-	m, v := matches(q, body)
-	if v == isStranger || m.Truncated {
-		return nil, errGarbage
-	}
-	return m, nil
+	return body, nil
 }

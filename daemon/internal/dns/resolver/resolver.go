@@ -14,6 +14,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -30,6 +31,7 @@ const (
 	denyTTL   = 2               // the same for names that are not there (yet)
 	patience  = 4 * time.Second // for all upstreams together; glibc asks again after 5 s
 	maxFlying = 256             // questions to upstreams at one time
+	maxHops   = 4               // from what one says to another that knows where it leads
 )
 
 // Settings is what a Resolver answers by. It is never changed; Set takes another.
@@ -116,20 +118,63 @@ func (r *Resolver) Queries() uint64 { return r.queries.Load() }
 // errNoUpstream is why a name is not answered that nobody can be asked for.
 var errNoUpstream = errors.New("no nameserver is known that could be asked")
 
+// errHops is why a name is not answered that leads on and on.
+var errHops = errors.New("the name leads from one nameserver to the next, and on")
+
 // errBusy is why a name is not answered while maxFlying others are being asked for.
 var errBusy = errors.New("too many questions are under way")
 
-// Answer answers a question, which must have passed check. It takes no longer than patience.
+// Answer answers a question, which must have passed check. It takes no longer than patience for each of maxHops.
 func (r *Resolver) Answer(ctx context.Context, q *dns.Msg) Answer {
 	r.queries.Add(1)
-	s := r.settings.Load()
+	return r.answer(ctx, r.settings.Load(), q, 0)
+}
+
+func (r *Resolver) answer(ctx context.Context, s *Settings, q *dns.Msg, hops int) Answer {
 	if m, follow := r.own(s, q); m != nil {
 		if follow == "" {
 			return Answer{Msg: m, From: FromNetwork}
 		}
-		return r.follow(ctx, s, q, m, follow)
+		return r.follow(ctx, s, q, m, follow, hops)
 	}
-	return r.ask(ctx, s, q)
+	a := r.ask(ctx, s, q)
+	if name := s.leads(q, a.Msg); name != "" {
+		return r.follow(ctx, s, q, a.Msg, name, hops)
+	}
+	return a
+}
+
+// leads gives the name for which others than who gave this answer are to be asked, if its chain of CNAMEs comes to one, and cuts
+// off what was said of that: the network speaks for its own names, and each domain's nameservers for theirs. A nameserver for
+// all names may know nothing of them, and one of a domain's may know nothing else.
+func (s *Settings) leads(q, m *dns.Msg) string {
+	want := q.Question[0]
+	if want.Qtype == dns.TypeCNAME || want.Qtype == dns.TypeANY {
+		return ""
+	}
+	from := s.route(want.Name)
+	known := slices.ContainsFunc(m.Answer, func(rr dns.RR) bool { return rr.Header().Rrtype == want.Qtype })
+	for i, rr := range m.Answer {
+		c, ok := rr.(*dns.CNAME)
+		if !ok {
+			continue
+		}
+		to := s.route(c.Target)
+		if s.has(c.Target) || to != nil && to != from && (to.Domain != "" || !known) {
+			m.Answer, m.Ns = m.Answer[:i+1], nil
+			return c.Target
+		}
+	}
+	return ""
+}
+
+// has reports whether the network speaks for a name.
+func (s *Settings) has(name string) bool {
+	if s.Zone == nil {
+		return false
+	}
+	_, mine := s.Zone.Lookup(name, zone.ANY)
+	return mine
 }
 
 // Own answers what the network alone answers, without waiting, or returns nil.
@@ -153,11 +198,14 @@ func (r *Resolver) own(s *Settings, q *dns.Msg) (m *dns.Msg, follow string) {
 	return ownReply(q, a), a.Follow
 }
 
-// follow asks for the name that a CNAME of the network's own leads to.
-func (r *Resolver) follow(ctx context.Context, s *Settings, q, m *dns.Msg, name string) Answer {
+// follow answers with a chain of CNAMEs, m, and what is said of the name that it leads to.
+func (r *Resolver) follow(ctx context.Context, s *Settings, q, m *dns.Msg, name string, hops int) Answer {
 	next := q.Copy()
 	next.Question[0].Name = dns.Fqdn(name)
-	a := r.ask(ctx, s, next)
+	a := failed(next, errHops)
+	if hops < maxHops {
+		a = r.answer(ctx, s, next, hops+1)
+	}
 	m.Rcode = a.Msg.Rcode
 	m.Answer = append(m.Answer, a.Msg.Answer...)
 	m.Ns = a.Msg.Ns

@@ -174,6 +174,62 @@ func TestEachDomainHasItsUpstreams(t *testing.T) {
 	}
 }
 
+// TestAChainOfNamesGoesOnWhereOthersKnowIt: from one domain's nameserver to another's, and home.
+func TestAChainOfNamesGoesOnWhereOthersKnowIt(t *testing.T) {
+	leads := func(q *dns.Msg, _ bool) [][]byte {
+		m := new(dns.Msg).SetReply(q)
+		name := q.Question[0].Name
+		switch strings.ToLower(name) {
+		case "app.corp.example.":
+			m.Answer = append(m.Answer, rr(t, name+" 60 IN CNAME app.lab.example."))
+		case "cdn.corp.example.": // and it asked others itself
+			m.Answer = append(m.Answer, rr(t, name+" 60 IN CNAME cdn.example.com."), rr(t, "cdn.example.com. 60 IN A 198.51.100.7"))
+		case "gone.corp.example.":
+			m.Answer, m.Rcode = append(m.Answer, rr(t, name+" 60 IN CNAME www.example.com.")), dns.RcodeNameError
+		case "files.corp.example.":
+			m.Answer = append(m.Answer, rr(t, name+" 60 IN CNAME bob.warren.internal."), rr(t, "bob.warren.internal. 60 IN A 192.0.2.66"))
+		case "nobody.corp.example.":
+			m.Answer = append(m.Answer, rr(t, name+" 60 IN CNAME nobody.warren.internal."))
+		case "loop.corp.example.":
+			m.Answer = append(m.Answer, rr(t, name+" 60 IN CNAME loop.lab.example."))
+		default:
+			m.Answer = append(m.Answer, rr(t, name+" 60 IN A 192.0.2.2"))
+		}
+		return [][]byte{packed(m)}
+	}
+	inLab := func(q *dns.Msg, _ bool) [][]byte {
+		if strings.HasPrefix(strings.ToLower(q.Question[0].Name), "loop.") {
+			return says(t, "@ 60 IN CNAME loop.corp.example.")(q, false)
+		}
+		return says(t, "@ 60 IN A 192.0.2.3")(q, false)
+	}
+	all, corp, lab := serve(t, says(t, "@ 60 IN A 192.0.2.1")), serve(t, leads), serve(t, inLab)
+	routes := append(everything(all), Route{"corp.example", []Upstream{Plain(corp.addr)}}, Route{"lab.example", []Upstream{Plain(lab.addr)}})
+	_, srv := listen(t, Settings{Zone: home(coord.DNSRecord{Name: "own.warren.internal", Type: "CNAME", Value: "app.corp.example"}), Routes: routes})
+	for range 2 { // the second time from the cache
+		for name, want := range map[string]string{
+			"app.corp.example.":    "NOERROR; app.corp.example. CNAME app.lab.example.; app.lab.example. A 192.0.2.3",
+			"cdn.corp.example.":    "NOERROR; cdn.corp.example. CNAME cdn.example.com.; cdn.example.com. A 198.51.100.7",
+			"gone.corp.example.":   "NOERROR; gone.corp.example. CNAME www.example.com.; www.example.com. A 192.0.2.1",
+			"files.corp.example.":  "NOERROR; files.corp.example. CNAME bob.warren.internal.; bob.warren.internal. A 100.64.0.2",
+			"nobody.corp.example.": "NXDOMAIN; nobody.corp.example. CNAME nobody.warren.internal.",
+			"own.warren.internal.": "NOERROR; own.warren.internal. CNAME app.corp.example.; app.corp.example. CNAME app.lab.example.; app.lab.example. A 192.0.2.3",
+		} {
+			if got := text(dig(t, srv, "udp", name, dns.TypeA)); got != want {
+				t.Errorf("%s:\n%s, want\n%s", name, got, want)
+			}
+		}
+	}
+	if got := text(dig(t, srv, "udp", "loop.corp.example.", dns.TypeA)); !strings.HasPrefix(got, "SERVFAIL; loop.corp.example. CNAME") {
+		t.Errorf("a loop: %s", got)
+	}
+	for _, u := range []*upstream{all, corp, lab} {
+		if _, asked := u.names.Load("bob.warren.internal."); asked {
+			t.Error("others were asked for a name of the network")
+		}
+	}
+}
+
 func TestNobodyToAskIsAFailureAtOnce(t *testing.T) {
 	r, srv := listen(t, Settings{Zone: home()})
 	if got := text(dig(t, srv, "udp", "www.example.com.", dns.TypeA)); got != "SERVFAIL" {
@@ -313,6 +369,37 @@ func TestOnlyThisHostIsAnswered(t *testing.T) {
 		if got := l.has(netip.MustParseAddr(addr), own); got != want {
 			t.Errorf("%s: %v", addr, got)
 		}
+	}
+}
+
+// TestAConnectionsNextQuestionDoesNotWaitForTheLast: systemd-resolved sends many over one connection.
+func TestAConnectionsNextQuestionDoesNotWaitForTheLast(t *testing.T) {
+	slow := serve(t, silent)
+	_, srv := listen(t, Settings{Zone: home(), Routes: everything(slow)})
+	conn, err := dns.DialTimeout("tcp", srv.Addr().String(), 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ids := make(map[uint16]string)
+	for _, name := range []string{"slow.example.com.", "slow2.example.com.", "bob.warren.internal."} {
+		q := asking(name, dns.TypeA)
+		ids[q.Id] = name
+		if err := conn.WriteMsg(q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = conn.Conn.(*net.TCPConn).CloseWrite() // whoever asks no more still wants its answers
+	var order []string
+	for range 3 {
+		m, err := conn.ReadMsg()
+		if err != nil {
+			t.Fatal(err)
+		}
+		order = append(order, ids[m.Id]+" "+text(m))
+	}
+	if order[0] != "bob.warren.internal. NOERROR; bob.warren.internal. A 100.64.0.2" || !strings.HasSuffix(order[1], "SERVFAIL") || !strings.HasSuffix(order[2], "SERVFAIL") {
+		t.Errorf("answered: %q", order)
 	}
 }
 

@@ -12,14 +12,16 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
 )
 
 // Bounds of the server.
 const (
-	maxConns = 32               // TCP connections at one time
-	idleTime = 10 * time.Second // for which a TCP connection may be silent (RFC 7766, section 6.2.3)
-	lookAt   = time.Second      // how often the host's own addresses are read at the most
+	maxConns   = 32               // TCP connections at one time
+	maxWaiting = 64               // questions of one connection that wait for others' answers
+	idleTime   = 10 * time.Second // for which a TCP connection may be silent (RFC 7766, section 6.2.3)
+	lookAt     = time.Second      // how often the host's own addresses are read at the most
 )
 
 // Server listens for this host's questions, or for those of others that may ask.
@@ -160,41 +162,74 @@ func (s *Server) serveTCP(ctx context.Context) {
 	}
 }
 
-// serveConn answers one question after another (RFC 7766).
+// serveConn answers a connection's questions, each as soon as it can: the next one does not wait for the last (RFC 7766,
+// section 6.2.1.1).
 func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
-	for {
-		if conn.SetDeadline(time.Now().Add(idleTime)) != nil {
-			return
-		}
-		var size [2]byte
-		if _, err := io.ReadFull(conn, size[:]); err != nil {
-			return
-		}
-		n := int(binary.BigEndian.Uint16(size[:]))
-		if n > maxQuestion {
-			return
-		}
-		raw := make([]byte, n)
-		if _, err := io.ReadFull(conn, raw); err != nil {
-			return
-		}
-		q, m := check(raw)
-		if q != nil {
-			m = s.r.Answer(ctx, q).Msg
-		}
-		if m == nil {
-			return
-		}
+	var wg sync.WaitGroup
+	defer wg.Wait() // who asks no more still waits for its answers
+	var writing sync.Mutex
+	reply := func(m *dns.Msg) error {
 		answer := pack(m, maxMessage)
 		if answer == nil {
+			return errGarbage
+		}
+		writing.Lock()
+		defer writing.Unlock()
+		if err := conn.SetWriteDeadline(time.Now().Add(idleTime)); err != nil {
+			return err
+		}
+		_, err := conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(answer))), answer...))
+		return err
+	}
+	waiting := make(chan struct{}, maxWaiting)
+	for {
+		q, m, err := readQuestion(conn)
+		if err != nil {
 			return
 		}
-		if _, err := conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(answer))), answer...)); err != nil {
+		if q != nil {
+			m = s.r.Own(q)
+		}
+		if m == nil {
+			select {
+			case waiting <- struct{}{}:
+				wg.Go(func() {
+					_ = reply(s.r.Answer(ctx, q).Msg) // who asked may be gone; the next reading tells
+					<-waiting
+				})
+				continue
+			default:
+				m = failed(q, errBusy).Msg
+			}
+		}
+		if reply(m) != nil {
 			return
 		}
 	}
+}
+
+// readQuestion reads one, or the refusal of what is none.
+func readQuestion(conn net.Conn) (q, refusal *dns.Msg, err error) {
+	if err := conn.SetReadDeadline(time.Now().Add(idleTime)); err != nil {
+		return nil, nil, err
+	}
+	var size [2]byte
+	if _, err := io.ReadFull(conn, size[:]); err != nil {
+		return nil, nil, err
+	}
+	raw := make([]byte, binary.BigEndian.Uint16(size[:]))
+	if len(raw) > maxQuestion {
+		return nil, nil, errGarbage
+	}
+	if _, err := io.ReadFull(conn, raw); err != nil {
+		return nil, nil, err
+	}
+	if q, refusal = check(raw); q == nil && refusal == nil {
+		return nil, nil, errGarbage
+	}
+	return q, refusal, nil
 }
 
 // localAddrs knows the host's own addresses: only who has one may ask. An answer to one of them stays on this host, so

@@ -295,3 +295,75 @@ func TestDNSOverHTTPS(t *testing.T) {
 		t.Error("a certificate that nobody vouches for was taken")
 	}
 }
+
+// TestDNSOverHTTPSLeavesADeadConnection: the host slept or is in another network now, and nobody says that the connection is gone.
+func TestDNSOverHTTPSLeavesADeadConnection(t *testing.T) {
+	for _, http2 := range []bool{true, false} {
+		srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			raw, _ := io.ReadAll(r.Body)
+			q := new(dns.Msg)
+			if q.Unpack(raw) == nil {
+				w.Header().Set("Content-Type", mediaType)
+				_, _ = w.Write(says(t, "@ 60 IN A 192.0.2.1")(q, true)[0])
+			}
+		}))
+		srv.EnableHTTP2 = http2
+		srv.StartTLS()
+		t.Cleanup(srv.Close)
+		// A way to it that forgets connections, as a NAT does.
+		front, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		var conns atomic.Int64
+		var dead atomic.Int64 // those up to this one
+		wg.Go(func() {
+			for {
+				in, err := front.Accept()
+				if err != nil {
+					return
+				}
+				n := conns.Add(1)
+				out, err := net.Dial("tcp", srv.Listener.Addr().String())
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for _, way := range [][2]net.Conn{{in, out}, {out, in}} {
+					wg.Go(func() {
+						defer way[1].Close()
+						buf := make([]byte, 4096)
+						for {
+							size, err := way[0].Read(buf)
+							if err != nil {
+								return
+							}
+							if dead.Load() < n {
+								_, _ = way[1].Write(buf[:size])
+							}
+						}
+					})
+				}
+			}
+		})
+		u, _ := url.Parse("https://" + front.Addr().String() + "/dns-query")
+		d := HTTPS(u, srv.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs, nil)
+		t.Cleanup(func() { _, _ = d.(io.Closer).Close(), front.Close(); srv.Close(); wg.Wait() })
+		r := New(nil)
+		r.Set(Settings{Routes: []Route{{Upstreams: []Upstream{d}}}})
+		for range 2 {
+			for i := range 3 {
+				name := string(rune('a'+i)) + ".example." // not yet in the cache
+				if a := r.Lookup(t.Context(), name, dns.TypeA); len(a.Addrs()) != 1 {
+					t.Fatalf("HTTP/2 %t: %s: %v", http2, name, a.Cause)
+				}
+			}
+			r.cache.clear()
+			dead.Store(conns.Load())
+		}
+		if n := conns.Load(); n > 4 {
+			t.Errorf("HTTP/2 %t: %d connections", http2, n)
+		}
+	}
+}
