@@ -292,3 +292,45 @@ func TestRecoverGivesBackWhatOthersWroteSince(t *testing.T) {
 		t.Errorf("got\n%s", got)
 	}
 }
+
+// TestRecoverOnAFullDisk, where there is room for nothing new: neither for a line in the journal nor for a file beside.
+func TestRecoverOnAFullDisk(t *testing.T) {
+	newHost(t)
+	disk := t.TempDir()
+	sh(t, "mount -t tmpfs -o size=64k tmpfs "+disk)
+	t.Cleanup(func() { sh(t, "umount "+disk) })
+	write(t, disk+"/resolv.conf", theirs)
+	sh(t, "ln -s "+disk+"/resolv.conf "+confPath)
+	j, err := journal.Open(disk+"/journal", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &file{newRecords(j, func() {}), confPath}
+	if err := f.set(t.Context(), hostmode.NewPlan(wish(coord.DNS{}).Servers, "warren.internal", &coord.DNS{}, nil)); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 1000 { // until the journal's last page is full, too
+		if _, err := j.Record(journal.Change{Kind: kindFile, Data: fileData{Path: disk + "/other" + strconv.Itoa(n), Target: disk + "/other"}}); err != nil {
+			break
+		}
+		if n == 20 {
+			_ = exec.Command("dd", "if=/dev/zero", "of="+disk+"/full").Run()
+		}
+	}
+	_ = j.Close()
+	if err := os.WriteFile(disk+"/more", []byte("x"), 0o600); err == nil {
+		t.Fatal("the disk is not full")
+	}
+	for range 2 {
+		if j, err = journal.Open(disk+"/journal", nil); err != nil {
+			t.Fatal(err)
+		}
+		if r, err := j.Recover(t.Context(), Undo()); err != nil || r.Left > 0 || len(j.Live()) > 0 {
+			t.Errorf("%+v, %v; %d live", r, err, len(j.Live()))
+		}
+		_ = j.Close()
+		if got := read(t, confPath); got != theirs {
+			t.Errorf("got\n%s", got)
+		}
+	}
+}

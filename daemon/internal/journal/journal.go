@@ -153,18 +153,21 @@ func (j *Journal) Done(ids ...ID) error {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	text, err := appendLine(nil, line{Done: ids})
-	if err != nil {
-		return err
-	}
-	if err := j.append(text); err != nil {
-		return err
-	}
 	gone := make(map[ID]bool, len(ids))
 	for _, id := range ids {
 		gone[id] = true
 	}
-	j.live = slices.DeleteFunc(j.live, func(e Entry) bool { return gone[e.ID] })
+	left := slices.DeleteFunc(slices.Clone(j.live), func(e Entry) bool { return gone[e.ID] })
+	if len(left) > 0 { // else the file is emptied, for which also a full disk has room
+		text, err := appendLine(nil, line{Done: ids})
+		if err != nil {
+			return err
+		}
+		if err := j.append(text); err != nil {
+			return err
+		}
+	}
+	j.live = left
 	return j.shrink()
 }
 
