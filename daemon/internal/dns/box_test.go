@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -135,7 +136,7 @@ func startBus(t testing.TB) {
 	if err := os.MkdirAll("/run/dbus", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	write(t, "/run/bus.conf", `<busconfig><type>system</type><listen>unix:path=/run/dbus/system_bus_socket</listen><auth>EXTERNAL</auth>
+	write(t, "/run/bus.conf", `<busconfig><type>system</type><pidfile>/run/bus.pid</pidfile><listen>unix:path=/run/dbus/system_bus_socket</listen><auth>EXTERNAL</auth>
 <policy context="default"><allow user="*"/><allow own="*"/><allow send_type="method_call"/><allow send_type="signal"/>
 <allow send_destination="*" eavesdrop="true"/><allow receive_sender="*"/></policy></busconfig>`)
 	start(t, nil, "dbus-daemon", "--nofork", "--config-file=/run/bus.conf")
@@ -158,7 +159,7 @@ func waitOwned(t testing.TB, name string) {
 	}
 	defer c.Close()
 	eventually(t, name, func() string {
-		if !owned(t.Context(), c, name) {
+		if there, err := owned(t.Context(), c, name); err != nil || !there {
 			return "is not on the bus"
 		}
 		return ""
@@ -207,7 +208,7 @@ func openDNS(t testing.TB) *DNS {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := Open(Config{Interface: link, Journal: j})
+	d, err := Open(Config{Interface: link, Journal: j, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}

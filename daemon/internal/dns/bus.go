@@ -2,6 +2,8 @@ package dns
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/godbus/dbus/v5"
@@ -16,17 +18,27 @@ const (
 	busNM       = "org.freedesktop.NetworkManager"
 )
 
-// connectBus connects to the system bus. A host without one is fine: the error says so.
+// busSocket is where the system bus listens (D-Bus specification, "well-known message bus instances").
+const busSocket = "/run/dbus/system_bus_socket"
+
+// errSilent is what is wrong with a bus that takes connections, and no more.
+var errSilent = errors.New("the system bus does not answer")
+
+// connectBus connects to the system bus. A host without one is fine: the error says so. It is errSilent where there is one.
 func connectBus(ctx context.Context) (*dbus.Conn, error) {
 	conn, err := dbus.SystemBusPrivate(dbus.WithContext(context.WithoutCancel(ctx)))
 	if err != nil {
 		return nil, err
 	}
-	if err := conn.Auth(nil); err != nil {
-		_ = conn.Close()
-		return nil, err
+	silence := time.AfterFunc(busTime, func() { _ = conn.Close() }) // Auth and Hello would wait without end
+	err = conn.Auth(nil)
+	if err == nil {
+		err = conn.Hello()
 	}
-	if err := conn.Hello(); err != nil {
+	if !silence.Stop() {
+		err = errSilent
+	}
+	if err != nil {
 		_ = conn.Close()
 		return nil, err
 	}
@@ -49,11 +61,12 @@ func property(ctx context.Context, conn *dbus.Conn, dest string, path dbus.Objec
 	return v.Store(out)
 }
 
-// owned reports whether a name has an owner.
-func owned(ctx context.Context, conn *dbus.Conn, name string) bool {
-	var has bool
-	err := call(ctx, conn, "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus.NameHasOwner", name).Store(&has)
-	return err == nil && has
+// owned reports whether a name has an owner. An error is no answer: the service may well run.
+func owned(ctx context.Context, conn *dbus.Conn, name string) (has bool, err error) {
+	if err = call(ctx, conn, "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus.NameHasOwner", name).Store(&has); err != nil {
+		return false, fmt.Errorf("the system bus does not say whether %s runs: %w", name, err)
+	}
+	return has, nil
 }
 
 // subscribe asks for the signals that say that something about names changed.

@@ -201,7 +201,9 @@ func (d *DNS) Close() {
 
 // run is the loop.
 func (d *DNS) run(ctx context.Context) {
-	defer d.end(context.WithoutCancel(ctx))
+	stop := ctx.Done()
+	ctx = context.WithoutCancel(ctx) // what is begun is ended: half an answer of the bus is none
+	defer d.end(ctx)
 	all := time.NewTicker(lookAll)
 	defer all.Stop()
 	later := time.NewTimer(time.Hour)
@@ -217,7 +219,7 @@ func (d *DNS) run(ctx context.Context) {
 	for {
 		var answer chan *Status
 		select {
-		case <-ctx.Done():
+		case <-stop:
 			return
 		case w := <-d.wishes:
 			d.take(ctx, w.wish)

@@ -2,6 +2,7 @@ package dns
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 
@@ -10,31 +11,35 @@ import (
 	"github.com/warren-mesh/warren/daemon/internal/dns/hostmode"
 )
 
-// look gathers the facts.
-func (d *DNS) look(ctx context.Context) hostmode.Facts {
-	var f hostmode.Facts
-	var err error
+// look gathers the facts. An error is that a service does not tell them: nothing is to be changed for that.
+func (d *DNS) look(ctx context.Context) (f hostmode.Facts, err error) {
+	if target := follow(confPath); target != confPath {
+		f.Link = target
+	}
+	d.files.watch(confPath, nsswitchPath, f.Link, uplinks, busSocket) // before they are read
+	d.files.watchDirs(resolvconfRecords...)
 	f.Conf, f.Missing, err = readConf(confPath)
 	if err != nil {
 		d.log.Warn("cannot read the host's resolv.conf", "err", err)
 	}
-	if target := follow(confPath); target != confPath {
-		f.Link = target
-	}
 	f.Foreign = foreign()
 	f.NSSwitch, _, _ = readConf(nsswitchPath)
 	_, f.Resolvconf = resolvconfCommand()
-	d.connect(ctx)
-	if f.Bus = d.bus != nil; f.Bus {
-		f.Resolved, f.NM = owned(ctx, d.bus, busResolved), owned(ctx, d.bus, busNM)
+	if err := d.connect(ctx); errors.Is(err, errSilent) {
+		return f, err
 	}
-	if f.NM {
-		_ = property(ctx, d.bus, busNM, nmDNS, busNM+".DnsManager", "Mode", &f.NMMode)
-		_ = property(ctx, d.bus, busNM, nmDNS, busNM+".DnsManager", "RcManager", &f.NMWriter)
+	if f.Bus = d.bus != nil; !f.Bus {
+		return f, nil
 	}
-	d.files.watch(confPath, nsswitchPath, f.Link, uplinks)
-	d.files.watchDirs(resolvconfRecords...)
-	return f
+	if f.Resolved, err = owned(ctx, d.bus, busResolved); err != nil {
+		return f, err
+	}
+	if f.NM, err = owned(ctx, d.bus, busNM); err != nil || !f.NM {
+		return f, err
+	}
+	_ = property(ctx, d.bus, busNM, nmDNS, busNM+".DnsManager", "Mode", &f.NMMode)
+	_ = property(ctx, d.bus, busNM, nmDNS, busNM+".DnsManager", "RcManager", &f.NMWriter)
+	return f, nil
 }
 
 // foreign reports whether the resolv.conf that we see is that of the machine's first process, and that is in another
@@ -55,10 +60,16 @@ func foreign() bool {
 	return same(confPath, first+confPath)
 }
 
+// exists reports whether there is something at a path, where it can be told.
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
 // connect keeps the connection to the system bus, where there is one.
-func (d *DNS) connect(ctx context.Context) {
+func (d *DNS) connect(ctx context.Context) error {
 	if d.bus != nil && d.bus.Connected() {
-		return
+		return nil
 	}
 	if d.bus != nil {
 		_ = d.bus.Close()
@@ -67,7 +78,7 @@ func (d *DNS) connect(ctx context.Context) {
 	conn, err := connectBus(ctx)
 	if err != nil {
 		d.log.Debug("there is no system bus", "err", err)
-		return
+		return err
 	}
 	if err := subscribe(conn); err != nil {
 		d.log.Warn("the system bus does not tell of changes", "err", err)
@@ -83,4 +94,5 @@ func (d *DNS) connect(ctx context.Context) {
 			h.bus = conn
 		}
 	}
+	return nil
 }

@@ -255,9 +255,16 @@ func undoNM(ctx context.Context, raw json.RawMessage) error {
 		return err
 	}
 	conn, err := connectBus(ctx)
-	if err == nil {
+	switch {
+	case errors.Is(err, errSilent): // it may run, and would write its file again
+		return err
+	case err == nil:
 		defer func() { _ = conn.Close() }()
-		if owned(ctx, conn, busNM) {
+		runs, err := owned(ctx, conn, busNM)
+		if err != nil {
+			return err
+		}
+		if runs {
 			g, err := readGlobal(ctx, conn)
 			if err != nil || !g.has(d.Servers) {
 				return err

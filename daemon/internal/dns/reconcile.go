@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"net/netip"
@@ -18,7 +19,8 @@ import (
 // reconcile looks at the facts and sets what is not as it should be. It reports whether to look again soon.
 func (d *DNS) reconcile(ctx context.Context) (again bool) {
 	problems := append(d.listen(), d.serve()...)
-	choice := hostmode.Detect(d.look(ctx))
+	facts, err := d.look(ctx)
+	choice := hostmode.Detect(facts)
 	var listening []netip.Addr
 	for _, a := range d.wish.Servers {
 		if d.servers[a] != nil {
@@ -27,13 +29,18 @@ func (d *DNS) reconcile(ctx context.Context) (again bool) {
 	}
 	switch {
 	case !d.wish.Accept:
-		choice = hostmode.Choice{Mode: hostmode.Off, Reason: reasonPrefs}
+		choice, err = hostmode.Choice{Mode: hostmode.Off, Reason: reasonPrefs}, nil
 	case len(listening) == 0:
-		choice = hostmode.Choice{Mode: hostmode.Off, Reason: reasonDeaf}
+		choice, err = hostmode.Choice{Mode: hostmode.Off, Reason: reasonDeaf}, nil
+	case err != nil: // it stays as it is until there is an answer
+		choice = hostmode.Choice{Mode: cmp.Or(d.host.mode, hostmode.Off), Also: d.host.also, Reason: err.Error()}
 	}
 	plan := hostmode.NewPlan(listening, d.wish.Suffix, &d.wish.DNS, d.domains())
 	plan.All = plan.All || d.wish.Exit != nil
-	if err := d.adopt(ctx, choice, plan); err != nil {
+	if err == nil {
+		err = d.adopt(ctx, choice, plan)
+	}
+	if err != nil {
 		problems, again = append(problems, hostProblem(err)), true
 		if text := err.Error(); text != d.failure {
 			d.failure = text
@@ -56,7 +63,7 @@ func (d *DNS) reconcile(ctx context.Context) (again bool) {
 	}
 	d.answer()
 	d.publish(choice, plan, problems)
-	return again || len(listening) < len(d.wish.Servers)
+	return again || len(listening) < len(d.wish.Servers) || d.bus == nil && exists(busSocket)
 }
 
 // adopt makes the host ask us, in the mode that was chosen.

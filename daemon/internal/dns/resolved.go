@@ -158,12 +158,15 @@ func undoResolved(ctx context.Context, raw json.RawMessage) error {
 		return nil
 	}
 	conn, err := connectBus(ctx)
-	if err != nil {
+	switch {
+	case errors.Is(err, errSilent):
+		return err
+	case err != nil:
 		return nil //nolint:nilerr // no bus, no systemd-resolved
 	}
 	defer func() { _ = conn.Close() }()
-	if !owned(ctx, conn, busResolved) {
-		return nil
+	if runs, err := owned(ctx, conn, busResolved); err != nil || !runs {
+		return err
 	}
 	if err := call(ctx, conn, busResolved, resolvedPath, resolvedMgr+".RevertLink", int32(link.Index)).Err; err != nil && link.there() {
 		return fmt.Errorf("systemd-resolved does not revert %s: %w", link.Link, err)

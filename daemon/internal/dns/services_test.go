@@ -3,6 +3,7 @@ package dns
 import (
 	"errors"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,11 +11,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/godbus/dbus/v5"
 
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/daemon/internal/dns/hostmode"
+	"github.com/warren-mesh/warren/daemon/internal/journal"
 	"github.com/warren-mesh/warren/ipc"
 )
 
@@ -136,6 +139,86 @@ func linkProperties(t testing.TB) (all map[string]dbus.Variant) {
 		t.Fatal(err)
 	}
 	return all
+}
+
+// TestServicesThatStartAfterUsAreNoticed: at boot all come at once, and in no order where systemd does not run.
+func TestServicesThatStartAfterUsAreNoticed(t *testing.T) {
+	newHost(t)
+	serveNames(t, "192.0.2.53", "198.51.100.80")
+	sh(t, "ln -s ../run/systemd/resolve/stub-resolv.conf "+confPath)
+	d := openDNS(t)
+	apply(t, d, wish(coord.DNS{}), ipc.ProblemDNSAdvice)
+	startBus(t)
+	startResolved(t)
+	wantResolved(t, found)
+
+	// Also where /etc/resolv.conf leads to a place that is made only then.
+	sh(t, "ln -sfn ../run/late/network/resolv.conf "+confPath)
+	eventually(t, "it is looked at", func() string {
+		if s := d.Status().DNS; s.Mode != "resolv.conf" {
+			return s.Mode
+		}
+		return ""
+	})
+	sh(t, "mkdir -p /run/late/network && echo nameserver 192.0.2.53 >/run/late/network/resolv.conf")
+	wantResolved(t, found)
+}
+
+// TestABusThatStallsChangesNothing: that a service does not answer is no reason to think that it is gone.
+func TestABusThatStallsChangesNothing(t *testing.T) {
+	newResolvedHost(t)
+	d := openDNS(t)
+	w := wish(coord.DNS{})
+	apply(t, d, w)
+	pid, err := strconv.Atoi(strings.TrimSpace(read(t, "/run/bus.pid")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	apply(t, d, w, ipc.ProblemDNSHost)
+	if s := d.Status().DNS; s.Mode != "resolved" || hostmode.Marked(read(t, confPath)) {
+		t.Errorf("while it stalls: %+v", s)
+	}
+	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	apply(t, d, w)
+	if s := d.Status().DNS; s.Mode != "resolved" || s.Contested > 0 {
+		t.Errorf("afterwards: %+v", s)
+	}
+	wantResolved(t, found)
+}
+
+// TestASilentBusIsWaitedForNoLongerThanPromised, and what it did not take back stays to be undone.
+func TestASilentBusIsWaitedForNoLongerThanPromised(t *testing.T) {
+	newHost(t)
+	if err := os.MkdirAll(filepath.Dir(busSocket), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("unix", busSocket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	j, err := journal.Open(filepath.Join(t.TempDir(), "journal"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	on, err := linkOf(link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := j.Record(journal.Change{Kind: kindResolved, Data: on}); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	r, err := j.Recover(t.Context(), Undo())
+	if took := time.Since(began); r.Left != 1 || !errors.Is(err, errSilent) || took > busy*busTime {
+		t.Errorf("%+v, %v after %s", r, err, took)
+	}
 }
 
 // TestResolvedIsToldAgainThreeTimes lets another program revert our interface.

@@ -40,7 +40,7 @@ const (
 )
 
 // watch watches these files, from now on. The directories tell of replacing, the files themselves of writing in place,
-// which a directory does not see where the file is mounted from elsewhere.
+// which a directory does not see where the file is mounted from elsewhere. Of a directory that is not there yet the making is told.
 func (f *files) watch(paths ...string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -48,9 +48,19 @@ func (f *files) watch(paths ...string) {
 		if p == "" {
 			continue
 		}
-		f.names[filepath.Base(p)] = true
-		_, _ = unix.InotifyAddWatch(f.fd, filepath.Dir(p), dirEvents) // what is not there is watched when it is
 		_, _ = unix.InotifyAddWatch(f.fd, p, fileEvents)
+		f.await(p)
+	}
+}
+
+// await has the next directory above a path that there is tell of it, or of the way to it.
+func (f *files) await(path string) {
+	for path != "/" {
+		f.names[filepath.Base(path)] = true
+		path = filepath.Dir(path)
+		if _, err := unix.InotifyAddWatch(f.fd, path, dirEvents); !errors.Is(err, unix.ENOENT) {
+			return
+		}
 	}
 }
 
@@ -61,6 +71,8 @@ func (f *files) watchDirs(dirs ...string) {
 	for _, dir := range dirs {
 		if wd, err := unix.InotifyAddWatch(f.fd, dir, dirEvents); err == nil {
 			f.whole[int32(wd)] = true
+		} else {
+			f.await(dir)
 		}
 	}
 }
