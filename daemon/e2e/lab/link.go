@@ -84,6 +84,12 @@ func (m *Machine) Limit(megabits int) *Fault {
 	}}
 }
 
+// WithoutIPv4 takes the machine's IPv4 address, so that it has nothing but IPv6.
+func (m *Machine) WithoutIPv4() {
+	m.net.t.Helper()
+	m.MustRun("ip", "-4", "addr", "flush", "dev", m.dev)
+}
+
 // SetMTU makes the machine's link carry packets of up to so many bytes, 1,500 before.
 func (m *Machine) SetMTU(bytes int) {
 	m.net.t.Helper()

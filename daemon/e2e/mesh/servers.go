@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,15 +22,34 @@ type Mesh struct {
 
 	t        lab.TB
 	programs Programs
+	six      bool // its servers have names of IPv6
 }
 
 // Start starts the two servers in the lab's internet.
 func Start(t lab.TB, n *lab.Net, programs Programs) *Mesh {
 	t.Helper()
-	m := &Mesh{Net: n, t: t, programs: programs}
-	m.Coord = m.startCoord(n.Internet().Host("coord"), "demo", "--no-relay")
-	m.Relay = m.AddRelay(n.Internet().Host("relay"), "demo")
+	return (&Mesh{Net: n, t: t, programs: programs}).start()
+}
+
+// StartIPv6 is Start with servers that are reached over IPv6 alone.
+func StartIPv6(t lab.TB, n *lab.Net, programs Programs) *Mesh {
+	t.Helper()
+	return (&Mesh{Net: n, t: t, programs: programs, six: true}).start()
+}
+
+func (m *Mesh) start() *Mesh {
+	m.t.Helper()
+	m.Coord = m.startCoord(m.Net.Internet().Host("coord"), "demo", "--no-relay")
+	m.Relay = m.AddRelay(m.Net.Internet().Host("relay"), "demo")
 	return m
+}
+
+// addr is the address by which others are told of a server.
+func (m *Mesh) addr(machine *lab.Machine) netip.Addr {
+	if m.six {
+		return machine.Addr6()
+	}
+	return machine.Addr()
 }
 
 // Serve starts warren-coord on a machine as somebody does who just types it: nothing is set up before, there is no other
@@ -67,7 +87,7 @@ func (m *Mesh) AddCoord(name, network string) *Coord {
 
 func (m *Mesh) startCoord(machine *lab.Machine, network string, flags ...string) *Coord {
 	m.t.Helper()
-	c := &Coord{Machine: machine, m: m, flags: flags, URL: fmt.Sprintf("https://%s:8443", machine.Addr())}
+	c := &Coord{Machine: machine, m: m, flags: flags, URL: "https://" + netip.AddrPortFrom(m.addr(machine), 8443).String()}
 	out := c.Run("init", "--url", c.URL, "--network", network)
 	for _, word := range strings.Fields(out) {
 		if strings.HasPrefix(word, c.URL) && strings.Contains(word, "#") {
@@ -140,7 +160,7 @@ func (m *Mesh) AddRelay(machine *lab.Machine, name string) *Relay {
 	where := []string{"--state", state, "--udp", ":3478", "--https", ":443"}
 	r := &Relay{Machine: machine, m: m, args: append([]string{program, "serve", "--issuer", issuer}, where...)}
 	r.Start()
-	out := machine.MustRun(append([]string{program, "key", "--name", name, "--host", machine.Addr().String()}, where...)...)
+	out := machine.MustRun(append([]string{program, "key", "--name", name, "--host", m.addr(machine).String()}, where...)...)
 	for line := range strings.Lines(out) {
 		if _, command, found := strings.Cut(line, "warren-coord "); found {
 			m.Coord.Run(strings.Fields(command)...)
