@@ -42,10 +42,6 @@ type PolicyReport struct {
 // OK reports whether the file may be saved.
 func (r *PolicyReport) OK() bool { return len(r.Problems)+len(r.Failed) == 0 }
 
-// Bounds of what a policy may come to in the network as it is. The network may grow to four times that before a machine
-// would refuse its filter.
-const maxExpanded = coord.MaxFilterPrefixes / 4
-
 // rulesOf reads a file that was saved. It was right then.
 func rulesOf(text string) (*policy.File, error) {
 	f, err := policy.Parse([]byte(text))
@@ -194,10 +190,21 @@ func (s *Server) check(tx store.Tx, text string) (c checked, err error) {
 	c.rules = policy.Compile(c.file, c.network)
 	c.put(c.rules)
 	c.Failed = append(c.Failed, c.rules.RunTests()...)
-	if n := c.rules.Largest(); n > maxExpanded {
-		c.Problems = append(c.Problems, policy.Problem{Pos: policy.Pos{Line: 1, Col: 1}, Text: fmt.Sprintf(textPolicyLarge, n, maxExpanded)})
+	if id, n := c.rules.Largest(); n > policy.MaxLargest {
+		c.Problems = append(c.Problems, policy.TooLarge(c.nodes[id].Name, n))
 	}
 	return c, nil
+}
+
+// tooLarge warns of a filter that the rules in force have grown to with the network; empty: there is none.
+func (s *Server) tooLarge() (text string) {
+	s.hub.rules(func(rules *policy.Compiled) {
+		id, n := rules.Largest()
+		if m, ok := s.hub.st.View().Member(id); ok && n > policy.MaxLargest {
+			text = fmt.Sprintf(textRulesLarge, m.Node.Name, n, coord.MaxFilterPrefixes, policy.MaxLargest)
+		}
+	})
+	return text
 }
 
 // checkPolicy is check for who changes nothing.

@@ -23,6 +23,7 @@ type policyView struct {
 	In      string
 	Default bool
 	Change  bool
+	Large   string // a warning
 	Lines   []lineNumber
 	Wrong   []wrongLine
 	Failed  bool // Wrong are tests of the file that fail
@@ -70,6 +71,7 @@ func (s *Server) showPolicy(w http.ResponseWriter, r *http.Request, status int, 
 	for _, o := range all {
 		p.History = append(p.History, versionRow{Policy: o, When: ago(s.now(), o.Saved), Now: o.Version == now.Version})
 	}
+	p.Large = s.tooLarge()
 	bad := map[int]bool{}
 	for _, x := range p.Wrong {
 		bad[x.Pos.Line] = true

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"syscall"
@@ -401,6 +402,55 @@ func TestAPolicyThatExpandsTooFarIsRefusedInTime(t *testing.T) {
 		t.Errorf("it took %v to say %v", took, err)
 	}
 	t.Log(len(b.String()), took, err)
+}
+
+// TestAFilterThatAMachineWouldRefuseIsToldByItsName: before the file is saved, and where it has grown since.
+func TestAFilterThatAMachineWouldRefuseIsToldByItsName(t *testing.T) {
+	r := serve(t)
+	r.user("anna", "correct horse")
+	r.device().join("web", r.authKey(KeyOptions{Tags: []string{"web"}}))
+	gate := r.device()
+	gate.join("gate", r.authKey(KeyOptions{Tags: []string{"gate"}}))
+	if err := gate.Update(t.Context(), offering("10.0.0.0/8")); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.SetRoutes(t.Context(), "gate", RoutesRequest{Approve: routes("10.0.0.0/8")}); err != nil {
+		t.Fatal(err)
+	}
+	const hosts, rules = 10_000, policy.MaxLargest/10_000 + 1
+	var b strings.Builder
+	b.WriteString(`{"ipsets": {"ipset:hosts": [`)
+	for i := range hosts {
+		fmt.Fprintf(&b, `"10.0.%d.%d",`, i>>7, i&0x7f*2) // no two of which are one prefix
+	}
+	b.WriteString(`]}, "grants": [`)
+	for i := range rules {
+		fmt.Fprintf(&b, `{"src": ["*"], "dst": ["ipset:hosts"], "ip": ["%d"]},`, i+1)
+	}
+	b.WriteString("]}")
+	want := fmt.Sprintf("the machine gate comes to %d prefixes", hosts*rules)
+	if _, err := r.setPolicy(t.Context(), operator, b.String(), "", ""); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("saved: %.300v", err)
+	}
+	w := r.web()
+	_, _, _ = w.signIn("anna", "correct horse", nil)
+	if status, text, _ := w.post(r, "/policy", url.Values{"text": {b.String()}, "version": {"0"}, "do": {"preview"}}); status != http.StatusUnprocessableEntity || !strings.Contains(text, want) {
+		t.Errorf("the editor: %d, %.300s", status, text)
+	}
+	// As if the network had grown since it was saved.
+	if err := r.store.Write(t.Context(), func(tx store.Tx) error {
+		_, err := tx.AddPolicy(store.PolicyVersion{Text: b.String(), Created: r.now()})
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if status, text, _ := w.ask(http.MethodGet, "/policy", nil); status != http.StatusOK || !strings.Contains(text, want) {
+		t.Errorf("the page: %d, %.300s", status, text)
+	}
+	r.govern(noneMay)
+	if _, text, _ := w.ask(http.MethodGet, "/policy", nil); strings.Contains(text, "comes to") {
+		t.Error("the page warns of rules that are no more")
+	}
 }
 
 // worked is this process's processor time, which grows no faster for what else the machine does.

@@ -250,13 +250,13 @@ var (
 // Of access rules.
 const (
 	textPolicyRefused  = "The policy file was not saved:"
-	textPolicyLarge    = "in this network the filter of one machine comes to %d prefixes, %d are the most: join groups, or use fewer and larger ones"
 	textRules          = "Rules"
 	textWhy            = "May A reach B?"
 	textRulesVersion   = "Version %d of the rules"
 	textRulesWrong     = "Nothing was saved: the file has mistakes."
 	textRulesFail      = "Nothing was saved: tests of the file fail."
 	textRulesMoved     = "Nothing was saved: somebody else has saved a version meanwhile. Look at it in the history below, and bring your change into it."
+	textRulesLarge     = "The filter of the machine %s comes to %d prefixes. A machine refuses one with more than %d and keeps the rules that it has, and rules are saved only where none has more than %d: join groups, or use fewer and larger prefixes"
 	textPolicyName     = "access rules"
 	textPolicyRestored = "version %d restored"
 	textAndMore        = "and %d more"

@@ -27,7 +27,7 @@ func policyCommand(e *env) *cobra.Command {
 type checkReport struct {
 	Rules    int             `json:"rules"`
 	Tests    int             `json:"tests"`    // what the file's tests expect, counted
-	Problems policy.Problems `json:"problems"` // what keeps it from being read; then there are no rules and tests
+	Problems policy.Problems `json:"problems"` // what keeps it from being read, or from being saved in that network
 	Failed   policy.Problems `json:"failed"`   // tests that fail
 }
 
@@ -51,7 +51,11 @@ func policyCheckCommand(e *env) *cobra.Command {
 				return err
 			default:
 				report.Rules, report.Tests = f.Rules(), f.Tests()
-				report.Failed = append(report.Failed, policy.Compile(f, described.network).RunTests()...)
+				c := policy.Compile(f, described.network)
+				report.Failed = append(report.Failed, c.RunTests()...)
+				if id, n := c.Largest(); n > policy.MaxLargest {
+					report.Problems = append(report.Problems, policy.TooLarge(described.names[id], n))
+				}
 			}
 			return e.sayCheck(cmd, args[0], &report)
 		},

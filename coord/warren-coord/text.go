@@ -234,7 +234,8 @@ never had one has the default: each person's machines reach each other and the s
 standard input. What is wrong is told as FILE:LINE:COLUMN: and a sentence, several things at once.
 
 The tests ask about a machine of each user, tag or address that they name. With --network they ask about those of the
-described network as well, and users have their roles there; without it all users are members.
+described network as well, and users have their roles there; without it all users are members. And no machine of it may
+get a filter that is too large.
 
 The command succeeds (exit status 0) if the file is right and all its tests pass, and fails (1) otherwise.
 With --json it prints {"rules": N, "tests": N, "problems": [{"line", "col", "text"}], "failed": [{"line", "col", "text"}]}.`

@@ -73,9 +73,14 @@ func (c *Compiled) filter(s *subject) *coord.Filter {
 	return f
 }
 
-// Largest is how many prefixes the sets of the largest filter of any machine have.
-func (c *Compiled) Largest() (most int) {
-	sizes, seen := make([]int, len(c.sources)), make(map[string]bool)
+// MaxLargest is how many prefixes the largest filter may come to where a file is checked. The network may grow to four
+// times that before a machine would refuse its filter.
+const MaxLargest = coord.MaxFilterPrefixes / 4
+
+// Largest names a machine with the largest filter, and says how many prefixes its sets, or its rules, have: whichever are
+// more. It is 0 where there is no machine.
+func (c *Compiled) Largest() (id coord.NodeID, prefixes int) {
+	sizes, seen := make([]int, len(c.sources)), make(map[string]int)
 	for i, s := range c.sources {
 		switch s.kind {
 		case nets:
@@ -83,27 +88,54 @@ func (c *Compiled) Largest() (most int) {
 		case anyone:
 			sizes[i] = len(c.own) + len(c.subnets)
 		default:
-			sizes[i] = s.members[0].count() + s.members[1].count()
+			sizes[i] = s.members[0].count() + s.members[1].count() // a machine has an address of each
 		}
 	}
-	for _, s := range c.machines {
-		key := c.class(s, false)
-		if seen[key] {
+	used := make([]int, len(c.sources)) // by which class a source was counted last
+	for _, s := range c.slots {
+		if s == nil {
 			continue
 		}
-		seen[key] = true
-		used, n := make(map[int]bool), 0
-		for _, d := range slices.Concat(s.dst[0], s.dst[1]) {
+		key := c.class(s, false)
+		n, known := seen[key]
+		if !known {
+			n = c.setSizes(s, sizes, used, len(seen)+1)
+			seen[key] = n
+		}
+		if len(s.selves) > 0 {
+			n += 2 * c.ownedBy(s.User).count()
+		}
+		if len(s.Routes) > 0 {
+			n = max(n, c.targetSizes(s))
+		}
+		if id == 0 || n > prefixes {
+			id, prefixes = s.ID, n
+		}
+	}
+	return id, prefixes
+}
+
+// setSizes counts the prefixes of the sets that a machine's filter names.
+func (c *Compiled) setSizes(s *subject, sizes, used []int, mark int) (n int) {
+	for _, dests := range s.dst {
+		for _, d := range dests {
 			for _, a := range c.dests[d].ins {
-				if !used[a] {
-					used[a] = true
+				if used[a] != mark {
+					used[a] = mark
 					n += sizes[a]
 				}
 			}
 		}
-		most = max(most, n)
 	}
-	return most
+	return n
+}
+
+// targetSizes counts, about, the prefixes that the rules of a router's filter lead to.
+func (c *Compiled) targetSizes(s *subject) (n int) {
+	for _, d := range sorted(slices.Concat(s.dst[0], s.dst[1])) {
+		n += len(c.dests[d].through(s)) * len(c.dests[d].edges)
+	}
+	return n
 }
 
 // toSelf gives the machine's own addresses that the destination means, or that it means the machine as a whole.

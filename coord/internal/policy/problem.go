@@ -47,3 +47,8 @@ func (ps Problems) sorted() Problems {
 	})
 	return slices.Compact(ps)
 }
+
+// TooLarge is the problem with a file that Largest finds.
+func TooLarge(machine string, prefixes int) Problem {
+	return Problem{Pos{1, 1}, fmt.Sprintf(textTooLarge, machine, prefixes, MaxLargest)}
+}

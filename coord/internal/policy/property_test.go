@@ -221,6 +221,31 @@ func TestARouteIsShownForTheRestOfTheInternet(t *testing.T) {
 	}
 }
 
+// TestNoFilterIsLargerThanTheLargest: what an admin is told of is the filter that a machine would refuse first.
+func TestNoFilterIsLargerThanTheLargest(t *testing.T) {
+	play(t, func(t *draw) {
+		w := drawWorld(t.Rand)
+		f, err := Parse([]byte(w.text()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := Compile(f, w.Network)
+		id, most := c.Largest()
+		for _, m := range w.Machines {
+			sets, tos := 0, 0
+			for _, s := range c.Filter(m.ID).Sets {
+				sets += len(s.Nets)
+			}
+			for _, r := range slices.Concat(c.Filter(m.ID).In, c.Filter(m.ID).Forward) {
+				tos += len(r.To)
+			}
+			if max(sets, tos) > most+len(m.Addrs)*f.Rules() || len(m.Routes) == 0 && sets > most {
+				t.Fatalf("the largest is said to be that of %d with %d, %d has %d and %d in\n%s%+v", id, most, m.ID, sets, tos, w.text(), w.Machines)
+			}
+		}
+	})
+}
+
 func agree(t *draw, w *world, c *Compiled) {
 	n := coord.Network{IPv4: w.IPv4, IPv6: w.IPv6}
 	sees, routes := make(map[[2]coord.NodeID]bool), make(map[string]bool)

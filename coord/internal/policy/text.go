@@ -60,6 +60,8 @@ const (
 
 	textTooMuch = "up to here the rules have more than %d different sources, or more than %d destinations: join them in groups, tags or ipsets"
 
+	textTooLarge = "in this network the filter of the machine %s comes to %d prefixes, %d are the most: join groups, or use fewer and larger prefixes"
+
 	textTestEmpty = "the test expects nothing: give \"accept\" or \"deny\""
 	textTestWho   = "a test cannot ask for %q: name a user, a group, a tag, a role (autogroup:admin), a host or one address"
 	textTestPort  = "a test asks for one port: write one instead of %q"
