@@ -115,7 +115,8 @@ type chosen struct {
 	also  bool
 	hosts []host // the first one knows the other nameservers
 	plan  hostmode.Plan
-	set   bool // plan was set, and must be so now
+	set   bool    // plan was set, and must be so now
+	runs  [2]bool // whether systemd-resolved and NetworkManager did, when it was last looked
 }
 
 // among is a set of addresses that the servers' goroutines ask. The zero value is empty.

@@ -42,6 +42,7 @@ type globalDomain struct {
 type nmData struct {
 	Servers []string `json:"servers"` // ours
 	Before  global   `json:"before"`
+	Devices []string `json:"devices"` // the nameservers of its devices, for while it does not run
 }
 
 // networkManager is the host's DNS with NetworkManager, through its global configuration. Nameservers for our interface
@@ -59,13 +60,13 @@ func readGlobal(ctx context.Context, bus *dbus.Conn) (g global, err error) {
 	if err := property(ctx, bus, busNM, nmPath, busNM, nmGlobal, &raw); err != nil {
 		return g, fmt.Errorf("NetworkManager does not tell its DNS configuration: %w", err)
 	}
-	texts := func(m map[string]dbus.Variant, key string) (list []string) {
+	field := func(m map[string]dbus.Variant, key string) (list []string) {
 		if v, ok := m[key]; ok {
 			_ = v.Store(&list)
 		}
 		return list
 	}
-	g.Searches, g.Options = texts(raw, "searches"), texts(raw, "options")
+	g.Searches, g.Options = field(raw, "searches"), field(raw, "options")
 	var domains map[string]dbus.Variant
 	if v, ok := raw["domains"]; ok {
 		_ = v.Store(&domains)
@@ -76,7 +77,7 @@ func readGlobal(ctx context.Context, bus *dbus.Conn) (g global, err error) {
 		if g.Domains == nil {
 			g.Domains = make(map[string]globalDomain)
 		}
-		g.Domains[name] = globalDomain{texts(d, "servers"), texts(d, "options")}
+		g.Domains[name] = globalDomain{field(d, "servers"), field(d, "options")}
 	}
 	return g, nil
 }
@@ -104,8 +105,10 @@ func list(l []string) []string { return append([]string{}, l...) }
 // has reports whether all names are asked of the servers.
 func (g global) has(servers []string) bool { return slices.Equal(g.Domains["*"].Servers, servers) }
 
-func serversOf(p hostmode.Plan) (out []string) {
-	for _, a := range p.Servers {
+func serversOf(p hostmode.Plan) []string { return texts(p.Servers) }
+
+func texts(addrs []netip.Addr) (out []string) {
+	for _, a := range addrs {
 		out = append(out, a.String())
 	}
 	return out
@@ -133,7 +136,8 @@ func (n *networkManager) set(ctx context.Context, p hostmode.Plan) error {
 		n.before = now
 		clear(n.data) // others may have set that before: undoing goes by the last record
 	}
-	if err := n.record(journal.Change{Kind: kindNM, Data: nmData{serversOf(p), n.before}}); err != nil {
+	addrs, _ := n.devices(ctx)
+	if err := n.record(journal.Change{Kind: kindNM, Data: nmData{serversOf(p), n.before, texts(addrs)}}); err != nil {
 		return err
 	}
 	n.step()
@@ -272,6 +276,9 @@ func undoNM(ctx context.Context, raw json.RawMessage) error {
 			return d.Before.write(ctx, conn)
 		}
 	}
+	if err := unnameUs(follow(confPath), d); err != nil {
+		return err
+	}
 	text, missing, err := readConf(nmIntern)
 	if err != nil || missing {
 		return err
@@ -284,6 +291,32 @@ func undoNM(ctx context.Context, raw json.RawMessage) error {
 		return errors.New("NetworkManager does not run, and had a DNS configuration of its own before: start it, then: sudo warrend recover")
 	}
 	return writeConf(nmIntern, theirs)
+}
+
+// unnameUs gives the host its own nameservers back in the resolv.conf that NetworkManager wrote, which is its to write anew.
+func unnameUs(path string, d nmData) error {
+	text, missing, err := readConf(path)
+	if err != nil || missing {
+		return err
+	}
+	var b strings.Builder
+	done := false
+	for line := range strings.Lines(text) {
+		if f := strings.Fields(line); len(f) != 2 || f[0] != "nameserver" || !slices.Contains(d.Servers, f[1]) {
+			b.WriteString(line)
+			continue
+		}
+		for _, s := range d.Devices {
+			if !done {
+				b.WriteString("nameserver " + s + "\n")
+			}
+		}
+		done = true
+	}
+	if !done || hostmode.Marked(text) {
+		return nil
+	}
+	return writeConf(path, b.String())
 }
 
 // stripIntern takes the global DNS configuration out of NetworkManager's own file, if it names our servers for all names.

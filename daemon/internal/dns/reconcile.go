@@ -38,7 +38,7 @@ func (d *DNS) reconcile(ctx context.Context) (again bool) {
 	plan := hostmode.NewPlan(listening, d.wish.Suffix, &d.wish.DNS, d.domains())
 	plan.All = plan.All || d.wish.Exit != nil
 	if err == nil {
-		err = d.adopt(ctx, choice, plan)
+		err = d.adopt(ctx, choice, plan, [2]bool{facts.Resolved, facts.NM})
 	}
 	if err != nil {
 		problems, again = append(problems, hostProblem(err)), true
@@ -66,10 +66,10 @@ func (d *DNS) reconcile(ctx context.Context) (again bool) {
 	return again || len(listening) < len(d.wish.Servers) || d.bus == nil && exists(busSocket)
 }
 
-// adopt makes the host ask us, in the mode that was chosen.
-func (d *DNS) adopt(ctx context.Context, c hostmode.Choice, p hostmode.Plan) error {
+// adopt makes the host ask us, in the mode that was chosen while these services run.
+func (d *DNS) adopt(ctx context.Context, c hostmode.Choice, p hostmode.Plan, runs [2]bool) error {
 	if c.Mode != d.host.mode || c.Also != d.host.also {
-		moved := d.host.set && c.Mode != hostmode.Off // something else took the file over
+		moved := d.host.set && c.Mode != hostmode.Off && runs == d.host.runs // something else took the file over; no service came or went
 		if err := d.release(ctx); err != nil {
 			d.log.Warn("the host's DNS could not be put back wholly", "err", err)
 		}
@@ -78,6 +78,7 @@ func (d *DNS) adopt(ctx context.Context, c hostmode.Choice, p hostmode.Plan) err
 			d.lost = !d.contest.Lost(d.now())
 		}
 	}
+	d.host.runs = runs
 	if !p.Equal(d.host.plan) {
 		d.host.plan, d.host.set = p, false // another wish is no contest
 		d.lost = false
@@ -107,6 +108,7 @@ func (d *DNS) adopt(ctx context.Context, c hostmode.Choice, p hostmode.Plan) err
 		}
 		d.lost = false
 		if err := h.set(ctx, p); err != nil {
+			d.host.set = false
 			return err
 		}
 	}

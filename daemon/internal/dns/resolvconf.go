@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -86,7 +87,26 @@ func resolvconfText(p hostmode.Plan) string {
 	return b.String()
 }
 
+// behind is the error of a host whose programs ask a DNS server of its own first: resolvconf puts one that listens on this host
+// before all others.
+func behind(p hostmode.Plan) error {
+	text, _, err := readConf(confPath)
+	servers := hostmode.Parse(text).Servers
+	if err != nil || len(servers) == 0 || !servers[0].IsLoopback() {
+		return err
+	}
+	domain, us := "the network's names", p.Servers[0].String()
+	if len(p.Search) > 0 {
+		domain = p.Search[0]
+	}
+	return fmt.Errorf("they ask this host's own DNS server at %s, whatever resolvconf is told. Let that one ask %s for %s (dnsmasq: server=/%s/%s), and leave the host's DNS alone then",
+		servers[0], us, domain, domain, us)
+}
+
 func (r *resolvconf) set(ctx context.Context, p hostmode.Plan) error {
+	if err := behind(p); err != nil {
+		return errors.Join(err, r.unset(ctx))
+	}
 	if err := r.record(journal.Change{Kind: kindResolvconf, Data: resolvconfData{resolvconfName, r.flavour}}); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package dns
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"net"
 	"os"
@@ -305,8 +306,12 @@ func newNMHostWith(t testing.TB, plugin, conf string) *nameserver {
 		libs = append(libs, unpacked(t, p, "usr/lib/x86_64-linux-gnu"))
 	}
 	path := "LD_LIBRARY_PATH=" + strings.Join(libs, "/usr/lib/x86_64-linux-gnu:") + "/usr/lib/x86_64-linux-gnu"
-	start(t, []string{path}, filepath.Join(dir, "usr/sbin/NetworkManager"), "--no-daemon")
-	waitOwned(t, busNM)
+	startNM = func() (stop func()) {
+		stop = start(t, []string{path}, filepath.Join(dir, "usr/sbin/NetworkManager"), "--no-daemon")
+		waitOwned(t, busNM)
+		return stop
+	}
+	stopNM = startNM()
 	eventually(t, "its resolv.conf", func() string {
 		if got := read(t, confPath); got != conf {
 			return "is " + got
@@ -314,6 +319,49 @@ func newNMHostWith(t testing.TB, plugin, conf string) *nameserver {
 		return ""
 	})
 	return pub
+}
+
+// startNM and stopNM are the running test's.
+var (
+	startNM func() (stop func())
+	stopNM  func()
+)
+
+func TestNetworkManagerMayRestart(t *testing.T) {
+	newNMHost(t)
+	d := openDNS(t)
+	apply(t, d, wish(coord.DNS{}))
+	wantResolved(t, found)
+	for i := range hostmode.MaxAgain + 1 {
+		stopNM()
+		eventually(t, "it is gone", func() string {
+			if s := d.Status().DNS; s.Mode != "resolv.conf" {
+				return s.Mode
+			}
+			return ""
+		})
+		wantResolved(t, map[string]string{"bob": "100.64.0.2", "n" + strconv.Itoa(i) + ".example.com": "198.51.100.80"})
+		stopNM = startNM()
+		eventually(t, "it is told again", func() string {
+			if s := d.Status(); s.DNS.Mode != "network-manager" || s.DNS.Contested+len(s.Problems) > 0 {
+				return fmt.Sprintf("%+v", s)
+			}
+			return ""
+		})
+		wantResolved(t, map[string]string{"bob": "100.64.0.2", "m" + strconv.Itoa(i) + ".example.com": "198.51.100.80"})
+	}
+	stopNM() // and what is given back without it are nameservers that work
+	d.Close()
+	if got := resolve("afterwards.example.com"); got != "198.51.100.80" {
+		t.Errorf("afterwards: %s in\n%s", got, read(t, confPath))
+	}
+	stopNM = startNM()
+	eventually(t, "given back", func() string {
+		if got := read(t, confPath); got != nmConf {
+			return "is " + got
+		}
+		return ""
+	})
 }
 
 // TestNetworkManagersDnsmasqAsksUs: the host's programs ask the real dnsmasq that NetworkManager starts. It asks the network's
@@ -569,6 +617,50 @@ func TestRecoverAfterAKillAtEachChangeOfResolvconf(t *testing.T) {
 		t.Run(flavour, func(t *testing.T) {
 			newResolvconfHost(t, flavour)
 			killAndRecover(t, func() string { return read(t, confPath) })
+		})
+	}
+}
+
+// TestAServerOfTheHostsOwnStandsBeforeResolvconfs: programs ask it, whatever resolvconf is told, so it has to ask us.
+func TestAServerOfTheHostsOwnStandsBeforeResolvconfs(t *testing.T) {
+	for _, flavour := range resolvconfs[:2] {
+		t.Run(flavour, func(t *testing.T) {
+			newResolvconfHost(t, flavour)
+			if flavour == "debian" {
+				sh(t, "echo nameserver 127.0.0.1 | resolvconf -a lo.dnsmasq") // as the package dnsmasq does
+			} else {
+				sh(t, "echo name_servers=127.0.0.1 >>/etc/resolvconf.conf && resolvconf -u")
+			}
+			before := read(t, confPath)
+			if !strings.Contains(before, "nameserver 127.0.0.1\n") {
+				t.Fatalf("control: it is\n%s", before)
+			}
+			d := openDNS(t)
+			for range hostmode.MaxAgain + 2 {
+				apply(t, d, wish(coord.DNS{}), ipc.ProblemDNSHost)
+			}
+			if got := d.Status(); got.DNS.Contested > 0 || !strings.Contains(got.Problems[0].Text, "127.0.0.1") || !strings.Contains(got.Problems[0].Text, "100.127.255.254 for warren.internal") {
+				t.Errorf("%+v", got)
+			}
+			if got := read(t, confPath); got != before {
+				t.Errorf("it is\n%s\nwas\n%s", got, before)
+			}
+
+			// And the other way round: it goes, and comes.
+			own := []string{"resolvconf -d lo.dnsmasq", "echo nameserver 127.0.0.1 | resolvconf -a lo.dnsmasq"}
+			if flavour != "debian" {
+				own = []string{"sed -i /^name_servers/d /etc/resolvconf.conf && resolvconf -u", "echo name_servers=127.0.0.1 >>/etc/resolvconf.conf && resolvconf -u"}
+			}
+			sh(t, own[0])
+			apply(t, d, wish(coord.DNS{}))
+			wantResolved(t, found)
+			sh(t, own[1])
+			eventually(t, "it is left alone", func() string {
+				if got := read(t, confPath); got != before {
+					return "it is " + got
+				}
+				return ""
+			})
 		})
 	}
 }
