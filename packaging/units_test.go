@@ -14,6 +14,7 @@ import (
 var exposureBound = map[string]float64{
 	"warrend.service":             2.5,
 	"warren-lockdown.service":     2.5,
+	"warren-release.service":      2.5,
 	"warren-coord.service":        1.4,
 	"warren-coord-backup.service": 1.4,
 	"warren-relay.service":        1.4,

@@ -197,6 +197,25 @@ printf '[Service]\nTimeoutStopSec=1\n' >/run/systemd/system/warrend.service.d/ha
 		l.keeps("started", func() {})
 	}
 	l.host.must("sh", "-ec", "rm -r /run/systemd/system/warrend.service.d; systemctl daemon-reload")
+	l.stopFailed()
+}
+
+// stopFailed stops the daemon while systemd waits to start it again.
+func (l *life) stopFailed() {
+	l.t.Helper()
+	l.host.must("sh", "-ec", `mkdir -p /run/systemd/system/warrend.service.d
+printf '[Service]\nRestartSec=600\n' >/run/systemd/system/warrend.service.d/slow.conf; systemctl daemon-reload`)
+	l.keeps("killed, and not started again yet", func() {
+		l.host.must("kill", "-9", l.daemon())
+		l.host.eventually("sh", "-c", "systemctl show --property=SubState warrend | grep -q auto-restart")
+	})
+	l.host.must("systemctl", "stop", "warrend")
+	l.host.eventually("sh", "-c", "! { ip rule; ip -6 rule; } | grep -q 8787")
+	if l.around(func() {}) == 0 {
+		l.t.Error("stopped before it was started again, and the host is not given back")
+	}
+	l.host.must("sh", "-ec", "rm -r /run/systemd/system/warrend.service.d; systemctl daemon-reload; systemctl start warrend")
+	l.keeps("started", func() {})
 }
 
 func (l *life) install() {
