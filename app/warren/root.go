@@ -22,8 +22,7 @@ func (p *program) root() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		// From here on an error is not one of the command line.
-		PersistentPreRun:  func(*cobra.Command, []string) { p.begun = true },
-		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		PersistentPreRun: func(*cobra.Command, []string) { p.begun = true },
 	}
 	root.SetIn(p.in)
 	root.SetOut(p.out)
@@ -45,7 +44,7 @@ func (p *program) root() *cobra.Command {
 	}
 	add(groupNetwork, p.up(), p.down(), p.set(), p.login(), p.logout(), p.switchTo(), p.exitNode())
 	add(groupSee, p.status(), p.ping(), p.why(), p.netcheck(), p.doctor(), p.bugreport(), p.ip(), p.dns(), p.version())
-	add("", p.completion(), manual.Command(version), &cobra.Command{Use: "exit-codes", Short: textShortExitCodes, Long: exitHelp()})
+	add("", wording.Completion(root), manual.Command(version), &cobra.Command{Use: "exit-codes", Short: textShortExitCodes, Long: exitHelp()})
 	wording.Use(root)
 	return root
 }
@@ -106,24 +105,6 @@ func widthOf(f *os.File) int {
 		return 0
 	}
 	return int(size.Col)
-}
-
-func (p *program) completion() *cobra.Command {
-	shells := []string{"bash", "zsh", "fish"}
-	return &cobra.Command{
-		Use: "completion bash|zsh|fish", Short: textShortCompletion, Long: textLongCompletion,
-		Args: cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs), ValidArgs: shells,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			switch root := cmd.Root(); args[0] {
-			case "bash":
-				return root.GenBashCompletionV2(p.out, true)
-			case "zsh":
-				return root.GenZshCompletion(p.out)
-			default:
-				return root.GenFishCompletion(p.out, true)
-			}
-		},
-	}
 }
 
 // profileNames completes the names of logins.

@@ -181,7 +181,7 @@ come. It stays connected, or switched off, as it was.
 	textProfileLogin   = "needs a login"
 	textProfilePending = "waits for approval"
 
-	// ping, ip, version, completion
+	// ping, ip, version
 	textShortWhy = "Say which way packets to a machine take, and which access rule lets it in"
 	textLongWhy  = `Why says how this machine and another one of your network may talk: the way that packets take between the two,
 which addresses were tried for a direct one, with what result, and what could be changed where there is none; and what
@@ -268,13 +268,6 @@ name. It ends with code 1 where there is no such name or no answer.`
 	textDaemonNotRunning = "warrend is not running"
 	textDaemonUnknown    = "warrend does not say"
 	textVersionsDiffer   = "They differ. Restart the daemon: sudo systemctl restart warrend"
-
-	textShortCompletion = "Print a script that completes commands in your shell"
-	textLongCompletion  = `Completion prints a script for your shell:
-
-  source <(warren completion bash)
-  warren completion zsh >"${fpath[1]}/_warren"
-  warren completion fish >~/.config/fish/completions/warren.fish`
 
 	textShortExitCodes = "What the exit codes mean"
 	textExitCodes      = "The exit codes are stable; scripts may count on them.\n\n"

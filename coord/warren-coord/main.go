@@ -46,7 +46,7 @@ func root() *cobra.Command {
 	cmd.PersistentFlags().StringVar(&e.dir, "state", defaultState(), textFlagState)
 	_ = cmd.MarkPersistentFlagDirname("state")
 	cmd.AddCommand(initCommand(e), serveCommand(e), userCommand(e), keyCommand(e), machineCommand(e), relayCommand(e),
-		inviteCommand(e), invitationCommand(e), dnsCommand(e), settingsCommand(e), tokenCommand(e), auditCommand(e), webhookCommand(e), providerCommand(e), setupCommand(e), statusCommand(e), policyCommand(e), backupCommand(e), restoreCommand(e), migrateStorageCommand(e), manual.Command(version))
+		inviteCommand(e), invitationCommand(e), dnsCommand(e), settingsCommand(e), tokenCommand(e), auditCommand(e), webhookCommand(e), providerCommand(e), setupCommand(e), statusCommand(e), policyCommand(e), backupCommand(e), restoreCommand(e), migrateStorageCommand(e), wording.Completion(cmd), manual.Command(version))
 	for _, c := range append(cmd.Commands(), cmd) {
 		if c.HasSubCommands() { // help alone, for a word that is none, would look like success to a script
 			c.Args, c.RunE = cobra.NoArgs, func(c *cobra.Command, _ []string) error { return c.Help() }

@@ -78,7 +78,7 @@ func command() *cobra.Command {
 	}
 	recovery.Flags().BoolVar(&service, serviceFlag, false, "leave what keeps packets from going around an exit node to the daemon that systemd starts next")
 	recovery.Flags().BoolVar(&unlock, "unlock", false, "end the lockdown, too")
-	root.AddCommand(manual.Command(version), recovery, &cobra.Command{
+	root.AddCommand(manual.Command(version), wording.Completion(root), recovery, &cobra.Command{
 		Use:   "lockdown",
 		Short: "Hold what leaves this host, if a person wants lockdown, before the network is there",
 		Long: "Lockdown loads what \"warren set --lockdown\" asked for: nothing leaves this host but through its network. It needs no\n" +

@@ -56,7 +56,7 @@ func command() *cobra.Command {
 		Use: "check", Short: textCheck, Long: textCheckLong, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return check(cmd.Context(), cmd.OutOrStdout(), f) },
 	}
-	root.AddCommand(serving, showing, checking, manual.Command(version))
+	root.AddCommand(serving, showing, checking, wording.Completion(root), manual.Command(version))
 	common := root.PersistentFlags()
 	common.String("config", "", textConfig)
 	common.StringVar(&f.state, "state", "/var/lib/warren-relay", textState)
