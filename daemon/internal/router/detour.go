@@ -26,6 +26,9 @@ const (
 	ruleTable     = 5320
 )
 
+// loopback is the index of lo in every network namespace (LOOPBACK_IFINDEX, linux/net/flow.h).
+const loopback = 1
+
 // backstop is the metric of the default route that leads nowhere. It is taken when the tunnel's is gone with its interface:
 // then nothing goes around the tunnel.
 const backstop = 1 << 20
@@ -43,6 +46,7 @@ const (
 	viaTunnel way = iota
 	viaHost       // back to the host's own tables (throw)
 	nowhere       // with an error, for what has no other route
+	aside         // to the loopback interface, which drops it: what comes from there passes the reverse path filter
 )
 
 // item is one rule, or one route of our table.
@@ -129,8 +133,15 @@ func (w *Wish) exitItems(attached []attachment, add func(netip.Prefix, way)) {
 	}
 	for _, a := range attached {
 		ours := slices.ContainsFunc(w.Routes, a.prefix.Overlaps)
-		if a.private() && !ours && (a.inner || w.Exit.AllowLAN) {
+		switch {
+		case !a.private() || ours:
+		case a.inner || w.Exit.AllowLAN:
 			add(a.prefix, viaHost)
+		case !slices.ContainsFunc(w.Subnets, a.prefix.Overlaps): // the exit node leads nobody there
+		case a.prefix.Addr().Is4():
+			add(a.prefix, aside)
+		default:
+			add(a.prefix, nowhere)
 		}
 	}
 }
@@ -191,6 +202,10 @@ func (i item) asRoute(index int) *netlink.Route {
 		r := route(index, i.dst)
 		r.Table, r.Type = Table, unix.RTN_UNICAST
 		return r
+	case aside:
+		r := route(loopback, i.dst)
+		r.Table, r.Type = Table, unix.RTN_UNICAST
+		return r
 	case viaHost:
 		return &netlink.Route{Dst: ipNet(i.dst), Family: i.family(), Protocol: Protocol, Table: Table, Type: unix.RTN_THROW}
 	default:
@@ -231,6 +246,8 @@ func present(h *netlink.Handle, index int) ([]item, error) {
 			is.way = viaHost
 		case r.Type == unix.RTN_UNREACHABLE && r.Priority == backstop:
 			is.way = nowhere
+		case r.Type == unix.RTN_UNICAST && r.LinkIndex == loopback:
+			is.way = aside
 		case r.Type != unix.RTN_UNICAST || r.LinkIndex != index:
 			continue // somebody else's
 		}

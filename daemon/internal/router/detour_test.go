@@ -156,6 +156,60 @@ func TestBridgesOfContainersStayReachable(t *testing.T) {
 	leads(t, map[string]string{"172.17.0.2": "dev docker7", "192.168.7.1": "dev " + name})
 }
 
+func TestALANThatTheExitNodeShutsIsNotLookedForElsewhere(t *testing.T) {
+	lan(t)
+	tun(t)
+	strictFilter(t)
+	before := everything(t)
+	r := newRouter(t)
+	w := withExit()
+	w.Exit.AllowLAN = false
+	look := func() []ipc.Problem {
+		t.Helper()
+		ps, err := r.Apply(t.Context(), w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ps
+	}
+	const aside = "dev lo"
+	for _, subnets := range [][]string{{"192.168.7.0/24", "fd99::/64"}, {"192.168.0.0/16", "fd99::/48"}, {"192.168.7.128/25", "fd99::/72"}} {
+		w.Subnets = nil
+		for _, p := range subnets {
+			w.Subnets = append(w.Subnets, netip.MustParsePrefix(p))
+		}
+		ps := look()
+		if len(ps) != 2 || !strings.Contains(ps[0].Text, "192.168.7.0/24") || !strings.Contains(ps[0].Text, "keeps it off its LAN") {
+			t.Errorf("%v: problems %q", subnets, ps)
+		}
+		leads(t, map[string]string{
+			"192.168.7.200": aside, "fd99::5": "unreachable", "203.0.113.5": "dev " + name, "2001:db8:5::1": "dev " + name,
+			"192.168.7.200" + marked: "dev eth7", "192.168.7.7 from 192.168.7.200 iif eth7": "local",
+		})
+	}
+	for range 2 { // a second look finds it as it is
+		live := len(r.journal.Live())
+		look()
+		if n := len(r.journal.Live()); n != live {
+			t.Errorf("doing nothing wrote %d records", n-live)
+		}
+	}
+	w.Exit.AllowLAN = true
+	look()
+	leads(t, map[string]string{"192.168.7.200": "dev eth7", "fd99::5": "dev eth7"})
+	ip(t, "addr del 192.168.7.7/24 dev eth7") // it leaves that LAN, and comes back
+	w.Subnets = w.Subnets[:1]
+	look()
+	leads(t, map[string]string{"192.168.7.200": "dev " + name})
+	ip(t, "addr add 192.168.7.7/24 dev eth7")
+	look()
+	leads(t, map[string]string{"192.168.7.200": "dev eth7"})
+	if err := r.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	settled(t, withoutLink(before), func() string { return withoutLink(everything(t)) })
+}
+
 func TestAnExitNodeOfOneVersionBlocksTheOther(t *testing.T) {
 	lan(t)
 	tun(t)
@@ -369,7 +423,7 @@ func lookup(items []item, attached []attachment, a netip.Addr) string {
 			}
 		}
 		if best != nil && best.way != viaHost {
-			return []string{"tunnel", "host", "nowhere"}[best.way]
+			return []string{"tunnel", "host", "nowhere", "nowhere"}[best.way]
 		}
 	}
 	return "host"
@@ -390,11 +444,13 @@ func naive(w *Wish, attached []attachment, a netip.Addr) string {
 		}
 		return best
 	}
-	var all, open []netip.Prefix
+	var all, open, closed []netip.Prefix
 	for _, at := range attached {
 		all = append(all, at.prefix)
 		if w.Exit != nil && (at.inner || w.Exit.AllowLAN) && at.private() {
 			open = append(open, at.prefix)
+		} else if w.Exit != nil && at.private() && slices.ContainsFunc(w.Subnets, at.prefix.Overlaps) {
+			closed = append(closed, at.prefix)
 		}
 	}
 	var subnets []netip.Prefix
@@ -405,7 +461,7 @@ func naive(w *Wish, attached []attachment, a netip.Addr) string {
 			subnets = append(subnets, p)
 		}
 	}
-	behind, own := longest(subnets), longest(all)
+	behind, own, shut := longest(subnets), longest(all), longest(closed)
 	switch {
 	case w.Exit == nil && own.IsValid():
 		return "host"
@@ -414,8 +470,11 @@ func naive(w *Wish, attached []attachment, a netip.Addr) string {
 	case w.Exit == nil:
 		return "host"
 	}
-	if lan := longest(open); lan.IsValid() && (!behind.IsValid() || lan.Bits() >= behind.Bits()) {
+	if lan := longest(open); lan.IsValid() && (!behind.IsValid() || lan.Bits() >= behind.Bits()) && (!shut.IsValid() || lan.Bits() >= shut.Bits()) {
 		return "host"
+	}
+	if shut.IsValid() && (!behind.IsValid() || shut.Bits() >= behind.Bits()) {
+		return "nowhere" // neither the LAN nor another that has its addresses
 	}
 	if behind.IsValid() || a.Is4() || w.Exit.IPv6 {
 		return "tunnel"

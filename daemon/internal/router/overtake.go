@@ -97,7 +97,7 @@ func shadowed(w *Wish, attached []attachment) (ps []ipc.Problem) {
 			case !own.Overlaps(p) || w.Exit != nil && !a.private():
 			case w.Exit == nil || w.Exit.AllowLAN || a.inner:
 				direct = append(direct, p)
-			case contains(own, p):
+			default:
 				kept = append(kept, p)
 			}
 		}
@@ -107,7 +107,7 @@ func shadowed(w *Wish, attached []attachment) (ps []ipc.Problem) {
 			}
 		}
 		tell("%s is a network that this machine is on itself: what is there is reached directly, not through the machine that leads to %s.", direct)
-		tell("%s is a network that this machine is on itself, and the exit node keeps it off its LAN: %s is not reached through another machine either.", kept)
+		tell("%s is a network that this machine is on itself, and the exit node keeps it off its LAN: what is there is not reached through the machine that leads to %s either.", kept)
 	}
 	return ps
 }

@@ -31,10 +31,21 @@ func (r *Router) detour(ctx context.Context, index int, w *Wish, attached []atta
 	if err != nil {
 		return problems, err
 	}
-	if err := r.putItems(index, missing(wished, have)); err != nil {
+	added, left := missing(wished, have), missing(have, wished)
+	// One that stands where another is to be has to go first: until that is there, its packets take the wider route into the tunnel.
+	inTheWay := func(i item) bool { return slices.ContainsFunc(added, i.excludes) }
+	if err := r.takeItems(index, slices.DeleteFunc(slices.Clone(left), func(i item) bool { return !inTheWay(i) })); err != nil {
 		return problems, err
 	}
-	return problems, r.takeItems(index, missing(have, wished))
+	if err := r.putItems(index, added); err != nil {
+		return problems, err
+	}
+	return problems, r.takeItems(index, slices.DeleteFunc(left, inTheWay))
+}
+
+// excludes reports whether the kernel takes only one of two routes: of one prefix and metric.
+func (i item) excludes(o item) bool {
+	return i.rule == 0 && o.rule == 0 && i.dst == o.dst && (i.way == nowhere) == (o.way == nowhere)
 }
 
 // missing gives what is in a and not in b, in a's order.
