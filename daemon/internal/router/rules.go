@@ -88,6 +88,9 @@ func (r *Router) putItems(index int, items []item) error {
 		} else {
 			err = r.handle.RouteAdd(r.asRoute(i, index))
 		}
+		if i.way == aside && errors.Is(err, unix.ENETDOWN) {
+			continue // a host whose loopback interface is down
+		}
 		if err != nil && !errors.Is(err, unix.EEXIST) && !(i.six && noFamily(err)) {
 			return explain(fmt.Sprintf("lead packets to %s", r.name), err)
 		}
