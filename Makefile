@@ -143,6 +143,7 @@ soak: deps ## Play a million random scenarios of paths, then the end-to-end test
 	$(GO) test -timeout 6h -run '^TestRandomScenarios$$' ./daemon/internal/peerpath -rapid.checks=10000
 	$(RACE) -count=$(SOAK) -failfast -p 1 -timeout 12h ./daemon/e2e/...
 	WARREN_TEST_FILTERS=5000 $(GO) test -count=1 -timeout 2h -run '^TestTheKernelAndTheRulesAgree$$' ./daemon/internal/firewall
+	WARREN_TEST_FILTERS=500 $(GO) test -count=1 -timeout 2h -run '^TestFromThePolicyFileToThePacket$$' ./daemon/internal/firewall
 
 .PHONY: kills
 kills: deps ## Kill the coordination server KILLS (200) times under load, and look for what it had acknowledged
