@@ -204,7 +204,18 @@ func TestALANThatTheExitNodeShutsIsNotLookedForElsewhere(t *testing.T) {
 	ip(t, "addr add 192.168.7.7/24 dev eth7")
 	look()
 	leads(t, map[string]string{"192.168.7.200": "dev eth7"})
+	w.Exit.AllowLAN = false
+	look()
+	r.Leave()
 	if err := r.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	second, err := New(Config{Name: name, Mark: testMark, Journal: r.journal})
+	if err != nil {
+		t.Fatal(err)
+	}
+	leads(t, map[string]string{"192.168.7.200": aside}) // until the next one looks, too
+	if err := second.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	settled(t, withoutLink(before), func() string { return withoutLink(everything(t)) })

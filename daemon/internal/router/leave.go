@@ -57,11 +57,13 @@ func changeOf(e journal.Entry) (c change, ok bool) {
 		var d detourData
 		ok = json.Unmarshal(e.Data, &d) == nil
 		i := item{six: d.Dst.Addr().Is6(), dst: d.Dst}
-		switch d.Type {
-		case unix.RTN_THROW:
+		switch {
+		case d.Type == unix.RTN_THROW:
 			i.way = viaHost
-		case unix.RTN_UNREACHABLE:
+		case d.Type == unix.RTN_UNREACHABLE:
 			i.way = nowhere
+		case d.Index == loopback:
+			i.way = aside
 		}
 		return i.change(), ok
 	case kindSetting:

@@ -332,7 +332,10 @@ func dieWhileApplying(dir, at string) {
 			select {}
 		}
 	}
-	for _, w := range []Wish{withSubnets(), withExit()} {
+	shut := withExit()
+	shut.Exit.AllowLAN = false
+	shut.Subnets = append(shut.Subnets, netip.MustParsePrefix("192.168.7.0/24"))
+	for _, w := range []Wish{withSubnets(), withExit(), shut} {
 		if _, err := r.Apply(context.Background(), w); err != nil {
 			panic(err)
 		}
@@ -345,6 +348,7 @@ func dieWhileApplying(dir, at string) {
 
 func TestAKillAtAnyPointIsRecoveredFrom(t *testing.T) {
 	veth(t)
+	ip(t, "addr add 192.168.7.7/24 dev eth7")
 	strictFilter(t)
 	before := everything(t)
 	finished := false
