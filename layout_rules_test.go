@@ -30,6 +30,7 @@ func TestRules(t *testing.T) {
 
 		{"daemon/internal/sock/sock.go", us + "relay/server", "only vocabulary crosses"},
 		{"daemon/internal/sock/sock_test.go", us + "relay/server", ""},
+		{"daemon/internal/relaying/relaying.go", us + "relay/server", ""},
 		{"daemon/internal/sock/sock.go", us + "relay", ""},
 		{"coord/warren-coord/main.go", us + "relay/server", ""},
 		{"coord/server/server.go", us + "relay/server", "only vocabulary crosses"},

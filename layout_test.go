@@ -130,13 +130,15 @@ var rules = []rule{
 	{
 		"only vocabulary crosses a top-level border",
 		"a component's inside can change as long as its wire types and its client stay; " +
-			"but tests may run a real server and read the documents, warren-coord embeds the relay, the two servers get their certificates and the programs write their man pages alike",
+			"but tests may run a real server and read the documents, warren-coord and the daemon embed the relay (a machine that relays does it by the very code, with its bounds and its fairness, and nothing " +
+			"of it is a vocabulary's), the two servers get their certificates and the programs write their man pages alike",
 		imports(func(s source, imp string) bool {
 			if top(imp) == top(s.dir) || imp == manual || imp == documents && s.isTest() || slices.Contains(vocabulary, imp) {
 				return false
 			}
 			server := imp == "relay/server" || imp == "coord/server"
-			embeds := s.dir == "coord/warren-coord" && imp == "relay/server" || top(s.dir) == "coord" && within(imp, certificate)
+			embedder := s.dir == "coord/warren-coord" || s.dir == "daemon/internal/relaying"
+			embeds := embedder && imp == "relay/server" || top(s.dir) == "coord" && within(imp, certificate)
 			return !embeds && (!server || !s.isTest())
 		}),
 	},

@@ -19,7 +19,7 @@
 //	POST  /v1/login/finish    operate  LoginFinish    -> UpReply
 //	POST  /v1/logout          operate
 //
-// A field may ask for more than its operation: a PrefsEdit with Port, with what concerns routes, Lockdown or ShieldsUp, also inside
+// A field may ask for more than its operation: a PrefsEdit with Port, with what concerns routes, Relay, Lockdown or ShieldsUp, also inside
 // UpRequest, is admin. Bodies are
 // application/json, "{}" where nothing is to be said; a field that the daemon does not know is refused, not ignored.
 //

@@ -44,6 +44,7 @@ type Prefs struct {
 	AdvertiseRoutes   []netip.Prefix `json:"advertiseRoutes,omitempty"`   // subnets that others may reach through this machine
 	AdvertiseExitNode bool           `json:"advertiseExitNode,omitempty"` // others may use this machine as their exit node
 	NoSNAT            bool           `json:"noSNAT,omitempty"`            // packets to AdvertiseRoutes keep their source
+	Relay             bool           `json:"relay,omitempty"`             // others may relay what they have sealed through this machine
 
 	Lockdown bool `json:"lockdown,omitempty"` // nothing leaves this host but through the network
 
@@ -65,21 +66,22 @@ type PrefsEdit struct {
 	AdvertiseRoutes   *[]netip.Prefix `json:"advertiseRoutes,omitempty"`   // admin; replaces those before
 	AdvertiseExitNode *bool           `json:"advertiseExitNode,omitempty"` // admin
 	SNATSubnetRoutes  *bool           `json:"snatSubnetRoutes,omitempty"`  // admin
+	Relay             *bool           `json:"relay,omitempty"`             // admin: it opens a port
 	Lockdown          *bool           `json:"lockdown,omitempty"`          // admin
 	ShieldsUp         *bool           `json:"shieldsUp,omitempty"`         // admin
 }
 
 // Level is what the edit asks of its caller.
 func (e PrefsEdit) Level() Level {
-	if e.Port != nil || e.AcceptRoutes != nil || e.AdvertiseRoutes != nil || e.AdvertiseExitNode != nil || e.SNATSubnetRoutes != nil || e.Lockdown != nil || e.ShieldsUp != nil {
+	if e.Port != nil || e.AcceptRoutes != nil || e.AdvertiseRoutes != nil || e.AdvertiseExitNode != nil || e.SNATSubnetRoutes != nil || e.Relay != nil || e.Lockdown != nil || e.ShieldsUp != nil {
 		return LevelAdmin
 	}
 	return LevelOperate
 }
 
-// OfRoutes reports whether the edit names anything that is a login's: exit nodes, subnets.
+// OfRoutes reports whether the edit names anything that is a login's: exit nodes, subnets, relaying.
 func (e PrefsEdit) OfRoutes() bool {
-	return e.ExitNodes != nil || e.ExitNodeAllowLAN != nil || e.AcceptRoutes != nil || e.AdvertiseRoutes != nil || e.AdvertiseExitNode != nil || e.SNATSubnetRoutes != nil
+	return e.ExitNodes != nil || e.ExitNodeAllowLAN != nil || e.AcceptRoutes != nil || e.AdvertiseRoutes != nil || e.AdvertiseExitNode != nil || e.SNATSubnetRoutes != nil || e.Relay != nil
 }
 
 // UpRequest asks the daemon to be on its network, and to log in where it must. Empty fields leave things as they are.

@@ -110,6 +110,13 @@ type Self struct {
 	Port      uint16         `json:"port,omitempty"` // UDP, where peers and relays answer to
 	Endpoints []Endpoint     `json:"endpoints"`      // where it may be reached
 	Offers    []Offer        `json:"offers,omitempty"`
+	Relaying  *Relaying      `json:"relaying,omitempty"` // nil: it does not offer to
+}
+
+// Relaying is this machine's offer to relay for others.
+type Relaying struct {
+	Allowed bool             `json:"allowed"`         // by an admin; until then it does nothing
+	Addrs   []netip.AddrPort `json:"addrs,omitempty"` // where others try it
 }
 
 // Endpoint is an address at which a machine may be reached.
@@ -195,6 +202,7 @@ type Link struct {
 type Relay struct {
 	Name      string       `json:"name"`
 	Home      bool         `json:"home,omitempty"`
+	Machine   bool         `json:"machine,omitempty"`   // it is one of the network's machines, and for pairs that can both reach it
 	Transport string       `json:"transport,omitempty"` // "udp" or "websocket", while connected
 	Latency   Milliseconds `json:"latency,omitempty"`
 	Link

@@ -177,6 +177,7 @@ func (e PrefsEdit) routeFlags() string {
 		{"accept-routes", e.AcceptRoutes},
 		{"advertise-exit-node", e.AdvertiseExitNode},
 		{"snat-subnet-routes", e.SNATSubnetRoutes},
+		{"relay", e.Relay},
 		{"lockdown", e.Lockdown},
 		{"shields-up", e.ShieldsUp},
 	} {

@@ -199,6 +199,7 @@ func list(text string) []string {
 type routeFlags struct {
 	exitNode, advertiseRoutes                                      string
 	allowLAN, accept, advertiseExit, snatSubnet, lockdown, shields bool
+	relay                                                          bool
 }
 
 // add states the flags; those of the exit node that is used belong to set alone.
@@ -211,6 +212,7 @@ func (f *routeFlags) add(cmd *cobra.Command, p *program, set bool) {
 		flags.BoolVar(&f.snatSubnet, "snat-subnet-routes", true, textFlagSNAT)
 		flags.BoolVar(&f.lockdown, "lockdown", false, textFlagLockdown)
 		flags.BoolVar(&f.shields, "shields-up", false, textFlagShields)
+		flags.BoolVar(&f.relay, "relay", false, textFlagRelay)
 	}
 	flags.BoolVar(&f.accept, "accept-routes", false, textFlagAcceptRoutes)
 	_ = flags.SetAnnotation("accept-routes", wording.NotTaken, []string{textAcceptOnly})
@@ -245,7 +247,7 @@ func (f *routeFlags) edit(cmd *cobra.Command, e *ipc.PrefsEdit) error {
 	}{
 		"exit-node-allow-lan-access": {&f.allowLAN, &e.ExitNodeAllowLAN}, "accept-routes": {&f.accept, &e.AcceptRoutes},
 		"advertise-exit-node": {&f.advertiseExit, &e.AdvertiseExitNode}, "snat-subnet-routes": {&f.snatSubnet, &e.SNATSubnetRoutes},
-		"lockdown": {&f.lockdown, &e.Lockdown}, "shields-up": {&f.shields, &e.ShieldsUp},
+		"lockdown": {&f.lockdown, &e.Lockdown}, "shields-up": {&f.shields, &e.ShieldsUp}, "relay": {&f.relay, &e.Relay},
 	} {
 		if named(name) {
 			*b.to = b.value
@@ -283,6 +285,16 @@ func routeLines(s *ipc.Status) (lines []string) {
 	}
 	if len(s.Self.Offers) > 0 {
 		lines = append(lines, "Offers: "+say.Line(strings.Join(offered(s.Self.Offers), ", ")))
+	}
+	if r := s.Self.Relaying; r != nil {
+		line := textRelays
+		if !r.Allowed {
+			line = textRelaysNot
+		}
+		for i, a := range r.Addrs {
+			line += map[bool]string{true: ": ", false: ", "}[i == 0] + a.String()
+		}
+		lines = append(lines, line)
 	}
 	return lines
 }
@@ -360,6 +372,7 @@ func routesText(p ipc.Prefs, e ipc.PrefsEdit) (lines []string) {
 	}
 	onOff(e.AdvertiseExitNode, p.AdvertiseExitNode, "Offered as exit node: yes", "Offered as exit node: no")
 	onOff(e.SNATSubnetRoutes, !p.NoSNAT, "Packets to the subnets offered come from this machine", "Packets to the subnets offered keep their source")
+	onOff(e.Relay, p.Relay, "Offered as a relay: yes", "Offered as a relay: no")
 	onOff(e.Lockdown, p.Lockdown, "Lockdown: on, nothing leaves this host but through the network", "Lockdown: off")
 	onOff(e.ShieldsUp, p.ShieldsUp, textShields, "Shields: down, the network's access rules say what comes in")
 	return lines

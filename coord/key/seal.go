@@ -96,6 +96,14 @@ func (d Disco) Shared(peer DiscoPublic) (Shared, error) {
 // Shared gives the key in common with a relay, for the frames that carry no traffic.
 func (n Node) Shared(relay RelayPublic) (Shared, error) { return n.shared("warren relay v1", relay) }
 
+// Relay gives the key of the relay that this machine is where it relays for others: always the same, and of no use to find
+// ours with (HMAC-SHA256(ours, "warren node relay v1")).
+func (n Node) Relay() Relay {
+	mac := hmac.New(sha256.New, n.k[:])
+	mac.Write([]byte("warren node relay v1"))
+	return Relay{secret{[Size]byte(mac.Sum(nil))}}
+}
+
 // Shared gives the key in common with a node, for the frames that carry no traffic.
 func (r Relay) Shared(node NodePublic) (Shared, error) { return r.shared("warren relay v1", node) }
 

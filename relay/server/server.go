@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -49,6 +50,11 @@ type Config struct {
 	Key     key.Relay
 	Issuers []key.ServerPublic // the coordination servers whose tickets admit; without one nobody is admitted
 	Limits  Limits
+
+	// Control prepares each UDP socket, as net.ListenConfig.Control does; nil: nothing is to prepare.
+	Control func(network, address string, c syscall.RawConn) error
+	// Lone leaves out the port beside that of UDP, which shows clients what their NATs do: this relay is no STUN server of the network.
+	Lone bool
 
 	Log *slog.Logger // nil: nothing is logged
 }
@@ -106,11 +112,13 @@ func New(cfg Config) (*Server, error) {
 
 func (s *Server) open() (err error) {
 	if s.cfg.UDP != "" {
-		if s.udp, err = udpbatch.Listen(context.Background(), s.cfg.UDP, min(runtime.GOMAXPROCS(0), maxSockets)); err != nil {
+		if s.udp, err = udpbatch.Listen(context.Background(), s.cfg.UDP, min(runtime.GOMAXPROCS(0), maxSockets), s.cfg.Control); err != nil {
 			return fmt.Errorf("cannot listen on UDP %s: %w", s.cfg.UDP, err)
 		}
 		s.senders.New = func() any { return s.udp[int(s.lent.Add(1))%len(s.udp)].NewSender(lentBatch) }
-		s.two = s.listenSecond()
+		if !s.cfg.Lone {
+			s.two = s.listenSecond()
+		}
 	}
 	if s.https, err = listenTCP(s.cfg.HTTPS); err != nil {
 		return err

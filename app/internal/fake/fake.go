@@ -303,7 +303,7 @@ func (d *Daemon) editRoutes(e ipc.PrefsEdit) error {
 		})
 	}
 	for _, b := range []struct{ to, from *bool }{
-		{&p.ExitNodeAllowLAN, e.ExitNodeAllowLAN}, {&p.AcceptRoutes, e.AcceptRoutes}, {&p.AdvertiseExitNode, e.AdvertiseExitNode}, {&p.Lockdown, e.Lockdown}, {&p.ShieldsUp, e.ShieldsUp},
+		{&p.ExitNodeAllowLAN, e.ExitNodeAllowLAN}, {&p.AcceptRoutes, e.AcceptRoutes}, {&p.AdvertiseExitNode, e.AdvertiseExitNode}, {&p.Relay, e.Relay}, {&p.Lockdown, e.Lockdown}, {&p.ShieldsUp, e.ShieldsUp},
 	} {
 		if b.from != nil {
 			*b.to = *b.from

@@ -198,3 +198,28 @@ func TestTheResolverHasNoMachinesAddress(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
+
+func TestMachinesThatRelayAreUsedWhileTheyAreOnline(t *testing.T) {
+	m := netmap()
+	m.Self.Relaying = &coord.Relaying{Key: key.RelayPublic{1}}
+	m.Peers[0].Relaying = &coord.Relaying{Key: key.RelayPublic{2}, Addrs: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:7")}}
+	for _, c := range []struct{ online, wanted bool }{{false, false}, {true, false}, {true, true}} {
+		m.Peers[0].Online = c.online
+		p := NewPlan(m, &Wants{Relay: c.wanted}, &Leads{})
+		if (len(p.Through) == 1) != c.online || p.Relaying != c.wanted {
+			t.Errorf("%+v: through %v, relaying %v", c, p.Through, p.Relaying)
+		}
+		if c.online && (p.Through[0].Node != m.Peers[0].ID || p.Through[0].Key != m.Peers[0].Relaying.Key) {
+			t.Errorf("through %+v", p.Through)
+		}
+	}
+	for _, allowed := range []bool{true, false} {
+		if !allowed {
+			m.Self.Relaying = nil
+		}
+		f := Facts{Netmap: m, Wants: Wants{Relay: true}}
+		if s := f.Status(time.Now()); s.Self.Relaying == nil || s.Self.Relaying.Allowed != allowed || NewPlan(m, &f.Wants, &Leads{}).Relaying != allowed {
+			t.Errorf("allowed %v: %+v", allowed, s.Self.Relaying)
+		}
+	}
+}

@@ -17,6 +17,7 @@ type Wants struct {
 
 	Offer     []netip.Prefix // with an exit node's own two
 	NoSNAT    bool           // packets to the subnets offered keep their source
+	Relay     bool           // others may relay through this machine
 	Lockdown  bool
 	ShieldsUp bool // nothing comes in but answers
 }
@@ -30,7 +31,7 @@ type ExitWish struct {
 // Equal reports whether two are the same.
 func (w *Wants) Equal(o *Wants) bool {
 	return slices.Equal(w.Exits, o.Exits) && slices.Equal(w.Offer, o.Offer) &&
-		w.AllowLAN == o.AllowLAN && w.Accept == o.Accept && w.NoSNAT == o.NoSNAT && w.Lockdown == o.Lockdown && w.ShieldsUp == o.ShieldsUp
+		w.AllowLAN == o.AllowLAN && w.Accept == o.Accept && w.NoSNAT == o.NoSNAT && w.Relay == o.Relay && w.Lockdown == o.Lockdown && w.ShieldsUp == o.ShieldsUp
 }
 
 // How exit nodes, and the routers of subnets, are judged.

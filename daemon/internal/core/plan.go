@@ -20,12 +20,23 @@ type Plan struct {
 	Ticket  []byte
 	DNS     DNS
 
+	Relaying bool        // this machine relays for others: it offers to, and an admin allows it
+	Through  []NodeRelay // machines that do, in the netmap's order
+
 	Subnets []netip.Prefix // behind other machines: through the interface, unless the host itself leads there
 	Exit    *Exit          // nil: the host's own way out
 	Forward Forward
 	Filter  *coord.Filter // what may come in from the network; nil: everything
 	// Lockdown: nothing leaves the host but through the network.
 	Lockdown bool
+}
+
+// NodeRelay is a machine that relays for others. Who can reach it, each pair finds out for itself.
+type NodeRelay struct {
+	Node  coord.NodeID
+	Name  string
+	Key   key.RelayPublic
+	Addrs []netip.AddrPort
 }
 
 // Mark is the mark of the sockets that are never routed into the tunnel (SO_MARK): those of paths and relays, of the
@@ -75,6 +86,7 @@ type Peer struct {
 // one machine.
 func NewPlan(m *coord.Netmap, w *Wants, l *Leads) *Plan {
 	p := &Plan{Network: m.Network, Addrs: host(m.Self.Addrs), Relays: m.Relays, Ticket: m.Ticket, Lockdown: w.Lockdown, Forward: forward(m, w)}
+	p.Relaying = w.Relay && m.Self.Relaying != nil
 	p.DNS = DNS{Servers: free(m), Zone: zone.New(&m.Network, &m.DNS, &m.Self, m.Peers), Settings: m.DNS, Accept: true}
 	for _, prefix := range []netip.Prefix{m.Network.IPv4, m.Network.IPv6} {
 		if prefix.IsValid() {
@@ -87,6 +99,9 @@ func NewPlan(m *coord.Netmap, w *Wants, l *Leads) *Plan {
 		p.Peers = append(p.Peers, Peer{
 			Key: n.Key, AllowedIPs: append(host(n.Addrs), l.through(n, &m.Network)...), Disco: n.Disco, Endpoints: n.Endpoints, Relay: n.Relay,
 		})
+		if n.Relaying != nil && n.Online {
+			p.Through = append(p.Through, NodeRelay{Node: n.ID, Name: n.Name, Key: n.Relaying.Key, Addrs: n.Relaying.Addrs})
+		}
 	}
 	p.Subnets = slices.SortedFunc(maps.Keys(l.Routers), netip.Prefix.Compare)
 	if len(w.Exits) > 0 {

@@ -99,6 +99,12 @@ func (f *Facts) Status(now time.Time) *ipc.Status {
 		return s
 	}
 	s.Self.Offers = f.offers()
+	if f.Wants.Relay {
+		s.Self.Relaying = &ipc.Relaying{}
+		if is := m.Self.Relaying; is != nil {
+			s.Self.Relaying = &ipc.Relaying{Allowed: true, Addrs: is.Addrs}
+		}
+	}
 	s.Seq = m.Seq
 	s.Network = ipc.Network{Name: m.Network.Name, Suffix: m.Network.Suffix, IPv4: m.Network.IPv4, IPv6: m.Network.IPv6}
 	s.Self.Name, s.Self.DNSName = m.Self.Name, m.Self.Name+"."+m.Network.Suffix

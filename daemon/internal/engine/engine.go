@@ -344,7 +344,7 @@ func (e *Engine) openPlane() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	plane, err := e.cfg.OpenPlane(PlaneConfig{
-		Interface: e.cfg.Interface, Port: port, Node: e.state.Login().Key, Log: e.log, Journal: e.cfg.Journal, Names: &e.names,
+		Interface: e.cfg.Interface, Port: port, Node: e.state.Login().Key, Server: e.state.Login().ServerKey, Log: e.log, Journal: e.cfg.Journal, Names: &e.names,
 		Told: func(what Happened) { e.post(ctx, func() { e.told(what) }) },
 	})
 	if err != nil {

@@ -21,7 +21,7 @@ func wants(s *store.State) *core.Wants {
 		return w
 	}
 	r := &l.Routing
-	w.AllowLAN, w.Accept, w.NoSNAT, w.Offer = r.AllowLAN, r.Accept, r.NoSNAT, r.Offers()
+	w.AllowLAN, w.Accept, w.NoSNAT, w.Offer, w.Relay = r.AllowLAN, r.Accept, r.NoSNAT, r.Offers(), r.Relay
 	for _, e := range r.Exits {
 		w.Exits = append(w.Exits, core.ExitWish{Node: e.Node, Name: e.Name})
 	}
@@ -49,7 +49,7 @@ func editRouting(r store.Routing, q ipc.PrefsEdit, m *coord.Netmap) (store.Routi
 		r.Offer = slices.Clone(*q.AdvertiseRoutes)
 	}
 	for _, b := range []struct{ to, from *bool }{
-		{&r.AllowLAN, q.ExitNodeAllowLAN}, {&r.Accept, q.AcceptRoutes}, {&r.OfferExit, q.AdvertiseExitNode},
+		{&r.AllowLAN, q.ExitNodeAllowLAN}, {&r.Accept, q.AcceptRoutes}, {&r.OfferExit, q.AdvertiseExitNode}, {&r.Relay, q.Relay},
 	} {
 		if b.from != nil {
 			*b.to = *b.from

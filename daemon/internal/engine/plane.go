@@ -17,6 +17,7 @@ import (
 	"github.com/warren-mesh/warren/daemon/internal/journal"
 	"github.com/warren-mesh/warren/daemon/internal/netcheck"
 	"github.com/warren-mesh/warren/daemon/internal/peerpath"
+	"github.com/warren-mesh/warren/daemon/internal/relaying"
 	"github.com/warren-mesh/warren/daemon/internal/router"
 	"github.com/warren-mesh/warren/daemon/internal/sleep"
 	"github.com/warren-mesh/warren/daemon/internal/sock"
@@ -52,7 +53,8 @@ type Plane interface {
 type Reach struct {
 	Disco     key.DiscoPublic
 	Endpoints []coord.Endpoint
-	Relay     coord.RelayID // home; 0: none yet
+	Relay     coord.RelayID   // home; 0: none yet
+	Relaying  *coord.Relaying // how this machine relays for others, or would
 }
 
 // PlaneConfig is what a Plane is made of.
@@ -60,6 +62,7 @@ type PlaneConfig struct {
 	Interface string
 	Port      uint16
 	Node      key.Node
+	Server    key.ServerPublic // the coordination server's identity
 	Journal   *journal.Journal
 	Log       *slog.Logger
 	Names     *lookups // how servers are found by name
@@ -89,6 +92,7 @@ type wire struct {
 	filter *firewall.Firewall
 	access *firewall.Filter
 	dns    *dns.DNS
+	relay  *relaying.Relay // owned by whoever calls Apply and Reach
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	events *mailbox
@@ -102,6 +106,9 @@ func OpenPlane(cfg PlaneConfig) (Plane, error) {
 	w := &wire{cfg: cfg, disco: key.NewDisco(), events: newMailbox()}
 	w.sock = sock.New(sock.Config{
 		Port: cfg.Port, Node: cfg.Node, Disco: w.disco, Mark: core.Mark, Resolver: cfg.Names.resolver(), TUNName: cfg.Interface, Log: cfg.Log, Events: w.events.put,
+	})
+	w.relay = relaying.New(relaying.Config{
+		Node: cfg.Node, Issuer: cfg.Server, Port: relaying.PortBeside(cfg.Port), Control: sock.Marked(core.Mark), Log: cfg.Log,
 	})
 	var err error
 	w.tunnel, err = tunnel.New(tunnel.Config{
@@ -155,9 +162,14 @@ func (w *wire) Apply(p *core.Plan) error {
 		socks[i] = sock.Peer{Key: peer.Key, Disco: peer.Disco, Endpoints: peer.Endpoints, Relay: peer.Relay}
 		tunnels[i] = tunnel.Peer{Key: peer.Key, AllowedIPs: peer.AllowedIPs, Endpoint: peer.Key.String()}
 	}
+	through := make([]sock.NodeRelay, len(p.Through))
+	for i, r := range p.Through {
+		through[i] = sock.NodeRelay(r)
+	}
 	refused, err := letIn(w.access, admission(p), tunnels, func(peers []tunnel.Peer) error {
 		w.sock.SetNetwork(p.Network)
 		w.sock.SetRelays(p.Relays, p.Ticket)
+		w.sock.SetNodeRelays(through)
 		w.sock.SetPeers(socks)
 		return w.tunnel.SetPeers(peers)
 	})
@@ -167,7 +179,7 @@ func (w *wire) Apply(p *core.Plan) error {
 	if err != nil {
 		return err
 	}
-	w.problems = w.protect(p) // before there are addresses to protect
+	w.problems = append(w.relayFor(p), w.protect(p)...) // before there are addresses to protect
 	wish := router.Wish{MTU: peerpath.MaxMTU, Least: peerpath.SafeMTU, Addrs: p.Addrs, Routes: p.Routes, Host: p.DNS.Hosts(), Subnets: p.Subnets}
 	if p.Exit != nil {
 		wish.Exit = &router.Exit{IPv4: p.Exit.IPv4, IPv6: p.Exit.IPv6, AllowLAN: p.Exit.AllowLAN}
@@ -212,7 +224,7 @@ func admission(p *core.Plan) firewall.Admission {
 // protect makes the packet filter. The network works without it, as it did on a kernel that has none: but nothing is
 // forwarded then, and that is said.
 func (w *wire) protect(p *core.Plan) []ipc.Problem {
-	r := firewall.Rules{Plain: p.Forward.NoSNAT, Ports: []uint16{w.cfg.Port}, Routes: slices.Clone(p.Forward.Subnets), Host: p.DNS.Servers, Judged: p.Filter != nil}
+	r := firewall.Rules{Plain: p.Forward.NoSNAT, Ports: append(w.relay.Ports(), w.cfg.Port), Routes: slices.Clone(p.Forward.Subnets), Host: p.DNS.Servers, Judged: p.Filter != nil}
 	for _, a := range p.Addrs {
 		r.Self = append(r.Self, a.Addr())
 	}
@@ -241,10 +253,19 @@ func (w *wire) protect(p *core.Plan) []ipc.Problem {
 	return problems
 }
 
+// relayFor has this machine relay for others, or not.
+func (w *wire) relayFor(p *core.Plan) []ipc.Problem {
+	if err := w.relay.Want(p.Relaying); err != nil {
+		w.cfg.Log.Error("others cannot relay through this machine", "err", err)
+		return []ipc.Problem{{Code: "relaying", Text: err.Error(), Fix: "warren down and up tries again; sudo warren set --relay=false takes the offer back."}}
+	}
+	return nil
+}
+
 // Reach implements Plane.
 func (w *wire) Reach() Reach {
 	r := w.events.reach()
-	return Reach{Disco: w.disco.Public(), Endpoints: r.Endpoints, Relay: r.Home}
+	return Reach{Disco: w.disco.Public(), Endpoints: r.Endpoints, Relay: r.Home, Relaying: w.relay.Offer(r.Endpoints)}
 }
 
 // Observe implements Plane.
@@ -263,7 +284,7 @@ func (w *wire) Observe(f *core.Facts) {
 	f.Traffic = w.Traffic()
 	for _, r := range s.Relays {
 		f.Relays = append(f.Relays, ipc.Relay{
-			Name: r.Name, Home: r.Home, Transport: r.Transport, Latency: ipc.Millis(r.Latency),
+			Name: r.Name, Home: r.Home, Machine: r.Machine, Transport: r.Transport, Latency: ipc.Millis(r.Latency),
 			Link: ipc.Link{Connected: r.Up, Error: r.Error},
 		})
 	}
@@ -402,6 +423,7 @@ func (w *wire) Leave() { w.router.Leave() }
 func (w *wire) Close() error {
 	w.cancel()
 	w.dns.Close()
+	w.relay.Close()
 	err := errors.Join(w.filter.Close(context.Background()), w.router.Close(context.Background()))
 	w.tunnel.Close()
 	w.wg.Wait()

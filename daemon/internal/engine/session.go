@@ -197,6 +197,9 @@ func (e *Engine) published() coord.NodeUpdate {
 		Hostname: e.state.Prefs().Hostname, OS: runtime.GOOS, Version: e.cfg.Version,
 		Routes: slices.Clone(e.wants.Offer),
 	}
+	if e.wants.Relay {
+		u.Relaying = reach.Relaying
+	}
 	if u.Hostname == "" {
 		u.Hostname = hostname()
 	}

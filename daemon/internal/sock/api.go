@@ -112,6 +112,7 @@ type RelayStatus struct {
 	ID        coord.RelayID
 	Name      string
 	Home      bool
+	Machine   bool // one of the network's machines: pairs that both reach it may meet there
 	Up        bool
 	Transport string        // "udp" or "websocket" while up
 	Latency   time.Duration // of STUN; 0: no answer yet
@@ -162,6 +163,7 @@ var _ interface {
 	SetNetwork(coord.Network)
 	SetPeers([]Peer)
 	SetRelays([]coord.Relay, []byte)
+	SetNodeRelays([]NodeRelay)
 	NetworkChanged()
 	Snapshot() Status
 	Ping(context.Context, key.NodePublic) (PingResult, error)

@@ -43,6 +43,8 @@ type world struct {
 	relays []coord.Relay
 	stop   func() // the first relay
 	nodes  []*node
+
+	loopback bool // machines that relay may be reached at 127.0.0.1, where others are not
 }
 
 // newWorld starts a relay. over is "udp" or "websocket".
@@ -119,7 +121,7 @@ func (w *world) node(direct bool) *node {
 		addr: netip.AddrFrom4([4]byte{100, 64, 0, byte(len(w.nodes) + 1)}),
 	}
 	w.nodes = append(w.nodes, n)
-	n.sock = New(Config{Node: n.key, Disco: n.disco, Events: n.event, allowLoopback: direct, noLocal: !direct})
+	n.sock = New(Config{Node: n.key, Disco: n.disco, Events: n.event, allowLoopback: direct || w.loopback, noLocal: !direct})
 	n.dev = device.NewDevice(n.tun.TUN(), n.sock.Bind(), device.NewLogger(device.LogLevelSilent, ""))
 	secret := n.key.Bytes()
 	if err := n.dev.IpcSet("private_key=" + hex.EncodeToString(secret[:])); err != nil {

@@ -29,6 +29,7 @@ type loop struct {
 	peers   map[key.NodePublic]*peer
 	active  map[*peer]struct{} // those with a deadline
 	relays  relays
+	nodes   nodeRelays
 	local   local
 	port    port
 	seq     uint64 // of our last disco message
@@ -99,6 +100,9 @@ func (l *loop) read(m mail) {
 	if m.relays != nil {
 		l.setRelays(*m.relays, m.ticket)
 	}
+	if m.nodes != nil {
+		l.setNodeRelays(*m.nodes)
+	}
 	if m.opened {
 		l.reopened()
 	}
@@ -160,10 +164,11 @@ func (l *loop) due() {
 		}
 	}
 	l.localDue()
+	l.meetings()
 }
 
 func (l *loop) deadline() time.Time {
-	next := l.local.next
+	next := earliest(l.local.next, l.nodes.next)
 	for p := range l.active {
 		next = earliest(next, p.next)
 	}

@@ -34,6 +34,7 @@ type peer struct {
 	doors   []*door             // sockets of its own through a hard NAT
 	guessed map[uint16]struct{} // ports of the peer's address that were tried in this search
 
+	meeting      meeting
 	relayLatency time.Duration  // of the last answer through the relay
 	shown        peerpath.Stats // as last published
 	history      []PathChange   // oldest first; what is in it is never changed
@@ -52,6 +53,8 @@ type probe struct {
 	seq    uint64
 	number uint64         // the machine's; 0: for pings
 	to     netip.AddrPort // not valid: through the relay
+	link   coord.RelayID  // which
+	meet   bool           // for the meeting
 	at     time.Time
 }
 
@@ -405,6 +408,9 @@ func (l *loop) relayEvent(p *peer) peerpath.Relay {
 // relayName gives a relay's name.
 func (l *loop) relayName(id coord.RelayID) string {
 	if r := l.relays.find(id); r != nil {
+		return r.Name
+	}
+	if r := l.nodes.find(coord.NodeID(-id)); r != nil {
 		return r.Name
 	}
 	return ""

@@ -35,7 +35,9 @@ const probeTime = 10 * time.Second
 // receive takes a datagram that is not WireGuard's.
 func (l *loop) receive(d datagram) {
 	if d.from != nil && d.door == nil && relay.IsSTUN(d.b) {
-		l.stunAnswer(d.b)
+		if !l.nodeAnswer(d.b) {
+			l.stunAnswer(d.b)
+		}
 		return
 	}
 	sender, _ := disco.Sender(d.b)
@@ -94,6 +96,12 @@ func (l *loop) message(p *peer, d datagram, m disco.Message) {
 			return
 		}
 		l.step(p, peerpath.CallMe{Addrs: m.Endpoints})
+	case disco.Meet:
+		if d.from != nil {
+			l.drops.junk.Add(1)
+			return
+		}
+		l.heardMeet(p, m)
 	}
 }
 
@@ -104,6 +112,12 @@ func (l *loop) pong(p *peer, d datagram, from netip.AddrPort, m disco.Pong) {
 	}
 	pr := p.probes[i]
 	p.probes = slices.Delete(p.probes, i, i+1)
+	if pr.meet {
+		if d.link != nil && d.link.relay.ID == pr.link {
+			l.metBy(p, pr)
+		}
+		return
+	}
 	if pr.to == from {
 		if from.IsValid() {
 			l.admit(p, d.from, true)
@@ -121,7 +135,7 @@ func (l *loop) answerPings(p *peer, pr probe) {
 	if pr.number != 0 {
 		return
 	}
-	r := PingResult{Kind: PathRelay, Relay: p.Relay, Latency: l.now.Sub(pr.at)}
+	r := PingResult{Kind: PathRelay, Relay: pr.link, Latency: l.now.Sub(pr.at)}
 	if pr.to.IsValid() {
 		r = PingResult{Kind: PathDirect, Addr: pr.to, Latency: r.Latency}
 	}
@@ -196,6 +210,10 @@ func (l *loop) seal(p *peer, m disco.Message) [][]byte {
 		l.seq++
 		is.Seq = l.seq
 		m = is
+	case disco.Meet:
+		l.seq++
+		is.Seq = l.seq
+		m = is
 	}
 	return [][]byte{disco.Seal(make([]byte, 0, room), l.cfg.Disco.Public(), p.shared, m)}
 }
@@ -238,6 +256,7 @@ func (l *loop) pingDue(p *peer) {
 		}
 		if use.relay {
 			m := disco.Ping{Seq: l.expect(p, netip.AddrPort{}, 0), Node: l.cfg.Node.Public()}
+			p.probes[len(p.probes)-1].link = use.link.relay.ID
 			l.sendLink(p, use.link, m)
 		}
 	}

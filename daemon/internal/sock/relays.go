@@ -65,7 +65,7 @@ func (l *loop) setRelays(list []coord.Relay, ticket []byte) {
 	if !same {
 		l.relays.list, l.relays.since = slices.Clone(list), l.now
 		l.relays.homing.keep(list)
-		for i := range l.slots {
+		for i := range homeSlots {
 			sl := &l.slots[i]
 			if is := sl.link.Load(); is != nil && !reflect.DeepEqual(l.relays.find(is.relay.ID), &is.relay) {
 				sl.clear()
@@ -214,6 +214,9 @@ func (l *loop) needed(is *link) bool {
 // wanted is called for a peer that there is traffic with: it may need a link to a relay that is not ours,
 // and the addresses that STUN last showed may be old.
 func (l *loop) wanted(p *peer) {
+	if len(l.nodes.list) > 0 && l.nodes.next.IsZero() {
+		l.nodes.next = l.now
+	}
 	l.local.next = earliest(l.local.next, l.local.nextSTUN(true))
 	r := l.relays.find(p.Relay)
 	if r == nil || l.linkOf(p.Relay) != nil || p.Relay == l.relays.home || l.relays.trial != 0 {
@@ -279,9 +282,9 @@ func (l *loop) linkOf(id coord.RelayID) *link {
 	return nil
 }
 
-// linkFor gives the link for packets to a peer: that to its home or, while that is down, our own home's. Who lost the same
+// serverLinkFor gives the link to a relay server for packets to a peer: that to its home or, while that is down, our own home's. Who lost the same
 // home as we often finds the same other, and sooner than the coordination server can tell us, if it can.
-func (l *loop) linkFor(p *peer) *link {
+func (l *loop) serverLinkFor(p *peer) *link {
 	is := l.linkOf(p.Relay)
 	if p.Relay == 0 || is != nil && is.up {
 		return is
@@ -290,6 +293,16 @@ func (l *loop) linkFor(p *peer) *link {
 		return home
 	}
 	return is
+}
+
+// linkFor gives the link for packets to a peer: that to the machine where we meet, or to a relay server.
+func (l *loop) linkFor(p *peer) *link {
+	if m := &p.meeting; m.used {
+		if is := l.slots[nodeSlot].link.Load(); is != nil && is.up && is.relay.ID == nodeRelayID(m.at) {
+			return is
+		}
+	}
+	return l.serverLinkFor(p)
 }
 
 // linksChanged looks at the links, and does what follows.
@@ -324,10 +337,7 @@ func (l *loop) linksChanged() {
 // relink lets every peer that it concerns know of the links.
 func (l *loop) relink() {
 	for _, p := range l.peers {
-		if use := p.ep.path.Load(); use != nil && use.link != l.linkFor(p) {
-			l.setPath(p)
-		}
-		l.step(p, l.relayEvent(p))
+		l.relinkPeer(p)
 	}
 }
 

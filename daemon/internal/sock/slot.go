@@ -2,15 +2,19 @@ package sock
 
 import (
 	"context"
+	"net/netip"
 	"sync/atomic"
 
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/relay"
 )
 
-// relaySlots is how many links there are at a time: our home's, and one for peers whose home is another relay or for what
-// is to be our home next. WireGuard takes its ReceiveFuncs once, and each costs it a batch of buffers.
-const relaySlots = 2
+// How many links there are at a time: our home's, and one for peers whose home is another relay or for what is to be our
+// home next; and one to a machine that relays. WireGuard takes its ReceiveFuncs once, and each costs it a batch of buffers.
+const (
+	homeSlots  = 2
+	relaySlots = homeSlots + 1
+)
 
 // slot holds a link, and has WireGuard receive from it.
 type slot struct {
@@ -20,13 +24,14 @@ type slot struct {
 
 // link is a relay in use.
 type link struct {
-	relay  coord.Relay
+	relay  coord.Relay // of a machine that relays: with a number below zero
 	client *relay.Client
 	cancel context.CancelFunc
 
 	// owned by the loop
 	up       bool
-	draining bool // the relay will stop soon
+	draining bool           // the relay will stop soon
+	node     netip.AddrPort // of a machine that relays: which of its addresses
 }
 
 func (sl *slot) fill(l *link) {

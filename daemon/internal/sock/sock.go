@@ -158,6 +158,7 @@ type mail struct {
 	peers    *[]Peer
 	relays   *[]coord.Relay
 	ticket   []byte
+	nodes    *[]NodeRelay
 	changed  bool // the network of this machine
 	opened   bool // the bind was opened or closed
 	links    bool // the state of a link is another

@@ -33,6 +33,14 @@ func (l *loop) publishLocal() {
 		}
 		st.relays = append(st.relays, rs)
 	}
+	for _, r := range l.nodes.list {
+		rs := RelayStatus{ID: nodeRelayID(r.Node), Name: r.Name, Machine: true, Latency: l.nodes.found[r.Node].latency}
+		if is := l.linkOf(rs.ID); is != nil {
+			state := is.client.State()
+			rs.Up, rs.Transport = state.Connected, string(state.Transport)
+		}
+		st.relays = append(st.relays, rs)
+	}
 	l.status.Store(st)
 }
 
@@ -51,7 +59,8 @@ func (l *loop) publishPeer(p *peer) {
 		st.Kind, st.Latency, st.Relay = PathRelay, p.relayLatency, use.link.relay.ID
 	}
 	st.RelayName = l.relayName(st.Relay)
-	if n := len(p.history); n == 0 && st.Kind != PathNone || n > 0 && (p.history[n-1].Kind != st.Kind || p.history[n-1].Addr != st.Addr) {
+	if n := len(p.history); n == 0 && st.Kind != PathNone || n > 0 && (p.history[n-1].Kind != st.Kind || p.history[n-1].Addr != st.Addr ||
+		st.Kind == PathRelay && p.history[n-1].RelayName != st.RelayName) {
 		now := PathChange{At: stats.Since, Kind: st.Kind, Addr: st.Addr, Reason: st.Reason}
 		if st.Kind == PathRelay {
 			now.RelayName = st.RelayName

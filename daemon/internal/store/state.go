@@ -75,6 +75,7 @@ type Routing struct {
 	Offer     []netip.Prefix `json:"offer,omitempty"` // subnets
 	OfferExit bool           `json:"offerExit,omitempty"`
 	NoSNAT    bool           `json:"noSNAT,omitempty"` // packets to the subnets offered keep their source
+	Relay     bool           `json:"relay,omitempty"`  // others may relay through this machine
 }
 
 // Exit is a machine that people want as exit node. A name may pass to another machine; the ID never does.
@@ -117,6 +118,7 @@ func (s *State) Prefs() ipc.Prefs {
 		}
 		p.ExitNodeAllowLAN, p.AcceptRoutes = l.Routing.AllowLAN, l.Routing.Accept
 		p.AdvertiseRoutes, p.AdvertiseExitNode, p.NoSNAT = slices.Clone(l.Routing.Offer), l.Routing.OfferExit, l.Routing.NoSNAT
+		p.Relay = l.Routing.Relay
 	}
 	return p
 }

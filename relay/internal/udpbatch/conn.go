@@ -39,10 +39,10 @@ type Conn struct {
 }
 
 // Listen opens n sockets on one "host:port"; the kernel gives each the datagrams of some of the senders, always the same.
-// Without a host they take both address families, where the host has both.
-func Listen(ctx context.Context, address string, n int) ([]*Conn, error) {
+// Without a host they take both address families, where the host has both. control prepares each; nil: nothing is to prepare.
+func Listen(ctx context.Context, address string, n int, control Control) ([]*Conn, error) {
 	// The first takes the port for itself: that another program has it must not go unnoticed. Only then others may share it.
-	first, err := open(ctx, address, nil)
+	first, err := open(ctx, address, control)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +52,12 @@ func Listen(ctx context.Context, address string, n int) ([]*Conn, error) {
 		address = first.udp.LocalAddr().String()
 	}
 	for len(all) < n {
-		next, err := open(ctx, address, func(_, _ string, c syscall.RawConn) (err error) {
+		next, err := open(ctx, address, func(network, address string, c syscall.RawConn) (err error) {
+			if control != nil {
+				if err := control(network, address, c); err != nil {
+					return err
+				}
+			}
 			if e := c.Control(func(fd uintptr) { err = share(fd) }); e != nil {
 				return e
 			}

@@ -15,7 +15,7 @@ import (
 
 func listen(tb testing.TB, address string) *Conn {
 	tb.Helper()
-	all, err := Listen(context.Background(), address, 1)
+	all, err := Listen(context.Background(), address, 1, nil)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -26,12 +26,12 @@ func listen(tb testing.TB, address string) *Conn {
 // TestSeveralSocketsShareAPort has many clients speak to one port, and looks that each socket hears some of them, that
 // all can answer from the port, and that nobody else gets it.
 func TestSeveralSocketsShareAPort(t *testing.T) {
-	all, err := Listen(context.Background(), "127.0.0.1:0", 4)
+	all, err := Listen(context.Background(), "127.0.0.1:0", 4, nil)
 	if err != nil || len(all) != 4 {
 		t.Fatal(len(all), err)
 	}
 	to := all[0].LocalAddr()
-	if others, err := Listen(context.Background(), to.String(), 4); !errors.Is(err, unix.EADDRINUSE) {
+	if others, err := Listen(context.Background(), to.String(), 4, nil); !errors.Is(err, unix.EADDRINUSE) {
 		t.Fatalf("a second program got the port: %d sockets, %v", len(others), err)
 	}
 	const clients = 64

@@ -1,0 +1,232 @@
+package sock
+
+import (
+	"slices"
+	"time"
+
+	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/daemon/internal/disco"
+)
+
+const (
+	// meetAfter is how long traffic goes through a relay server before a relay of a machine is looked for: a direct path is
+	// mostly found by then.
+	meetAfter = 2 * time.Second
+	// meetFor is how long after the last word or traffic a pair stays at its relay.
+	meetFor = time.Minute
+	// sayEvery is how often each tells the other which machines it reaches, saySoon the least time between two such messages.
+	sayEvery = 30 * time.Second
+	saySoon  = time.Second
+
+	// proveEvery is the time between two probes of a relay that is not proven yet, meetEvery of one that is: with meetSilence one that
+	// dies is left within four seconds. serverEvery is that for the relay server while it is not used, so that what is better is known.
+	proveEvery  = 300 * time.Millisecond
+	meetEvery   = time.Second
+	serverEvery = 5 * time.Second
+	meetSilence = 2500 * time.Millisecond
+	meetProofs  = 3                // answers in a row
+	proveFor    = 10 * time.Second // and how long they may take
+
+	// streamCost is what a relay server over a stream is taken to be farther: where a packet is lost, all that follow wait.
+	streamCost = 30 * time.Millisecond
+)
+
+// meeting decides for one peer whether packets go through a machine that relays, and which. It is pure: time and what was
+// measured come in. A relay server is always there to go back to; so nothing depends on a machine that only some can reach.
+type meeting struct {
+	mine, theirs []disco.MeetRelay // as last said, and as last heard
+	said, heard  time.Time
+	stream       bool // one of the two has its relay server over a stream
+	theirStream  bool
+
+	at       coord.NodeID // the machine that is tried; 0: none
+	began    time.Time    // when that began
+	proofs   int          // answers in a row
+	probed   time.Time    // last
+	answered time.Time    // last
+	latency  time.Duration
+	used     bool
+
+	server         time.Duration // latency through the relay server; 0: not known
+	serverProbed   time.Time
+	serverAnswered time.Time
+
+	relayed time.Time                  // since when traffic goes through a relay; zero: it does not
+	failed  map[coord.NodeID]time.Time // when they were silent
+}
+
+// offer gives what may be named of what this machine reaches.
+func (m *meeting) offer(reached []disco.MeetRelay, now time.Time) (list []disco.MeetRelay) {
+	for _, r := range reached {
+		if at, is := m.failed[coord.NodeID(r.Node)]; is && now.Sub(at) < failedFor {
+			continue
+		}
+		list = append(list, r)
+	}
+	return list[:min(len(list), disco.MaxMeet)]
+}
+
+// sayable reports whether the peer is to hear of the list now.
+func (m *meeting) sayable(list []disco.MeetRelay, now time.Time) bool {
+	wanted := !m.relayed.IsZero() && now.Sub(m.relayed) >= meetAfter
+	switch {
+	case now.Sub(m.said) < saySoon, !wanted && !m.recent(now), len(list) == 0 && len(m.mine) == 0:
+		return false
+	case !sameRelays(list, m.mine), m.heard.After(m.said) && now.Sub(m.said) >= sayEvery/2:
+		return true
+	}
+	return wanted && now.Sub(m.said) >= sayEvery
+}
+
+func sameRelays(a, b []disco.MeetRelay) bool {
+	return slices.EqualFunc(a, b, func(a, b disco.MeetRelay) bool { return a.Node == b.Node })
+}
+
+// recent reports whether the peer has lately said something.
+func (m *meeting) recent(now time.Time) bool { return !m.heard.IsZero() && now.Sub(m.heard) < meetFor }
+
+// say takes that the list was said.
+func (m *meeting) say(list []disco.MeetRelay, now time.Time) {
+	m.mine, m.said = list, now
+	m.choose(now)
+}
+
+// hear takes what the peer has said.
+func (m *meeting) hear(msg disco.Meet, now time.Time) {
+	m.theirs, m.theirStream, m.heard = msg.Relays, msg.Stream, now
+	m.choose(now)
+}
+
+// choose takes the machine that is nearest to both together. Both have the same lists, and come to the same.
+func (m *meeting) choose(now time.Time) {
+	var best disco.MeetRelay
+	for _, a := range m.mine {
+		for _, b := range m.theirs {
+			sum := disco.MeetRelay{Node: a.Node, Latency: a.Latency + b.Latency}
+			if a.Node == b.Node && (best.Node == 0 || sum.Latency < best.Latency || sum.Latency == best.Latency && sum.Node < best.Node) {
+				best = sum
+			}
+		}
+	}
+	// One in use stays while both name it: latencies vary, and each move costs a moment.
+	both := func(list []disco.MeetRelay) bool {
+		return slices.ContainsFunc(list, func(r disco.MeetRelay) bool { return coord.NodeID(r.Node) == m.at })
+	}
+	if m.used && both(m.mine) && both(m.theirs) {
+		return
+	}
+	if to := coord.NodeID(best.Node); to != m.at {
+		m.at, m.began, m.used, m.proofs, m.latency = to, now, false, 0, 0
+		m.probed, m.answered = time.Time{}, time.Time{}
+	}
+}
+
+// probes says what is to be asked now: the peer through the machine, and through the relay server.
+func (m *meeting) probes(now time.Time) (there, server bool) {
+	if m.at == 0 || m.relayed.IsZero() {
+		return false, false
+	}
+	every, slow := proveEvery, meetEvery
+	if m.proofs >= meetProofs {
+		every = meetEvery
+	}
+	if m.used {
+		slow = serverEvery
+	}
+	if there = now.Sub(m.probed) >= every; there {
+		m.probed = now
+	}
+	if server = now.Sub(m.serverProbed) >= slow; server {
+		m.serverProbed = now
+	}
+	return there, server
+}
+
+// came takes an answer through the machine.
+func (m *meeting) came(at coord.NodeID, took time.Duration, now time.Time) {
+	if at != m.at {
+		return
+	}
+	m.proofs, m.answered, m.latency = m.proofs+1, now, smooth(m.latency, took)
+}
+
+// cameByServer takes one through the relay server.
+func (m *meeting) cameByServer(took time.Duration, now time.Time) {
+	m.serverAnswered, m.server = now, smooth(m.server, took)
+}
+
+func smooth(old, took time.Duration) time.Duration {
+	if old == 0 {
+		return took
+	}
+	return (3*old + took) / 4
+}
+
+// judge decides anew, and gives the reason where that is another than before; empty: it is as it was. up says that the
+// link to the machine is up, carried that traffic goes through a relay at all.
+func (m *meeting) judge(now time.Time, up, carried bool) (why string) {
+	was := m.used
+	switch {
+	case !carried: // idle, or a direct path: it is proven anew when it is wanted
+		m.relayed, m.used, m.proofs, m.began = time.Time{}, false, 0, now
+		return ""
+	case m.relayed.IsZero():
+		m.relayed, m.began = now, now
+	}
+	switch {
+	case m.at == 0:
+		m.used = false
+	case !up && now.Sub(m.began) < proveFor:
+		m.used = false
+	case m.silent(now):
+		if m.failed == nil {
+			m.failed = make(map[coord.NodeID]time.Time)
+		}
+		m.failed[m.at], m.used, m.at = now, false, 0
+	case m.proofs < meetProofs:
+		m.used = false
+	default:
+		m.used = m.better(now)
+	}
+	switch {
+	case m.used == was:
+		return ""
+	case m.used:
+		return "nearer than the relay server"
+	case m.at == 0:
+		return "it does not answer"
+	}
+	return "the relay server is nearer"
+}
+
+// silent reports whether the machine has not carried anything for too long.
+func (m *meeting) silent(now time.Time) bool {
+	if m.answered.IsZero() || m.proofs == 0 {
+		return now.Sub(m.began) >= proveFor
+	}
+	return now.Sub(m.answered) >= meetSilence
+}
+
+// better compares the two ways, in favor of the one in use.
+func (m *meeting) better(now time.Time) bool {
+	server := m.server
+	every := meetEvery
+	if m.used {
+		every = serverEvery
+	}
+	if m.serverAnswered.IsZero() || now.Sub(m.serverAnswered) >= every+meetSilence {
+		return !m.serverProbed.IsZero() && (m.used || now.Sub(m.began) >= meetSilence) // it has had the time to answer
+	}
+	if m.stream || m.theirStream {
+		server += streamCost
+	}
+	if m.used {
+		return server+max(moveGain, m.latency/4) >= m.latency
+	}
+	return m.latency+max(moveGain, server/4) <= server
+}
+
+// stays reports whether the link to the machine is still wanted.
+func (m *meeting) stays(now time.Time) bool {
+	return m.at != 0 && (!m.relayed.IsZero() || m.recent(now))
+}
