@@ -279,3 +279,19 @@ func FuzzBody(f *testing.F) {
 		}
 	})
 }
+
+// Names come from the coordination server, which is to be trusted with them no further than it must.
+func TestWordsOfThousandsOfPeersAreBounded(t *testing.T) {
+	long := strings.Repeat("é", 10_000)
+	s := Status{Peers: []Peer{{ID: 1, Name: "short"}, {ID: 2, Name: long, DNSName: long, User: long, OS: long, Version: long, Path: Path{Relay: long, Reason: long}}}}
+	text, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(text) > 5000 || !bytes.Contains(text, []byte(`"short"`)) {
+		t.Errorf("%d bytes", len(text))
+	}
+	if s.Peers[1].Name != long {
+		t.Error("the status itself was changed")
+	}
+}

@@ -3,6 +3,7 @@ package ipc
 import (
 	"encoding/json"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/warren-mesh/warren/coord/key"
@@ -68,7 +69,7 @@ func (s Status) MarshalJSON() ([]byte, error) {
 	p.Self.Endpoints = list(p.Self.Endpoints)
 	p.Relays = list(p.Relays)
 	p.Problems = list(p.Problems)
-	p.Peers = list(p.Peers)
+	p.Peers = list(bounded(p.Peers))
 	if p.Exit != nil {
 		exit := *p.Exit
 		exit.Wanted = list(exit.Wanted)
@@ -78,6 +79,29 @@ func (s Status) MarshalJSON() ([]byte, error) {
 		p.DNS = p.DNS.lists()
 	}
 	return json.Marshal(p)
+}
+
+// maxWord bounds each word about a peer, in bytes. A DNS name has 253 at the most (RFC 1035, section 2.3.4), and sentences are
+// shorter: what is longer comes from nobody who means well, and thousands of them would hold up whoever draws them.
+const maxWord = 255
+
+// bounded gives the peers with words of bounded length. Where all are, they are not copied.
+func bounded(peers []Peer) []Peer {
+	copied := false
+	for i := range peers {
+		p := &peers[i]
+		if max(len(p.Name), len(p.DNSName), len(p.User), len(p.OS), len(p.Version), len(p.Path.Relay), len(p.Path.Reason)) <= maxWord {
+			continue
+		}
+		if !copied {
+			peers, copied = slices.Clone(peers), true
+			p = &peers[i]
+		}
+		for _, word := range []*string{&p.Name, &p.DNSName, &p.User, &p.OS, &p.Version, &p.Path.Relay, &p.Path.Reason} {
+			*word = (*word)[:min(len(*word), maxWord)]
+		}
+	}
+	return peers
 }
 
 func list[T any](l []T) []T {

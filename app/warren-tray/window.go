@@ -53,7 +53,10 @@ func runWindow(ctx context.Context, c tray.Config, page view.Page) error {
 	ended := make(chan error, 1)
 	go func() {
 		ended <- tray.RunWindow(ctx, d, c, page, tray.Face{
-			Draw: func(in view.Input) { fyne.Do(func() { w.Draw(&in); drawn = true }) },
+			Draw: func(in view.Input) {
+				now := view.DrawWindow(&in)
+				fyne.Do(func() { w.Draw(&in, now); drawn = true })
+			},
 			Open: func(p view.Page) {
 				fyne.Do(func() {
 					if drawn {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/warren-mesh/warren/ipc"
 )
@@ -17,6 +18,9 @@ const maxLine = 300
 // Line makes text of others fit for one line: no control characters (they move the cursor), no direction
 // overrides and no invisible ones (they make one name look like another), and no more than 300 characters.
 func Line(s string) string {
+	if most := maxLine * utf8.UTFMax; len(s) > most {
+		s = s[:most] // what is cut anyway is not read: it may be long, and there may be thousands
+	}
 	n := 0
 	return strings.Map(func(r rune) rune {
 		if n++; n > maxLine || Harmful(r) {
@@ -37,6 +41,9 @@ func Lines(s string) string {
 
 // Harmful tells which characters must not reach a terminal as they are.
 func Harmful(r rune) bool {
+	if ' ' <= r && r <= '~' {
+		return false
+	}
 	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co, unicode.Zl, unicode.Zp)
 }
 

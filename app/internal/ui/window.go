@@ -23,7 +23,6 @@ var size = fyne.NewSize(900, 640)
 type Window struct {
 	fyne.Window
 	do   func(view.Intent)
-	in   *view.Input
 	view view.Window
 
 	picture *canvas.Image
@@ -120,10 +119,10 @@ func (w *Window) head() {
 // iconPixels is how the icon is drawn: enough for a display at 200 %.
 const iconPixels = 96
 
-// Draw shows what the daemon says.
-func (w *Window) Draw(in *view.Input) {
+// Draw shows what the daemon says: in, as view.DrawWindow has it, which need not be made on Fyne's goroutine.
+func (w *Window) Draw(in *view.Input, now view.Window) {
 	was := w.view
-	w.in, w.view = in, view.DrawWindow(in)
+	w.view = now
 	v := &w.view
 	if was.Icon != v.Icon {
 		w.picture.Image = icon.Draw(v.Icon, iconPixels)

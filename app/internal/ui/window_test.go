@@ -38,7 +38,7 @@ func (f forced) Color(n fyne.ThemeColorName, _ fyne.ThemeVariant) color.Color {
 }
 
 // open makes a window in memory; what a person asks for is in asked.
-func open(t *testing.T, variant fyne.ThemeVariant) (w *Window, asked *[]view.Intent) {
+func open(t testing.TB, variant fyne.ThemeVariant) (w *Window, asked *[]view.Intent) {
 	t.Helper()
 	app := test.NewTempApp(t)
 	app.Settings().SetTheme(forced{NewTheme(), variant})
@@ -181,7 +181,7 @@ func TestPictures(t *testing.T) {
 				w, _ := open(t, variant)
 				in := p.in
 				in.Version, in.Windows = "1.2.3", true
-				w.Draw(&in)
+				draw(w, &in)
 				w.Open(p.page)
 				if p.choose > 0 {
 					w.machines.list.Select(p.choose - 1)
@@ -220,7 +220,7 @@ func live(w *Window, in view.Input) {
 		p.Path.Latency = ipc.Milliseconds(11 + 2*wave + float64(i*7%5))
 		now := in
 		now.Status = &s
-		w.Draw(&now)
+		draw(w, &now)
 	}
 }
 
@@ -253,7 +253,7 @@ func save(t *testing.T, file string, img image.Image) {
 
 func TestAPersonJoins(t *testing.T) {
 	w, asked := open(t, theme.VariantLight)
-	w.Draw(&view.Input{Status: &ipc.Status{State: ipc.StateNoServer}})
+	draw(w, &view.Input{Status: &ipc.Status{State: ipc.StateNoServer}})
 	test.Tap(w.first.join) // nothing has been typed
 	test.Type(w.first.server, "https://a.example/join#server:00")
 	test.Tap(w.first.join)
@@ -267,13 +267,13 @@ func TestAPersonJoins(t *testing.T) {
 func TestClicksAskForWhatIsShown(t *testing.T) {
 	w, asked := open(t, theme.VariantLight)
 	in := &view.Input{Status: status(), Profiles: profiles}
-	w.Draw(in)
+	draw(w, in)
 	test.Tap(w.power)
 	in.Status = status(func(s *ipc.Status) { s.State = ipc.StateDown })
-	w.Draw(in)
+	draw(w, in)
 	test.Tap(w.power)
 	in.Login = &view.Login{Page: "https://a.example/login/x", Code: "1"}
-	w.Draw(in)
+	draw(w, in)
 	test.Tap(w.waiting.copies)
 	test.Tap(w.waiting.cancel)
 	want := []view.Intent{{Op: view.OpDisconnect}, {Op: view.OpConnect}, {Op: view.OpCancelLogin}}
@@ -288,7 +288,7 @@ func TestClicksAskForWhatIsShown(t *testing.T) {
 func TestSearchFindsAndTheChosenStaysChosen(t *testing.T) {
 	w, _ := open(t, theme.VariantLight)
 	in := &view.Input{Status: status(office)}
-	w.Draw(in)
+	draw(w, in)
 	w.machines.list.Select(1)
 	chosen := w.machines.chosen
 	test.Type(w.machines.search, "pi ") // one that is not there
@@ -304,7 +304,7 @@ func TestSearchFindsAndTheChosenStaysChosen(t *testing.T) {
 	in.Status = status(office, func(s *ipc.Status) { // the first go, and all move up
 		s.Peers = slices.DeleteFunc(s.Peers, func(p ipc.Peer) bool { return p.ID != chosen && p.ID < 4 })
 	})
-	w.Draw(in)
+	draw(w, in)
 	if w.machines.chosen != chosen || !w.machines.detail.object.Visible() {
 		t.Errorf("chosen was %d, and is %d", chosen, w.machines.chosen)
 	}
@@ -320,36 +320,86 @@ func thousands(s *ipc.Status) {
 	}
 }
 
-// A hundred milliseconds is what a person takes for at once.
-func TestFiveThousandMachinesAreDrawnAndScrolledAtOnce(t *testing.T) {
-	w, _ := open(t, theme.VariantLight)
-	in := &view.Input{Status: status(thousands)}
-	w.Draw(in)
-	w.machines.list.Select(0)
-	w.Canvas().Capture()
-	measure := func(what string, do func()) {
-		var took []time.Duration
-		for range 9 {
-			began := time.Now()
-			do()
-			took = append(took, time.Since(began))
+// hostile are the names of a big network whose every machine means ill.
+func hostile(s *ipc.Status) {
+	thousands(s)
+	long := strings.Repeat("\u202Ex\x1b", 10_000)
+	for i := range s.Peers {
+		p := &s.Peers[i]
+		p.Name, p.DNSName, p.User, p.OS = long, long, long, long
+	}
+}
+
+// draw shows what a status makes of the window.
+func draw(w *Window, in *view.Input) { w.Draw(in, view.DrawWindow(in)) }
+
+// Big networks are as quick as small ones: what is not to be seen is not made. BenchmarkFiveThousandMachines has the times.
+func TestOfFiveThousandMachinesOnlyThoseInSightAreMade(t *testing.T) {
+	for name, peers := range map[string]func(*ipc.Status){"usual": thousands, "hostile": hostile} {
+		w, _ := open(t, theme.VariantLight)
+		made, filled := 0, 0
+		create, update := w.machines.list.CreateItem, w.machines.list.UpdateItem
+		w.machines.list.CreateItem = func() fyne.CanvasObject { made++; return create() }
+		w.machines.list.UpdateItem = func(i widget.ListItemID, o fyne.CanvasObject) { filled++; update(i, o) }
+		in := &view.Input{Status: status(peers)}
+		draw(w, in)
+		if len(w.machines.shown) != 5000 || made == 0 || filled == 0 {
+			t.Fatalf("%s: %d machines are shown, %d lines were made, %d filled", name, len(w.machines.shown), made, filled)
 		}
-		slices.Sort(took)
-		t.Logf("%s takes %s at best, %s in the median", what, took[0], took[4])
-		if took[0] > slower*time.Second { // the best, and ten times what is promised: other programs on a busy machine are not measured
-			t.Errorf("%s takes %s", what, took[0])
+		inSight := int(size.Height/w.machines.list.CreateItem().MinSize().Height) + 2
+		filled = 0
+		draw(w, in)
+		if filled > 3*inSight {
+			t.Errorf("%s: a change that changes nothing fills %d lines, of which %d are in sight", name, filled, inSight)
+		}
+		for at := float32(0); at < 4000; at += 400 {
+			filled = 0
+			if w.machines.list.ScrollToOffset(at); filled > 3*inSight {
+				t.Errorf("%s: to scroll fills %d lines, of which %d are in sight", name, filled, inSight)
+			}
+		}
+		filled = 0
+		if w.machines.search.SetText("0"); filled > 4*inSight {
+			t.Errorf("%s: a search fills %d lines, of which %d are in sight", name, filled, inSight)
+		}
+		if made > len(w.machines.all.Rows)/10 { // Fyne takes those that went out of sight again, but not always
+			t.Errorf("%s: %d lines were made, of which %d are in sight", name, made, inSight)
 		}
 	}
-	measure("a change", func() { w.Draw(in) })
-	at := float32(0)
-	measure("a screen of scrolling", func() { at += 400; w.machines.list.ScrollToOffset(at) })
-	measure("a search", func() { w.machines.search.SetText(w.machines.search.Text + "0") })
+}
+
+// BenchmarkFiveThousandMachines measures what a person waits for; each promises to take less than 100 ms, which people take for at once.
+func BenchmarkFiveThousandMachines(b *testing.B) {
+	for name, peers := range map[string]func(*ipc.Status){"usual": thousands, "hostile": hostile} {
+		w, _ := open(b, theme.VariantLight)
+		in := &view.Input{Status: status(peers)}
+		draw(w, in)
+		w.machines.list.Select(0)
+		far := &view.Input{Status: status(peers, func(s *ipc.Status) {
+			for i := range s.Peers {
+				s.Peers[i].Path = ipc.Path{Kind: ipc.PathRelay, Relay: "fra", Latency: 30}
+			}
+		})}
+		now, next := view.DrawWindow(in), view.DrawWindow(far) // made on another goroutine
+		at := float32(0)
+		for what, do := range map[string]func(){
+			"change": func() { w.Draw(in, now); in, far, now, next = far, in, next, now },
+			"scroll": func() { at += 400; w.machines.list.ScrollToOffset(at) },
+			"search": func() { w.machines.search.SetText(string('0' + byte(int(at)%10))); at++ },
+		} {
+			b.Run(name+"/"+what, func(b *testing.B) {
+				for b.Loop() {
+					do()
+				}
+			})
+		}
+	}
 }
 
 // Everything can be done without a mouse: keys lead to the pages and to the search, and back from where one came.
 func TestKeysLeadEverywhere(t *testing.T) {
 	w, _ := open(t, theme.VariantLight)
-	w.Draw(&view.Input{Status: status(office), Profiles: profiles})
+	draw(w, &view.Input{Status: status(office), Profiles: profiles})
 	press := func(k fyne.KeyName) {
 		w.Canvas().(fyne.Shortcutable).TypedShortcut(&desktop.CustomShortcut{KeyName: k, Modifier: fyne.KeyModifierControl})
 	}
@@ -379,15 +429,15 @@ func TestKeysLeadEverywhere(t *testing.T) {
 // What is shown by the second is asked for only while it is shown.
 func TestOnlyWhatIsLookedAtIsMeasured(t *testing.T) {
 	w, asked := open(t, theme.VariantLight)
-	w.Draw(&view.Input{}) // the daemon has not answered yet
+	draw(w, &view.Input{}) // the daemon has not answered yet
 	w.Open(view.PageOf(2))
-	w.Draw(&view.Input{Status: status(office), Profiles: profiles})
+	draw(w, &view.Input{Status: status(office), Profiles: profiles})
 	if w.machines.seen != 2 {
 		t.Errorf("chosen is %d", w.machines.chosen)
 	}
 	w.Open(view.PageSettings)
 	w.Open(view.PageNetwork)
-	w.Draw(&view.Input{Status: &ipc.Status{State: ipc.StateNoServer}})
+	draw(w, &view.Input{Status: &ipc.Status{State: ipc.StateNoServer}})
 	want := []view.Intent{{Op: view.OpWhy, Arg: "2"}, {Op: view.OpLook, Arg: view.On}, {Op: view.OpLook, Arg: view.Off}, {Op: view.OpLook, Arg: view.On}, {Op: view.OpLook, Arg: view.Off}}
 	if !slices.Equal(*asked, want) {
 		t.Errorf("asked was %v, want %v", *asked, want)
@@ -397,7 +447,7 @@ func TestOnlyWhatIsLookedAtIsMeasured(t *testing.T) {
 func TestTheWindowFitsAtEveryScale(t *testing.T) {
 	for _, scale := range []float32{1, 1.25, 2} {
 		w, _ := open(t, theme.VariantDark)
-		w.Draw(&view.Input{Status: status(office), Profiles: profiles, Language: view.German})
+		draw(w, &view.Input{Status: status(office), Profiles: profiles, Language: view.German})
 		w.machines.list.Select(0)
 		w.Canvas().(test.WindowlessCanvas).SetScale(scale)
 		img := w.Canvas().Capture().Bounds()
@@ -411,20 +461,20 @@ func TestTheWindowFitsAtEveryScale(t *testing.T) {
 func TestASettingIsTypedAndSaved(t *testing.T) {
 	w, asked := open(t, theme.VariantLight)
 	in := &view.Input{Status: status(), Prefs: ipc.Prefs{Port: 41641}}
-	w.Draw(in)
+	draw(w, in)
 	port := w.settings.typed[1]
 	if port.entry.Text != "41641" || !port.save.Disabled() {
 		t.Fatalf("it shows %q", port.entry.Text)
 	}
 	port.entry.SetText("4000")
-	w.Draw(in)
+	draw(w, in)
 	test.Tap(port.save)
 	if want := []view.Intent{{Op: view.OpSet, Arg: "port=4000"}}; port.entry.Text != "4000" || !slices.Equal(*asked, want) {
 		t.Errorf("it shows %q, asked was %v", port.entry.Text, *asked)
 	}
 	next := *in
 	next.Prefs.Port = 4000
-	if w.Draw(&next); !port.save.Disabled() {
+	if draw(w, &next); !port.save.Disabled() {
 		t.Error("what is saved can be saved again")
 	}
 	check := w.settings.switches.object.Objects[0].(*fyne.Container).Objects[0].(*widget.Check)
@@ -444,7 +494,7 @@ func TestHostileNamesAreDrawnPlain(t *testing.T) {
 				s.Peers[i].Name, s.Peers[i].DNSName, s.Peers[i].User, s.Peers[i].OS, s.Peers[i].Path.Reason = name, name, name, name, name
 			}
 		}), Profiles: []ipc.Profile{{ID: "0", Name: name, User: name}}, Failed: &ipc.Error{Message: name, Fix: name}}
-		w.Draw(in)
+		draw(w, in)
 		w.machines.list.Select(0)
 		if got := w.Canvas().Size(); got.Width > size.Width || got.Height > size.Height {
 			t.Errorf("%.20q: the window has grown to %v", name, got)

@@ -13,6 +13,7 @@ const (
 	maxLong  = 120 // a sentence
 	maxText  = 300 // some sentences, in the window
 	maxMarks = 2   // accents on one letter; no language needs more
+	maxRead  = 8   // bytes for each character that is shown: some are left out
 )
 
 // The marks of the Unicode bidirectional algorithm (UAX #9) that keep a text's direction to itself.
@@ -39,16 +40,33 @@ func plain(s string, limit int) string {
 	return text
 }
 
-// bare makes text of others harmless, and cuts it: for a place that has nothing beside it.
+// firstMark is the first that is written above or below another letter.
+const firstMark = '\u0300'
+
+// bare makes text of others harmless, and cuts it: for a place that has nothing beside it. It reads no further than it must:
+// thousands of machines may have names of any length.
 func bare(s string, limit int) string {
+	if len(s) <= limit && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return s // as most are
+	}
+	cut := len(s) > maxRead*limit
+	if cut {
+		s = s[:maxRead*limit]
+	}
+	if s = strings.ToValidUTF8(s, "\uFFFD"); cut {
+		s = strings.TrimSuffix(s, "\uFFFD")
+	}
 	var b strings.Builder
 	n, marks := 0, 0
-	for _, r := range say.Line(s) {
-		if unicode.Is(unicode.Mn, r) || unicode.Is(unicode.Me, r) {
+	for _, r := range s {
+		switch {
+		case say.Harmful(r):
+			continue
+		case r >= firstMark && unicode.In(r, unicode.Mn, unicode.Me):
 			if marks++; marks > maxMarks {
 				continue
 			}
-		} else {
+		default:
 			marks = 0
 		}
 		if unicode.IsSpace(r) {

@@ -531,9 +531,25 @@ func TestTheLanguageOfALocale(t *testing.T) {
 	}
 }
 
-func BenchmarkDrawFiveThousand(b *testing.B) {
-	in := &Input{Status: many(5000)}
-	for b.Loop() {
-		Draw(in)
+// BenchmarkFiveThousand measures how long a change of a big network takes to be in the menu's and the window's words.
+func BenchmarkFiveThousand(b *testing.B) {
+	hostile := many(5000)
+	for i := range hostile.Peers {
+		p := &hostile.Peers[i]
+		p.Name = strings.Repeat("\u202Ex", 10_000)
+		p.DNSName, p.User, p.OS = p.Name, p.Name, p.Name
+	}
+	for name, s := range map[string]*ipc.Status{"usual": many(5000), "hostile": hostile} {
+		in := &Input{Status: s}
+		b.Run(name+"/menu", func(b *testing.B) {
+			for b.Loop() {
+				Draw(in)
+			}
+		})
+		b.Run(name+"/window", func(b *testing.B) {
+			for b.Loop() {
+				DrawWindow(in)
+			}
+		})
 	}
 }
