@@ -33,6 +33,7 @@ const (
 	ProblemNoRelay    = "no-relay"    // none can be reached
 	ProblemUDPBlocked = "udp-blocked" // by the network that this machine is on
 	ProblemPortTaken  = "port-taken"  // by another program: another port is used
+	ProblemRelaying   = "relaying"    // others cannot relay through this machine, which offers it
 )
 
 // The Problems' codes of exit nodes and subnets.
@@ -70,7 +71,7 @@ const (
 // ProblemCodes are all of them.
 var ProblemCodes = []string{
 	ProblemKeySoon, ProblemKeyExpired, ProblemRemoved, ProblemDenied, ProblemCoord, ProblemHost,
-	ProblemNoRelay, ProblemUDPBlocked, ProblemPortTaken,
+	ProblemNoRelay, ProblemUDPBlocked, ProblemPortTaken, ProblemRelaying,
 	ProblemExitDown, ProblemExitGone, ProblemExitHeld, ProblemExitNoIPv6, ProblemLockedOffer, ProblemExitDNS,
 	ProblemUnapproved, ProblemUnaccepted, ProblemRouteShadow, ProblemRouteConflict, ProblemStrictFilter,
 	ProblemFilter, ProblemLockdown, ProblemForwardBlocked, ProblemForwardLegacy, ProblemHostRules,

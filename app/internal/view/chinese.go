@@ -254,6 +254,8 @@ var chinese = [texts]string{
 	textFixFilter:           "修复之前，局域网中的其他设备可能通过本机在网络中的地址访问本机，且本机不转发任何流量。请重试：warren down，warren up",
 	textTroubleLockdown:     "锁定模式未按要求生效。",
 	textFixLockdown:         "系统会每隔几秒重试。如果本机断网：先停止 warrend，再运行 sudo warrend recover --unlock。",
+	textTroubleRelaying:     "其他机器无法把本机用作中继。",
+	textFixRelaying:         "请断开后重新连接；或撤回该提供：sudo warren set --relay=false",
 	textTroubleStrict:       "本机的反向路径过滤过于严格，使用出口节点或其他机器的子网时会丢弃隧道自身的数据包。",
 	textFixStrict:           "放宽设置：sudo sysctl net.ipv4.conf.all.rp_filter=2",
 	textTroubleHost:         "本机上的某个问题导致 Warren 无法正常工作。",

@@ -255,6 +255,8 @@ var english = [texts]string{
 	textFixFilter:           "Until that is mended, others on this machine's LAN may reach it by its address in the network, and it forwards nothing. Try again: warren down, warren up",
 	textTroubleLockdown:     "Lockdown is not as wished.",
 	textFixLockdown:         "It is tried again every few seconds. If this machine is cut off: sudo warrend recover --unlock, while warrend is stopped.",
+	textTroubleRelaying:     "Others cannot relay through this machine.",
+	textFixRelaying:         "Disconnect and connect again; or take the offer back: sudo warren set --relay=false",
 	textTroubleStrict:       "This host's reverse path filter is strict and drops the tunnel's own packets while an exit node or others' subnets are used.",
 	textFixStrict:           "Loosen it: sudo sysctl net.ipv4.conf.all.rp_filter=2",
 	textTroubleHost:         "Something on this machine keeps Warren from its work.",

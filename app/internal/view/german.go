@@ -255,6 +255,8 @@ var german = [texts]string{
 	textFixFilter:           "Bis das behoben ist, erreichen andere im LAN diesen Rechner vielleicht unter seiner Adresse im Netz, und er leitet nichts weiter. Neuer Versuch: warren down, warren up",
 	textTroubleLockdown:     "Die Abriegelung ist nicht wie gewünscht.",
 	textFixLockdown:         "Es wird alle paar Sekunden neu versucht. Ist dieser Rechner abgeschnitten: sudo warrend recover --unlock, während warrend nicht läuft.",
+	textTroubleRelaying:     "Andere können diesen Rechner nicht als Relais benutzen.",
+	textFixRelaying:         "Trennen und verbinden Sie neu; oder nehmen Sie das Angebot zurück: sudo warren set --relay=false",
 	textTroubleStrict:       "Der Rückwegfilter (rp_filter) dieses Rechners ist streng und verwirft Pakete des Tunnels, solange ein Ausgang oder Subnetze anderer benutzt werden.",
 	textFixStrict:           "Lockern Sie ihn: sudo sysctl net.ipv4.conf.all.rp_filter=2",
 	textTroubleHost:         "Etwas auf diesem Rechner hindert Warren an seiner Arbeit.",

@@ -89,6 +89,7 @@ var translations = map[string]translation{
 	ipc.ProblemNoRelay:        {text: textTroubleNoRelay},
 	ipc.ProblemUDPBlocked:     {textTroubleUDP, textFixUDP, false},
 	ipc.ProblemPortTaken:      {textTroublePort, textFixPort, true},
+	ipc.ProblemRelaying:       {textTroubleRelaying, textFixRelaying, true},
 	ipc.ProblemExitDown:       {textTroubleExitDown, textFixExit, false},
 	ipc.ProblemExitGone:       {textTroubleExitGone, textFixExit, false},
 	ipc.ProblemExitHeld:       {textTroubleExitHeld, textFixExitHeld, false},

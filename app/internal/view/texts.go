@@ -301,6 +301,8 @@ const (
 	textFixFilter
 	textTroubleLockdown
 	textFixLockdown
+	textTroubleRelaying
+	textFixRelaying
 	textTroubleStrict
 	textFixStrict
 	textTroubleHost
