@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -53,6 +54,7 @@ type networkManager struct {
 	link   string
 	wrote  global // last; its searches are ours and then those of the other devices
 	before global // what others set last
+	noted  nmData // last
 }
 
 func readGlobal(ctx context.Context, bus *dbus.Conn) (g global, err error) {
@@ -134,10 +136,8 @@ func (n *networkManager) set(ctx context.Context, p hostmode.Plan) error {
 	// Else it is ours, as it is to be, of an earlier daemon too, or as it was.
 	if !now.has(serversOf(p)) && !now.has(n.wrote.Domains["*"].Servers) {
 		n.before = now
-		clear(n.data) // others may have set that before: undoing goes by the last record
 	}
-	addrs, _ := n.devices(ctx)
-	if err := n.record(journal.Change{Kind: kindNM, Data: nmData{serversOf(p), n.before, texts(addrs)}}); err != nil {
+	if err := n.note(ctx, p); err != nil {
 		return err
 	}
 	n.step()
@@ -145,15 +145,41 @@ func (n *networkManager) set(ctx context.Context, p hostmode.Plan) error {
 	return n.wrote.write(ctx, n.bus)
 }
 
+// note journals how to give NetworkManager back what others set. What it replaces is done with.
+func (n *networkManager) note(ctx context.Context, p hostmode.Plan) error {
+	addrs, _ := n.devices(ctx)
+	data := nmData{serversOf(p), n.before, texts(addrs)}
+	if len(n.live) > 0 && reflect.DeepEqual(n.noted, data) {
+		return nil
+	}
+	old := n.live
+	n.live, n.data = nil, make(map[string]bool)
+	if err := n.record(journal.Change{Kind: kindNM, Data: data}); err != nil {
+		n.live = old
+		return err
+	}
+	n.noted = data
+	var done []journal.ID
+	for _, e := range slices.Backward(old) {
+		var was nmData
+		if json.Unmarshal(e.Data, &was) == nil && slices.Equal(was.Servers, data.Servers) {
+			done = append(done, e.ID)
+		} else {
+			n.live = slices.Insert(n.live, 0, e)
+		}
+	}
+	return n.journal.Done(done...)
+}
+
 func (n *networkManager) isSet(ctx context.Context, p hostmode.Plan) (bool, error) {
 	g, err := readGlobal(ctx, n.bus)
 	return err == nil && g.has(serversOf(p)) && slices.Equal(g.Searches, n.wrote.Searches), err
 }
 
-// refresh follows the other devices' search domains.
+// refresh follows the other devices' search domains and nameservers.
 func (n *networkManager) refresh(ctx context.Context, p hostmode.Plan) error {
 	if slices.Equal(n.want(ctx, p).Searches, n.wrote.Searches) {
-		return nil
+		return n.note(ctx, p)
 	}
 	return n.set(ctx, p)
 }

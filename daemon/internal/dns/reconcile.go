@@ -3,11 +3,14 @@ package dns
 import (
 	"cmp"
 	"context"
+	"errors"
 	"io"
 	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/daemon/internal/dns/hostmode"
@@ -147,6 +150,9 @@ func (d *DNS) listen() (problems []ipc.Problem) {
 	for _, a := range d.wish.Servers {
 		if d.servers[a] == nil {
 			s, err := d.resolver.Listen(netip.AddrPortFrom(a, port), d.guests.has)
+			if errors.Is(err, unix.EAFNOSUPPORT) { // a host without IPv6
+				continue
+			}
 			if err != nil {
 				problems = append(problems, portTaken(a, err))
 				continue
@@ -233,6 +239,9 @@ func (d *DNS) serve() (problems []ipc.Problem) {
 			continue
 		}
 		s, err := d.others.ListenFor(netip.AddrPortFrom(a, port), d.clients.has)
+		if errors.Is(err, unix.EAFNOSUPPORT) {
+			continue
+		}
 		if err != nil {
 			problems = append(problems, guestPortTaken(a, err))
 			continue

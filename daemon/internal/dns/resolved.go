@@ -64,7 +64,11 @@ type busDomain struct {
 	Routing bool // only: it is no search domain
 }
 
-func resolvedPlan(p hostmode.Plan) (addrs []busAddr, domains []busDomain) {
+// maxDomains is for how many domains systemd-resolved asks us, and no others. It takes 1024 of one interface (256 before version
+// 243), and a network may have more: then we are asked for everything, and ask the host's own nameservers for the rest.
+const maxDomains = 250
+
+func resolvedPlan(p hostmode.Plan) (addrs []busAddr, domains []busDomain, all bool) {
 	for _, a := range p.Servers {
 		family := int32(unix.AF_INET)
 		if a.Is6() {
@@ -75,13 +79,17 @@ func resolvedPlan(p hostmode.Plan) (addrs []busAddr, domains []busDomain) {
 	for _, s := range p.Search {
 		domains = append(domains, busDomain{s, false})
 	}
-	for _, s := range p.Routing {
-		domains = append(domains, busDomain{s, true})
+	if all = p.All; len(p.Search)+len(p.Routing) > maxDomains {
+		all = true
+	} else {
+		for _, s := range p.Routing {
+			domains = append(domains, busDomain{s, true})
+		}
 	}
-	if p.All {
+	if all {
 		domains = append(domains, busDomain{".", true})
 	}
-	return addrs, domains
+	return addrs, domains, all
 }
 
 func (r *resolved) set(ctx context.Context, p hostmode.Plan) error {
@@ -92,7 +100,7 @@ func (r *resolved) set(ctx context.Context, p hostmode.Plan) error {
 	if err := r.record(journal.Change{Kind: kindResolved, Data: link}); err != nil {
 		return err
 	}
-	addrs, domains := resolvedPlan(p)
+	addrs, domains, all := resolvedPlan(p)
 	for _, c := range []struct {
 		method string
 		arg    any
@@ -100,7 +108,7 @@ func (r *resolved) set(ctx context.Context, p hostmode.Plan) error {
 	}{
 		{"SetLinkDNSOverTLS", "no", true}, // we are on this machine
 		{"SetLinkDNSSECNegativeTrustAnchors", slices.Concat(list(p.Search), p.Routing), true}, // nobody signs the network's names
-		{"SetLinkDNS", addrs, false}, {"SetLinkDomains", domains, false}, {"SetLinkDefaultRoute", p.All, false},
+		{"SetLinkDNS", addrs, false}, {"SetLinkDomains", domains, false}, {"SetLinkDefaultRoute", all, false},
 	} {
 		r.step()
 		if err := call(ctx, r.bus, busResolved, resolvedPath, resolvedMgr+"."+c.method, int32(link.Index), c.arg).Err; err != nil && !c.newer {
@@ -127,18 +135,18 @@ func (r *resolved) isSet(ctx context.Context, p hostmode.Plan) (bool, error) {
 	}
 	var addrs []busAddr
 	var domains []busDomain
-	var all bool
+	var isDefault bool
 	err = errors.Join(
 		property(ctx, r.bus, busResolved, path, resolvedLink, "DNS", &addrs),
 		property(ctx, r.bus, busResolved, path, resolvedLink, "Domains", &domains),
-		property(ctx, r.bus, busResolved, path, resolvedLink, "DefaultRoute", &all),
+		property(ctx, r.bus, busResolved, path, resolvedLink, "DefaultRoute", &isDefault),
 	)
 	if err != nil {
 		return false, fmt.Errorf("systemd-resolved does not tell of %s: %w", r.link, err)
 	}
-	wantAddrs, wantDomains := resolvedPlan(p)
+	wantAddrs, wantDomains, all := resolvedPlan(p)
 	same := slices.EqualFunc(addrs, wantAddrs, func(a, b busAddr) bool { return a.Family == b.Family && slices.Equal(a.Addr, b.Addr) })
-	return same && slices.Equal(domains, wantDomains) && all == p.All, nil
+	return same && slices.Equal(domains, wantDomains) && isDefault == all, nil
 }
 
 func (r *resolved) unset(ctx context.Context) error { return r.undo(ctx, Undo()) }

@@ -120,6 +120,21 @@ func TestResolvedAsksUsWhateverItAsksOfPublicNameservers(t *testing.T) {
 	}
 }
 
+// TestResolvedTakesAllDomainsThatANetworkMayHave: more than it has room for on one interface.
+func TestResolvedTakesAllDomainsThatANetworkMayHave(t *testing.T) {
+	newResolvedHost(t)
+	var most coord.DNS
+	for i := range coord.MaxRecords {
+		most.Records = append(most.Records, coord.DNSRecord{Name: fmt.Sprintf("r%d.example", i), Type: "A", Value: "100.64.0.2"})
+	}
+	for i := range coord.MaxSplitDomains {
+		most.Split = append(most.Split, coord.DNSSplit{Domain: fmt.Sprintf("s%d.example", i), Nameservers: []string{"192.0.2.53"}})
+	}
+	d := openDNS(t)
+	apply(t, d, wish(most))
+	wantResolved(t, map[string]string{"bob": "100.64.0.2", "r999.example": "100.64.0.2", "www.s63.example": "198.51.100.80", "www.example.com": "198.51.100.80"})
+}
+
 // linkProperties are what systemd-resolved says of our interface.
 func linkProperties(t testing.TB) (all map[string]dbus.Variant) {
 	t.Helper()
@@ -332,6 +347,42 @@ func TestNetworkManagerMayRestart(t *testing.T) {
 	d := openDNS(t)
 	apply(t, d, wish(coord.DNS{}))
 	wantResolved(t, found)
+	// The host moves to another network.
+	serveNames(t, "192.0.2.54", "198.51.100.81")
+	other := "/etc/NetworkManager/system-connections/other.nmconnection"
+	write(t, other, "[connection]\nid=other\ntype=ethernet\ninterface-name=eth7\nautoconnect=false\n[ipv4]\nmethod=manual\naddress1=203.0.113.8/24\ndns=192.0.2.54;\n[ipv6]\nmethod=disabled\n")
+	if err := os.Chmod(other, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	move := func(to, say string) {
+		bus, err := connectBus(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer bus.Close()
+		var loaded bool
+		var failed []string
+		var device, active dbus.ObjectPath
+		var profiles []dbus.ObjectPath
+		if err := errors.Join(
+			call(t.Context(), bus, busNM, nmPath+"/Settings", busNM+".Settings.LoadConnections", []string{other}).Store(&loaded, &failed),
+			call(t.Context(), bus, busNM, nmPath, busNM+".GetDeviceByIpIface", "eth7").Store(&device),
+			call(t.Context(), bus, busNM, nmPath+"/Settings", busNM+".Settings.ListConnections").Store(&profiles),
+		); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range profiles {
+			var file string
+			if property(t.Context(), bus, busNM, p, busNM+".Settings.Connection", "Filename", &file) == nil && strings.Contains(file, to) {
+				if err := call(t.Context(), bus, busNM, nmPath, busNM+".ActivateConnection", p, device, dbus.ObjectPath("/")).Store(&active); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		wantResolved(t, map[string]string{"bob": "100.64.0.2", to + ".example.com": say})
+	}
+	move("other", "198.51.100.81")
+	move("lan", "198.51.100.80")
 	for i := range hostmode.MaxAgain + 1 {
 		stopNM()
 		eventually(t, "it is gone", func() string {
