@@ -36,7 +36,7 @@ func (r *Router) conflicts(index int, w *Wish, attached []attachment) ([]ipc.Pro
 	if w.Exit != nil {
 		ps = append(ps, r.past(index, rules, all)...)
 	}
-	ps = append(ps, shadowed(w, attached)...)
+	ps = append(append(ps, r.trespasses(index, w, all)...), shadowed(w, attached)...)
 	return append(ps, r.overtaken(index, w, attached, rules, all)...), nil
 }
 

@@ -317,6 +317,28 @@ func TestARuleThatGoesPastTheExitNodeIsSaid(t *testing.T) {
 	}
 }
 
+func TestARouteOfOthersInOurTableIsSaidAndStays(t *testing.T) {
+	lan(t)
+	tun(t)
+	const taken = "default via 192.0.2.1 dev eth7 table 8787"
+	ip(t, "route add "+taken)
+	r := newRouter(t)
+	for _, w := range []Wish{withExit(), withSubnets()} {
+		if ps := apply(t, r, w); len(ps) != 1 || !strings.Contains(ps[0], "Packets to 0.0.0.0/0 go to eth7") {
+			t.Errorf("problems: %q", ps)
+		}
+		leads(t, map[string]string{"203.0.113.5": "via 192.0.2.1"})
+	}
+	if ps := apply(t, r, whole); len(ps) > 0 {
+		t.Errorf("where the table is not used: %q", ps)
+	}
+	ip(t, "route del "+taken) // fails if it is gone
+	if ps := apply(t, r, withExit()); len(ps) > 0 {
+		t.Errorf("problems: %q", ps)
+	}
+	leads(t, map[string]string{"203.0.113.5": "dev " + name})
+}
+
 func TestWhatTheHostLeadsToItselfBeforeASubnetIsSaid(t *testing.T) {
 	lan(t)
 	tun(t)

@@ -88,6 +88,26 @@ func (by overtaking) problem(subnets []netip.Prefix) ipc.Problem {
 	return p
 }
 
+// trespasses looks for routes of others in our table. They stay, as others' do everywhere, and where ours was to be is theirs.
+func (r *Router) trespasses(index int, w *Wish, all []netlink.Route) (ps []ipc.Problem) {
+	if !w.detour() {
+		return nil
+	}
+	for i := range all {
+		o := &all[i]
+		dst, ok := destination(o)
+		if !ok || o.Table != Table || o.Protocol == Protocol || o.LinkIndex == index || o.Type != unix.RTN_UNICAST {
+			continue
+		}
+		ps = append(ps, ipc.Problem{
+			Code: ipc.ProblemRouteConflict, Level: ipc.ProblemUrgent,
+			Text: fmt.Sprintf("Packets to %s go to %s, past this network: another program has put that route into Warren's routing table %d.", dst, r.linkName(o.LinkIndex), Table),
+			Fix:  fmt.Sprintf("Have that program use another table, and: sudo ip route del %s table %d", dst, Table),
+		})
+	}
+	return sorted(ps)
+}
+
 // shadowed says which subnets of others the networks that the host is on win over.
 func shadowed(w *Wish, attached []attachment) (ps []ipc.Problem) {
 	for _, a := range attached {
