@@ -331,11 +331,7 @@ func peerNotes(p *ipc.Peer) string {
 		notes = "; offers exit node"
 	}
 	if len(p.Serves) > 0 {
-		words := make([]string, len(p.Serves))
-		for i, r := range p.Serves {
-			words[i] = r.String()
-		}
-		notes += "; leads to " + strings.Join(words, ", ")
+		notes += "; leads to " + prefixes(p.Serves)
 	}
 	return notes
 }
