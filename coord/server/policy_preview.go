@@ -35,6 +35,8 @@ type MachinePolicy struct {
 	Opens   []string `json:"opens,omitempty" doc:"what may come in to it, or through it, and could not before"`
 	Closes  []string `json:"closes,omitempty" doc:"what might come in, and could no more"`
 	Routes  []string `json:"routes,omitempty" doc:"routes that it offers, and that the file approves by itself"`
+
+	Gained, Lost int `json:"-"` // how many Gains and Loses there are, of which lists have the first
 }
 
 // previewPolicy works out what a file would change.
@@ -63,7 +65,8 @@ func (s *Server) previewPolicy(ctx context.Context, text string) (p PolicyPrevie
 	for _, m := range c.network.Machines {
 		one := MachinePolicy{Machine: c.nodes[m.ID].Name}
 		moved := next.MoveFrom(old, m.ID)
-		one.Gains, one.Loses = c.named(m.ID, moved.Gained), c.named(m.ID, moved.Lost)
+		one.Gains, one.Gained = c.named(m.ID, moved.Gained)
+		one.Loses, one.Lost = c.named(m.ID, moved.Lost)
 		was, is := old.Filter(m.ID), next.Filter(m.ID)
 		if len(coord.DiffFilters(was, is)) > 0 {
 			before, after := linesOf(was), linesOf(is)
@@ -82,15 +85,16 @@ func (s *Server) previewPolicy(ctx context.Context, text string) (p PolicyPrevie
 	return p, nil
 }
 
-// named gives the names of machines but one, in order; of many, how many more there are.
-func (c *checked) named(but coord.NodeID, ids []coord.NodeID) (names []string) {
+// named gives the names of machines but one, in order, and how many they are; of many names the first, and how many more
+// there are.
+func (c *checked) named(but coord.NodeID, ids []coord.NodeID) (names []string, count int) {
 	for _, id := range ids {
 		if id != but {
 			names = append(names, c.nodes[id].Name)
 		}
 	}
 	slices.Sort(names)
-	return few(names)
+	return few(names), len(names)
 }
 
 // few shortens a list to what people look at.

@@ -474,7 +474,7 @@ func TestThePreviewSaysWhatChangesForWhom(t *testing.T) {
 		t.Errorf("%+v, %v", p, err)
 	}
 	p, err = r.previewPolicy(t.Context(), noneMay)
-	if err != nil || p.Changed != 2 || p.Changes[0].Machine != "db" || !slices.Equal(p.Changes[0].Loses, []string{"web"}) || len(p.Changes[0].Closes) != 1 {
+	if err != nil || p.Changed != 2 || p.Changes[0].Machine != "db" || !slices.Equal(p.Changes[0].Loses, []string{"web"}) || p.Changes[0].Lost != 1 || len(p.Changes[0].Closes) != 1 {
 		t.Errorf("%+v, %v", p, err)
 	}
 	if p, err = r.previewPolicy(t.Context(), webMayDB); err != nil || p.Changed != 0 {
@@ -482,6 +482,19 @@ func TestThePreviewSaysWhatChangesForWhom(t *testing.T) {
 	}
 	if p, err = r.previewPolicy(t.Context(), "{"); err != nil || p.OK() {
 		t.Errorf("no file: %+v, %v", p, err)
+	}
+}
+
+func TestAPreviewCountsThemAll(t *testing.T) {
+	c := &checked{nodes: map[coord.NodeID]*store.Node{}}
+	var ids []coord.NodeID
+	for id := coord.NodeID(1); id <= maxNamed+30; id++ {
+		c.nodes[id] = &store.Node{ID: id, Name: fmt.Sprintf("m%03d", id)}
+		ids = append(ids, id)
+	}
+	names, count := c.named(7, ids)
+	if count != maxNamed+29 || len(names) != maxNamed+1 || names[0] != "m001" || names[maxNamed] != fmt.Sprintf(textAndMore, 29) {
+		t.Errorf("%d: %q", count, names)
 	}
 }
 

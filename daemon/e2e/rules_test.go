@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -138,6 +139,7 @@ func TestAccessRulesAreKeptOnRealHosts(t *testing.T) {
 	put(t, m, open)
 	lab.Eventually(t, 10*time.Second, func() error { return reaches(alice, "udp", b[0], 7000) })
 	explained(t, alice, bob)
+	noticed(t, bob)
 	forged(t, alice, bob, b[0])
 }
 
@@ -162,6 +164,25 @@ func explained(t *testing.T, alice, bob *mesh.Node) {
 	}
 	bob.MustWarren("set", "--shields-up=false")
 	lab.Eventually(t, 5*time.Second, func() error { return reaches(alice, "tcp", bob.Inner(), 7000) })
+}
+
+// noticed has bob's own filter drop something, long after anything of Warren's changed.
+func noticed(t *testing.T, bob *mesh.Node) {
+	t.Helper()
+	told := func(want bool) error {
+		is := slices.ContainsFunc(bob.Status().Problems, func(p ipc.Problem) bool { return p.Code == ipc.ProblemHostRules })
+		if is != want {
+			return fmt.Errorf("the status says that the host's own rules drop something: %t", is)
+		}
+		return nil
+	}
+	if err := told(false); err != nil {
+		t.Error(err)
+	}
+	bob.MustRun("nft", "add table inet theirs; add chain inet theirs into { type filter hook input priority 10; }; add rule inet theirs into tcp dport 7009 drop")
+	lab.Eventually(t, time.Minute, func() error { return told(true) })
+	bob.MustRun("nft", "delete table inet theirs")
+	lab.Eventually(t, time.Minute, func() error { return told(false) })
 }
 
 // forged has alice send with addresses that are not hers.

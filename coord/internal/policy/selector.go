@@ -21,6 +21,10 @@ func (p *parser) selector(w word) (s selector, ok bool) {
 	switch {
 	case w.text == "*":
 		return selector{kind: anyone, text: "*"}, true
+	case p.hasPorts(w.text):
+		i := strings.LastIndex(w.text, ":")
+		p.say(w.pos, textPortsHere, w.text[i+1:], w.text[:i])
+		return s, false
 	case prefix == "autogroup":
 		return p.autogroup(w)
 	case prefix == "group":
@@ -42,6 +46,9 @@ func (p *parser) selector(w word) (s selector, ok bool) {
 			return s, false
 		}
 		return selector{kind: nets, name: w.text, nets: ns, text: w.text}, true
+	case prefix == "svc":
+		p.say(w.pos, textService, w.text)
+		return s, false
 	case strings.HasPrefix(w.text, "user:*@"):
 		p.say(w.pos, textDomain, w.text)
 		return s, false
@@ -54,6 +61,25 @@ func (p *parser) selector(w word) (s selector, ok bool) {
 		return selector{kind: user, name: login, text: userText(login)}, true
 	}
 	return p.place(w)
+}
+
+// hasPorts reports whether s has ports at its end, as only a destination of an acl may: "nas:22", "tag:web:80-90".
+func (p *parser) hasPorts(s string) bool {
+	i := strings.LastIndex(s, ":")
+	if i <= 0 || isWord(s[:i]) {
+		return false
+	}
+	_, err := netip.ParsePrefix(s[:i])
+	word, name, named := strings.Cut(s[:i], ":")
+	if !(named && isWord(word) && plainName(name, "-_")) && !hostName(s[:i]) && !strings.Contains(s[:i], "@") && err != nil && strings.Trim(s[:i], "0123456789.") != "" {
+		return false
+	}
+	for part := range strings.SplitSeq(s[i+1:], ",") {
+		if _, _, ok := coord.ParsePorts(part); !ok && part != "*" {
+			return false
+		}
+	}
+	return true
 }
 
 // place reads what has no word before it: a host's name, an address or a prefix.

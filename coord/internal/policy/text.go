@@ -39,6 +39,8 @@ const (
 	textNoHost      = "there is no host %q in hosts; if the user is meant, write %s@"
 	textNoAutogroup = "Warren has no %q: it has autogroup:member, owner, admin, auditor, tagged, self, internet and subnets"
 	textDomain      = "users of a whole domain (%q) are not known here: list them in a group"
+	textPortsHere   = "no ports (%s) stand here: write %q, and in a grant the ports in \"ip\""
+	textService     = "Warren has no virtual services, such as %q: name the machines that serve"
 	textNoKind      = "Warren has nothing like %q: name users, groups, tags, hosts, addresses, ipsets or autogroups"
 	textBadAddr     = "%q is no address and no prefix"
 

@@ -163,7 +163,17 @@ func TestWhatUfwDeniesIsSaid(t *testing.T) {
 	p.host.MustRun("ufw", "default", "reject", "incoming")
 	said("ufw's policy")
 	p.wants(t, "what ufw rejects by its policy", p.peer, host4, peer4.String())
+	var changed <-chan struct{}
+	p.do(t, func() (err error) {
+		changed, err = NewLockdown(LockdownConfig{}).Watch(t.Context())
+		return err
+	})
 	p.host.MustRun("ufw", "reject", "7777/tcp")
+	select {
+	case <-changed: // upon which the daemon looks again
+	case <-time.After(time.Minute):
+		t.Error("nobody hears that ufw's rules are others")
+	}
 	said("a port", "table filter, ufw-user-input", "table filter, ufw6-user-input")
 	p.wants(t, "what ufw rejects", p.peer, host4, nobody)
 	p.host.MustRun("ufw", "insert", "1", "allow", "in", "on", tun)
