@@ -8,6 +8,9 @@ const (
 	diffContext = 3    // alike, around what is not
 )
 
+// The comparison is our own: what the kept libraries make is text for patch(1), which would have to be read again to be
+// shown; from the bare edits that one of them gives there is as far to go as from here.
+
 // diffLine is a line of a comparison.
 type diffLine struct {
 	Kind string // "gone", "new", "same", or "skip" for what is left out
