@@ -57,6 +57,26 @@ func TestMachinesAreFoundByName(t *testing.T) {
 		t.Errorf("alice's programs read\n%s", text)
 	}
 
+	// What an admin changes is so on all machines.
+	answers := func(name, want string) {
+		t.Helper()
+		lab.Eventually(t, 20*time.Second, func() error {
+			if out, err := alice.Warren("dns", "query", "--json", name); !strings.Contains(out, want) {
+				return fmt.Errorf("%s: %s, %w", name, out, err)
+			}
+			return nil
+		})
+	}
+	address := " IN A " + bob.Inner().String()
+	m.Coord.Run("dns", "add", "*.apps.example", "A", bob.Inner().String())
+	answers("wiki.apps.example", address)
+	m.Coord.Run("machine", "rename", "bob", "robert")
+	answers("robert", address)
+	answers(bob.Inner().String(), "PTR robert.")
+	answers("bob."+alice.Status().DNS.Suffix, "NXDOMAIN")
+	m.Coord.Run("machine", "rename", "robert", "bob")
+	answers("bob", address)
+
 	// It goes on without the coordination server, and ends with the daemon, however that ends.
 	if err := m.Coord.Proc.Stop(); err != nil {
 		t.Fatal(err)
@@ -78,6 +98,30 @@ func TestMachinesAreFoundByName(t *testing.T) {
 		}
 		return nil
 	})
+
+	// However a person ends it, what they had is what comes back.
+	given := func(how string, back bool) {
+		t.Helper()
+		lab.Eventually(t, 20*time.Second, func() error {
+			if text := read(); (text == theirs) != back {
+				return fmt.Errorf("%s: it is\n%s", how, text)
+			}
+			return nil
+		})
+	}
+	alice.MustWarren("down")
+	given("down", true)
+	alice.MustWarren("up")
+	given("up", false)
+	if err := alice.Daemon.Stop(); err != nil {
+		t.Error(err)
+	}
+	given("stopped", true)
+	alice.StartDaemon()
+	given("started", false)
+	if out := alice.MustWarren("dns", "query", "bob"); !strings.Contains(out, " IN A "+bob.Inner().String()) {
+		t.Errorf("after a restart without the coordination server: %s", out)
+	}
 	alice.Daemon.Kill9()
 	machine.MustRun(append(contained, append(m.Daemon()[:1], "recover", "--state", alice.State())...)...)
 	if text := read(); text != theirs {
