@@ -182,7 +182,7 @@ func (z *Zone) Len() int { return len(z.records) + len(z.wild) }
 // Lookup answers a name. It reports false for names that others have to be asked for.
 func (z *Zone) Lookup(name string, t Type) (Answer, bool) {
 	name = normal(name)
-	if z.search[name] { // as people type it, where no search domain was added
+	if z.search[name] && !t.delegates() { // as people type it, where no search domain was added
 		ans, ok := z.Lookup(name+"."+z.suffix, t)
 		for i := range ans.Records {
 			ans.Records[i].Name = name
@@ -227,6 +227,16 @@ func (z *Zone) Lookup(name string, t Type) (Answer, bool) {
 		name = next
 	}
 	return Answer{Domain: domain, Exists: true}, true // a loop has no answer
+}
+
+// delegates reports whether a type says to whom a domain was given, and who signs it. Of a machine's bare name others are asked for
+// that: it may be a top-level domain's, and all below could not be verified without.
+func (t Type) delegates() bool {
+	switch t {
+	case 2, 6, 43, 46, 47, 48, 50, 51, 59, 60: // NS, SOA, DS, RRSIG, NSEC, DNSKEY, NSEC3, NSEC3PARAM, CDS, CDNSKEY
+		return true
+	}
+	return false
 }
 
 // withSearchDomain reports whether a name is one of the network's with another domain behind it: so the C library asks

@@ -76,6 +76,11 @@ func TestNamesAreAnsweredFromTheTable(t *testing.T) {
 		{"bob.warren.internal.", A, "bob.warren.internal=100.64.0.2"},
 		{"BOB.Warren.Internal", AAAA, "bob.warren.internal=fd77:1:2::2"},
 		{"bob", A, "bob=100.64.0.2"},
+		{"bob", 65, "nothing of that type in warren.internal"}, // HTTPS (RFC 9460), as browsers ask
+		{"bob", 43, "not mine"},                                // DS
+		{"bob", 48, "not mine"},                                // DNSKEY
+		{"bob", 2, "not mine"},                                 // NS
+		{"bob.warren.internal", 43, "nothing of that type in warren.internal"},
 		{"alice.warren.internal", A, "alice.warren.internal=100.64.0.1"},
 		{"bob.warren.internal", TXT, "nothing of that type in warren.internal"},
 		{"nobody.warren.internal", A, "no such name in warren.internal"},
