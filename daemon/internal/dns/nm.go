@@ -149,6 +149,9 @@ func (n *networkManager) set(ctx context.Context, p hostmode.Plan) error {
 func (n *networkManager) note(ctx context.Context, p hostmode.Plan) error {
 	addrs, _ := n.devices(ctx)
 	data := nmData{serversOf(p), n.before, texts(addrs)}
+	if len(addrs) == 0 { // no network now, or no answer: those that were known may work again
+		data.Devices = n.noted.Devices
+	}
 	if len(n.live) > 0 && reflect.DeepEqual(n.noted, data) {
 		return nil
 	}

@@ -99,7 +99,7 @@ func (d *doh) Exchange(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
 	first, cancel := context.WithTimeout(ctx, doubt)
 	body, err := d.post(first, client, raw)
 	cancel()
-	if err != nil && first.Err() != nil && ctx.Err() == nil {
+	if err != nil && errors.Is(first.Err(), context.DeadlineExceeded) && ctx.Err() == nil {
 		if d.client.CompareAndSwap(client, d.newClient()) {
 			defer client.CloseIdleConnections()
 		}

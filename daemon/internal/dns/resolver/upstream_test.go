@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -241,7 +242,9 @@ func TestASilentUpstreamCostsNoMoreThanItsTime(t *testing.T) {
 
 func TestDNSOverHTTPS(t *testing.T) {
 	var answer atomic.Pointer[func(http.ResponseWriter, *dns.Msg)]
+	var asked atomic.Int64
 	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
 		raw, _ := io.ReadAll(r.Body)
 		q := new(dns.Msg)
 		if q.Unpack(raw) != nil || r.Header.Get("Content-Type") != mediaType || q.Id != 0 {
@@ -282,12 +285,17 @@ func TestDNSOverHTTPS(t *testing.T) {
 		{"another question", func(w http.ResponseWriter, q *dns.Msg) { q.Question[0].Name = "evil."; good(w, q) }, errGarbage.Error()},
 	} {
 		answer.Store(&c.f)
+		asked.Store(0)
+		began := time.Now()
 		m, err := d.Exchange(t.Context(), question(asking("www.example.com.", dns.TypeA)))
 		switch {
 		case c.want == "" && (err != nil || text(m) != "NOERROR; www.example.com. A 192.0.2.1"):
 			t.Errorf("%s: %v, %v", c.name, m, err)
 		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
 			t.Errorf("%s: %v", c.name, err)
+		}
+		if n := asked.Load(); n != 1 && time.Since(began) < doubt {
+			t.Errorf("%s: it was asked %d times", c.name, n)
 		}
 	}
 	answer.Store(&good)
