@@ -116,6 +116,10 @@ var modules = []allowance{
 		why: "needs cgo and a display; everything else must build and run without",
 	},
 	{
+		module: "github.com/go-gl/glfw/v3.3/glfw", in: []string{"app/warren-tray"},
+		why: "what Fyne draws with: its loop waits for events there, in place of looking sixty times a second",
+	},
+	{
 		module: "github.com/spf13/cobra", in: []string{"app/warren", "coord/warren-coord", "relay/warren-relay", "daemon/warrend", "packaging/manual", "assets/wording"},
 		why: "command lines belong to main packages, the command that writes their man pages to what packages them, and what all of them say of mistakes to one place",
 	},

@@ -49,26 +49,35 @@ func runWindow(ctx context.Context, c tray.Config, page view.Page) error {
 		}
 	})
 	w.SetMaster()
-	drawn := false
+	var rest rest
+	w.SetOnClosed(rest.end)
+	drawn, shown := false, false
 	ended := make(chan error, 1)
 	go func() {
 		ended <- tray.RunWindow(ctx, d, c, page, tray.Face{
 			Draw: func(in view.Input) {
 				now := view.DrawWindow(&in)
-				fyne.Do(func() { w.Draw(&in, now); drawn = true })
+				rest.do(func() { w.Draw(&in, now); drawn = true })
 			},
 			Open: func(p view.Page) {
-				fyne.Do(func() {
+				rest.do(func() {
 					if drawn {
 						w.Open(p)
 					}
 					w.Show()
 					w.RequestFocus()
+					if !shown {
+						shown = true
+						go rest.run(ctx)
+					}
 				})
 			},
 			Clicks: clicks,
 		})
-		fyne.Do(a.Quit)
+		rest.do(func() {
+			rest.end()
+			a.Quit()
+		})
 	}()
 	a.Run()
 	cancel()

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -49,6 +50,77 @@ func BenchmarkProgram(b *testing.B) {
 	b.ReportMetric(memory/n, "MiB")
 	b.ReportMetric(wakes/n, "wakeups/min")
 	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkWindow measures the window as BenchmarkProgram does the icon, on a screen of its own: how long until it is shown, what
+// memory it takes, and how often it wakes once nobody has touched it for a while. Its network has five thousand machines in "hostile".
+func BenchmarkWindow(b *testing.B) {
+	program := filepath.Join(b.TempDir(), "warren-tray")
+	if out, err := exec.Command("go", "build", "-o", program, "github.com/warren-mesh/warren/app/warren-tray").CombinedOutput(); err != nil {
+		b.Fatalf("%v\n%s", err, out)
+	}
+	for name, edit := range map[string]func(*ipc.Status){"usual": func(*ipc.Status) {}, "hostile": multitude} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				measureWindow(b, program, edit)
+			}
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+func measureWindow(b *testing.B, program string, edit func(*ipc.Status)) {
+	d := newDesk(b)
+	d.daemon.Edit(edit)
+	d.serve(ipc.LevelOperate)
+	screen := exec.CommandContext(d.ctx, "Xvfb", "-displayfd", "1", "-screen", "0", "1024x760x24", "-nolisten", "tcp")
+	out, err := screen.StdoutPipe()
+	d.must(err)
+	d.must(screen.Start())
+	defer func() { _ = screen.Process.Kill(); _ = screen.Wait() }()
+	number := make([]byte, 16)
+	n, err := out.Read(number)
+	d.must(err)
+	display := "DISPLAY=:" + string(bytes.TrimSpace(number[:n]))
+
+	ctx, stop := context.WithCancel(d.ctx)
+	cmd := exec.CommandContext(ctx, program, "--socket", d.socket, "--window", "home")
+	cmd.Env = append(slices.Clone(d.environ), display, "LIBGL_ALWAYS_SOFTWARE=1", "LANG=en_US.UTF-8")
+	began := time.Now()
+	d.must(cmd.Start())
+	defer func() { stop(); _ = cmd.Wait() }()
+	for {
+		find := exec.CommandContext(d.ctx, "xdotool", "search", "--sync", "--onlyvisible", "--name", "^Warren$")
+		find.Env = cmd.Env
+		if find.Run() == nil {
+			break
+		}
+		d.must(d.ctx.Err())
+	}
+	b.ReportMetric(float64(time.Since(began).Milliseconds()), "ms-to-window")
+	time.Sleep(20 * time.Second) // until what still moves has come to rest
+	const quiet = 20 * time.Second
+	pid := cmd.Process.Pid
+	before, busy := wakeups(b, pid), busyTicks(b, pid)
+	time.Sleep(quiet)
+	b.ReportMetric(float64(wakeups(b, pid)-before)*float64(time.Minute/quiet), "wakeups/min")
+	b.ReportMetric(float64(busyTicks(b, pid)-busy)*float64(time.Minute/quiet)*10, "cpu-ms/min")
+	b.ReportMetric(float64(field(b, fmt.Sprintf("/proc/%d/status", pid), "VmRSS"))/1024, "MiB")
+}
+
+// busyTicks is a process's time on processors, in hundredths of a second (proc(5), USER_HZ).
+func busyTicks(b *testing.B, pid int) int {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	words := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
+	user, err := strconv.Atoi(string(words[11]))
+	system, err2 := strconv.Atoi(string(words[12]))
+	if err != nil || err2 != nil {
+		b.Fatal(err, err2)
+	}
+	return user + system
 }
 
 // wakeups is how often threads of a process have left the processor and come back.

@@ -507,16 +507,19 @@ func TestChangesAreMadeInPlace(t *testing.T) {
 	}
 }
 
+// multitude is a network of thousands, whose machines all mean ill.
+func multitude(s *ipc.Status) {
+	for i := range 5000 {
+		s.Peers = append(s.Peers, ipc.Peer{ID: int64(100 + i), Name: fmt.Sprint(i) + strings.Repeat("\u202Ex", 10_000), Online: true, Addrs: s.Self.Addrs})
+	}
+}
+
 // flooded is a desktop whose network has thousands of machines of long names, and changes a hundred times a second. The function
 // that it returns ends the flood.
 func flooded(t testing.TB) (d *desk, calm func() (changes int)) {
 	t.Helper()
 	d = newDesk(t)
-	d.daemon.Edit(func(s *ipc.Status) {
-		for i := range 5000 {
-			s.Peers = append(s.Peers, ipc.Peer{ID: int64(100 + i), Name: fmt.Sprint(i) + strings.Repeat("\u202Ex", 10_000), Online: true, Addrs: s.Self.Addrs})
-		}
-	})
+	d.daemon.Edit(multitude)
 	d.serve(ipc.LevelOperate)
 	d.show()
 	d.start()
