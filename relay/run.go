@@ -42,7 +42,7 @@ func (c *Client) Run(ctx context.Context) error {
 	defer c.use(nil)
 	wait := waitFirst
 	for ctx.Err() == nil {
-		l, err := c.connect(ctx, connectTime, true, true)
+		l, err := c.attempt(ctx)
 		var begun time.Time
 		if err == nil {
 			begun = l.since
@@ -63,6 +63,33 @@ func (c *Client) Run(ctx context.Context) error {
 	}
 	c.set(func(s *State) { *s = State{Since: time.Now(), Err: ErrClosed} })
 	return nil
+}
+
+// attempt connects, and begins anew when the network changes meanwhile: the answers to what was sent on the old one cannot come.
+func (c *Client) attempt(ctx context.Context) (*link, error) {
+	for {
+		trying, cancel := context.WithCancel(ctx)
+		moved, watched := false, make(chan struct{})
+		go func() {
+			defer close(watched)
+			select {
+			case <-c.rebind:
+				moved = true
+				cancel()
+			case <-trying.Done():
+			}
+		}()
+		l, err := c.connect(trying, connectTime, true, true)
+		cancel()
+		<-watched
+		switch {
+		case moved && err == nil: // just before
+			c.signal(c.rebind)
+			return l, nil
+		case !moved || ctx.Err() != nil:
+			return l, err
+		}
+	}
 }
 
 // keepUp keeps a link, and those that take its place, until there is none.

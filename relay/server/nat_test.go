@@ -17,6 +17,7 @@ type natForwarder struct {
 	outside *net.UDPConn
 	client  netip.AddrPort
 	blocked bool
+	cut     netip.AddrPort // nothing passes from there any more
 }
 
 func newForwarder(t *testing.T, to netip.AddrPort) *natForwarder {
@@ -63,6 +64,14 @@ func (f *natForwarder) block(yes bool) {
 	f.blocked = yes
 }
 
+// leave has nothing pass from the socket that sent last, as on a network that was left, and reports whether any has sent.
+func (f *natForwarder) leave() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.cut = f.client
+	return f.cut.IsValid()
+}
+
 func (f *natForwarder) out() {
 	b := make([]byte, 1<<16)
 	for {
@@ -72,7 +81,7 @@ func (f *natForwarder) out() {
 		}
 		f.mu.Lock()
 		f.client = from
-		if !f.blocked {
+		if !f.blocked && from != f.cut {
 			_, _ = f.outside.Write(b[:n])
 		}
 		f.mu.Unlock()

@@ -1,10 +1,13 @@
 package server
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -131,6 +134,38 @@ func TestANewSourcePortIsFollowed(t *testing.T) {
 			t.Errorf("%d sessions for one", s.Connects)
 		}
 	}
+}
+
+func TestAnAttemptOnANetworkThatWasLeftIsBegunAnew(t *testing.T) {
+	n := newNetwork(t)
+	n.serve("127.0.0.1:0", "")
+	f := newForwarder(t, n.server.UDPAddr())
+	f.block(true)
+	var failures atomic.Int32
+	a := n.join(func(c *relay.ClientConfig) {
+		c.UDP = f.addr().String()
+		c.Log = slog.New(slog.NewTextHandler(writer(func(line []byte) {
+			if bytes.Contains(line, []byte("not connected")) {
+				failures.Add(1)
+			}
+		}), nil))
+	})
+	for !f.leave() {
+		time.Sleep(time.Millisecond)
+	}
+	f.block(false)
+	a.Rebind()
+	a.connected(relay.TransportUDP)
+	if got := failures.Load(); got != 0 {
+		t.Errorf("%d attempts failed first", got)
+	}
+}
+
+type writer func([]byte)
+
+func (w writer) Write(b []byte) (int, error) {
+	w(b)
+	return len(b), nil
 }
 
 func TestWhoLeavesIsAbsent(t *testing.T) {
