@@ -121,11 +121,10 @@ func (m *Machine) apply(now time.Time, ev Event) {
 		m.setRelay(now, ev)
 	case OwnNAT:
 		if m.search.hard != ev.Hard {
-			m.forgetSearches()
-			m.search.hard = ev.Hard
+			m.changeSearch(now, m.search.network, ev.Hard)
 		}
 	case NetworkChanged:
-		m.forgetSearches()
+		m.changeSearch(now, ev.Network, m.search.hard)
 		m.distrust(now, ReasonNetwork)
 	case EndpointsChanged:
 		if m.hunt.wanted || (m.sent.IsZero() && m.huntMatters(now)) {

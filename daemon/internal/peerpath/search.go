@@ -67,7 +67,26 @@ type search struct {
 	before time.Time      // not before that is the next
 	next   time.Time      // zero: nothing is due
 	starts []time.Time    // of the last hour, or since one found the peer; it outlives all else
+
+	network uint64 // where this is; 0: not known
+	others  []past // what came of searches on other networks, oldest first
 }
+
+// past is what came of searches on one network, that other things hold for than for the next.
+type past struct {
+	network uint64
+	hard    bool
+	to      netip.AddrPort
+	tries   int
+	before  time.Time
+	left    time.Time // when that network was
+}
+
+// pastKept is how many are remembered, pastFor how long: networks change too.
+const (
+	pastKept = 8
+	pastFor  = time.Hour
+)
 
 // again says when the starts of the last hour let another be.
 func (s *search) again(now time.Time) time.Time {
@@ -127,7 +146,7 @@ func (m *Machine) searching(now time.Time) {
 	}
 	if at != s.to {
 		m.endSearch()
-		*s = search{hard: s.hard, to: at, starts: s.starts}
+		*s = search{hard: s.hard, to: at, starts: s.starts, network: s.network, others: s.others}
 	}
 	if s.wanted.IsZero() {
 		s.wanted = now
@@ -190,8 +209,30 @@ func (m *Machine) endSearch() {
 	}
 }
 
-// forgetSearches is for another network, where other things hold.
+// forgetSearches is for another peer than it was, where other things hold.
 func (m *Machine) forgetSearches() {
 	m.endSearch()
-	m.search = search{hard: m.search.hard, starts: m.search.starts}
+	m.search = search{hard: m.search.hard, starts: m.search.starts, network: m.search.network}
+}
+
+// changeSearch is for another network, or for the same with another NAT: what came of searches is remembered for where that was,
+// so that neither a network that comes back nor one that only flaps has all of them done again.
+func (m *Machine) changeSearch(now time.Time, network uint64, hard bool) {
+	m.endSearch()
+	s := &m.search
+	if network == s.network && hard == s.hard && network != 0 {
+		return
+	}
+	others := slices.DeleteFunc(s.others, func(p past) bool {
+		return now.Sub(p.left) >= pastFor || p.network == s.network && p.hard == s.hard
+	})
+	if s.network != 0 && s.tries > 0 {
+		others = append(others, past{s.network, s.hard, s.to, s.tries, s.before, now})
+	}
+	*s = search{hard: hard, starts: s.starts, network: network, others: others[max(0, len(others)-pastKept):]}
+	for _, p := range s.others {
+		if p.network == network && p.hard == hard {
+			s.to, s.tries, s.before = p.to, p.tries, p.before
+		}
+	}
 }

@@ -75,6 +75,45 @@ func TestASearchIsBoundedAndEndsWithTheTraffic(t *testing.T) {
 	}
 }
 
+func TestSearchesAreRememberedForTheNetworkWhereTheyWere(t *testing.T) {
+	s := hardSim(1)
+	s.block = true // nothing is ever found
+	s.meet()
+	s.a.step(NetworkChanged{Network: 1})
+	s.talk(2*time.Second, 10*time.Minute)
+	all := len(s.a.guessed)
+	if all != searchTries*searchProbes {
+		t.Fatalf("%d ports were guessed", all)
+	}
+	s.talk(2*time.Second, time.Hour-10*time.Minute) // the bounds by the hour are over
+	for range 5 {
+		s.a.step(NetworkChanged{Network: 1})
+		s.talk(2*time.Second, time.Minute)
+	}
+	if got := len(s.a.guessed); got != all {
+		t.Errorf("a network that flaps has %d more ports guessed", got-all)
+	}
+	s.a.step(NetworkChanged{Network: 2})
+	s.talk(2*time.Second, 10*time.Minute)
+	there := len(s.a.guessed)
+	if there == all {
+		t.Error("on another network nothing is searched for")
+	}
+	s.a.step(NetworkChanged{Network: 1})
+	s.talk(2*time.Second, 30*time.Minute)
+	if got := len(s.a.guessed); got != there {
+		t.Errorf("back on the first network %d more ports are guessed", got-there)
+	}
+	s.a.step(NetworkChanged{Network: 2})
+	s.talk(2*time.Second, pastFor+time.Minute)
+	s.a.step(NetworkChanged{Network: 1})
+	before := len(s.a.guessed)
+	s.talk(2*time.Second, 10*time.Minute)
+	if len(s.a.guessed) == before {
+		t.Error("what is long ago is not tried again")
+	}
+}
+
 func TestNobodyGuessesWhereItCannotHelp(t *testing.T) {
 	for name, change := range map[string]func(*sim){
 		"two easy NATs that block": func(s *sim) { s.b.nat.hard = false; s.block = true },

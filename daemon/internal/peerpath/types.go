@@ -48,8 +48,9 @@ type (
 		ID coord.RelayID
 		Up bool
 	}
-	// NetworkChanged says that this machine's addresses or routes are others now.
-	NetworkChanged struct{}
+	// NetworkChanged says that this machine's addresses or routes are others now. Network is the same whenever the machine
+	// is on the same network; 0: it is not known.
+	NetworkChanged struct{ Network uint64 }
 	// EndpointsChanged says that this machine knows other endpoints of itself now.
 	EndpointsChanged struct{}
 	// Restarted says that the peer's process is another one now.

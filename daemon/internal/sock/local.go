@@ -3,6 +3,7 @@ package sock
 import (
 	"context"
 	"crypto/rand"
+	"hash/fnv"
 	"net"
 	"net/netip"
 	"slices"
@@ -122,6 +123,23 @@ func (l *loop) gather() {
 	}
 	l.local.ifaces = found
 	l.setEndpoints()
+}
+
+// network names the network that this machine is on, by the addresses that it has there; 0: it has none.
+func (lo *local) network() uint64 {
+	if len(lo.ifaces) == 0 {
+		return 0
+	}
+	var addrs []netip.Addr
+	for _, ep := range lo.ifaces {
+		addrs = append(addrs, ep.Addr.Addr())
+	}
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	h := fnv.New64a()
+	for _, a := range addrs {
+		_, _ = h.Write(a.AsSlice())
+	}
+	return h.Sum64()
 }
 
 // setEndpoints makes the list of what others may reach us at, and tells them if it is another.
@@ -321,6 +339,7 @@ func (l *loop) endMeasure() {
 	}
 }
 
+// stunAnswer takes what a STUN server has said.
 func (l *loop) stunAnswer(b []byte) {
 	lo := &l.local
 	tx, addr, ok := relay.ParseSTUNResponse(b)

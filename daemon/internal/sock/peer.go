@@ -174,6 +174,7 @@ func (l *loop) change(p *peer, is Peer, old key.DiscoPublic, another bool) {
 
 // begin begins with a peer that was not there before.
 func (l *loop) begin(p *peer) {
+	l.step(p, peerpath.NetworkChanged{Network: l.local.network()})
 	if p.ep.begins(l.now.Add(-strangersFor)) { // WireGuard was faster than we
 		l.step(p, peerpath.Sent{})
 		l.step(p, peerpath.HandshakeSent{})

@@ -362,7 +362,7 @@ func (l *loop) networkChanged() {
 			p.addrs[i].via = nil // with a source address that may be gone
 		}
 		l.setPath(p)
-		l.step(p, peerpath.NetworkChanged{})
+		l.step(p, peerpath.NetworkChanged{Network: l.local.network()})
 	}
 }
 
