@@ -75,7 +75,7 @@ func TestADirectPairStaysDirect(t *testing.T) {
 	} {
 		upheaval.happen()
 		back := time.Now()
-		alice.WaitPing(bob, patient)
+		lab.Eventually(t, patient, func() error { return alice.PingQuick(bob.Inner()) })
 		carries := time.Since(back)
 		for _, pair := range [][2]*mesh.Node{{alice, bob}, {bob, alice}} {
 			lab.Eventually(t, patient, func() error {

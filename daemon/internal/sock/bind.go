@@ -277,6 +277,14 @@ func (s *Sock) divert(d datagram) {
 		return
 	}
 	d.b = append([]byte(nil), d.b...)
+	if !isDisco {
+		select {
+		case s.stuns <- d.b:
+		default:
+			s.drops.overload.Add(1)
+		}
+		return
+	}
 	select {
 	case s.inbox <- d:
 	default:

@@ -71,6 +71,11 @@ func (s *Sock) Run(ctx context.Context) error {
 		case <-s.mailbox.full:
 			l.now = time.Now()
 			l.read(s.mailbox.take())
+		case b := <-s.stuns:
+			l.now = time.Now()
+			if !l.nodeAnswer(b) {
+				l.stunAnswer(b)
+			}
 		case d := <-s.inbox:
 			l.now = time.Now()
 			l.receive(d)

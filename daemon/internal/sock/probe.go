@@ -11,7 +11,6 @@ import (
 
 	"github.com/warren-mesh/warren/daemon/internal/disco"
 	"github.com/warren-mesh/warren/daemon/internal/peerpath"
-	"github.com/warren-mesh/warren/relay"
 )
 
 // fullSize is the UDP payload of the largest packet that WireGuard makes of what every path must carry. Every probe that decides
@@ -34,12 +33,6 @@ const probeTime = 10 * time.Second
 
 // receive takes a datagram that is not WireGuard's.
 func (l *loop) receive(d datagram) {
-	if d.from != nil && d.door == nil && relay.IsSTUN(d.b) {
-		if !l.nodeAnswer(d.b) {
-			l.stunAnswer(d.b)
-		}
-		return
-	}
 	sender, _ := disco.Sender(d.b)
 	ep := (*l.discos.Load())[sender]
 	if ep == nil || (d.link != nil && d.ep != ep) {

@@ -16,7 +16,8 @@ import (
 )
 
 const (
-	inboxSize = 256 // disco and STUN datagrams on their way to the loop
+	inboxSize = 256 // disco datagrams on their way to the loop
+	stunsSize = 32  // and STUN's, which those must not delay: a search through a hard NAT may have hundreds come at once
 	notesSize = 256 // what the packets' goroutines have to tell it
 )
 
@@ -31,6 +32,7 @@ type Sock struct {
 	// to the loop
 	mailbox mailbox
 	inbox   chan datagram
+	stuns   chan []byte
 	notes   chan note
 
 	// from the loop, never changed once published
@@ -73,7 +75,7 @@ const (
 func New(cfg Config) *Sock {
 	s := &Sock{
 		cfg: cfg, log: cfg.Log,
-		inbox: make(chan datagram, inboxSize), notes: make(chan note, notesSize),
+		inbox: make(chan datagram, inboxSize), stuns: make(chan []byte, stunsSize), notes: make(chan note, notesSize),
 		endpoints: make(map[key.NodePublic]*Endpoint),
 	}
 	if s.log == nil {

@@ -7,8 +7,11 @@ import (
 	"testing"
 	"time"
 
+	"golang.zx2c4.com/wireguard/conn"
+
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/key"
+	"github.com/warren-mesh/warren/daemon/internal/disco"
 	"github.com/warren-mesh/warren/daemon/internal/peerpath"
 	"github.com/warren-mesh/warren/relay"
 )
@@ -160,5 +163,29 @@ func TestWhoCallsAPeerLooksAtItsOwnAddress(t *testing.T) {
 	}
 	if !l.local.round.began.Equal(began) && l.local.round.began.Sub(began) < stunSoon {
 		t.Errorf("the next round came after %v", l.local.round.began.Sub(began))
+	}
+}
+
+// A search through a hard NAT may have all of its probes arrive at once. STUN's answers are heard beside them.
+func TestAFloodOfProbesLeavesRoomForSTUN(t *testing.T) {
+	s := New(Config{noLocal: true})
+	peer, we := key.NewDisco(), key.NewDisco()
+	shared, err := peer.Shared(we.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.discos.Store(&map[key.DiscoPublic]*Endpoint{peer.Public(): s.endpoint(key.NewNode().Public())})
+	from := &conn.StdNetEndpoint{AddrPort: netip.MustParseAddrPort("192.0.2.1:3478")}
+	for seq := range uint64(2 * inboxSize) {
+		s.divert(datagram{from: from, b: disco.Seal(nil, peer.Public(), shared, disco.Ping{Seq: seq + 1})})
+	}
+	if got := s.drops.overload.Load(); got != inboxSize {
+		t.Fatalf("%d of %d probes found no room: this is no flood", got, 2*inboxSize)
+	}
+	for range stunsSize {
+		s.divert(datagram{from: from, b: relay.AppendSTUNResponse(nil, relay.STUNTransaction{1}, from.AddrPort)})
+	}
+	if got := s.drops.overload.Load(); got != inboxSize {
+		t.Errorf("%d of %d answers of STUN's found no room", got-inboxSize, stunsSize)
 	}
 }
