@@ -110,3 +110,32 @@ func TestARouterForgetsItsMappings(t *testing.T) {
 		})
 	}
 }
+
+func TestADelayedLinkIsSlowAndLosesAndIsHealed(t *testing.T) {
+	n := lab.New(t)
+	a, b := n.Internet().Host("a"), n.Internet().Host("b")
+	trip := func() time.Duration {
+		t.Helper()
+		if err := a.Ping(b.Addr()); err != nil { // the first asks for addresses
+			t.Fatal(err)
+		}
+		begun := time.Now()
+		if err := a.Ping(b.Addr()); err != nil {
+			t.Fatal(err)
+		}
+		return time.Since(begun)
+	}
+	slow := a.Delay(100*time.Millisecond, 0)
+	if took := trip(); took < 100*time.Millisecond {
+		t.Errorf("there and back took %v", took)
+	}
+	slow.Heal()
+	lossy := a.Delay(0, 2)
+	if out, _ := a.Run("ping", "-n", "-q", "-i", "0.002", "-c", "200", "-W", "1", b.Addr().String()); strings.Contains(out, " 0% packet loss") || strings.Contains(out, " 100% packet loss") {
+		t.Errorf("of a link that loses half:\n%s", out)
+	}
+	lossy.Heal()
+	if out, err := a.Run("ping", "-n", "-q", "-i", "0.002", "-c", "20", "-W", "1", b.Addr().String()); err != nil || !strings.Contains(out, " 0% packet loss") {
+		t.Errorf("healed: %v\n%s", err, out)
+	}
+}

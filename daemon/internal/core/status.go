@@ -219,7 +219,7 @@ func (f *Facts) graver(ending ipc.Problem, soon bool) []ipc.Problem {
 			Fix: "Stop that program, then: warren down, warren up. Or take another port: sudo warren set --port NUMBER",
 		})
 	}
-	if len(f.Relays) > 0 && !slices.ContainsFunc(f.Relays, func(r ipc.Relay) bool { return r.Connected }) {
+	if len(f.Relays) > 0 && !slices.ContainsFunc(f.Relays, func(r ipc.Relay) bool { return r.Connected && !r.Machine }) {
 		ps = append(ps, ipc.Problem{Code: ipc.ProblemNoRelay, Text: "No relay can be reached: machines without a direct path do not answer."})
 	}
 	return ps

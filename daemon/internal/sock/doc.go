@@ -11,5 +11,8 @@
 //
 // Its sockets never fragment: what a path carries is for peerpath's probes to find out, and for the routes to keep to.
 //
+// A machine of the network may relay for others, and often only some can reach it. So it is nobody's home: a pair meets
+// there (meeting.go decides, noderelays.go does it) after packets have come through, and has its relay server to go back to.
+//
 // A search through a hard NAT opens sockets of its own, of which the one that leads to the peer stays: door.go.
 package sock

@@ -39,7 +39,9 @@ func (l *loop) publishLocal() {
 			state := is.client.State()
 			rs.Up, rs.Transport = state.Connected, string(state.Transport)
 		}
-		st.relays = append(st.relays, rs)
+		if rs.Up || rs.Latency > 0 { // that others are not reached is no fault: often they cannot be
+			st.relays = append(st.relays, rs)
+		}
 	}
 	l.status.Store(st)
 }
