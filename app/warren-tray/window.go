@@ -51,6 +51,9 @@ func runWindow(ctx context.Context, c tray.Config, page view.Page) error {
 	w.SetMaster()
 	var rest rest
 	w.SetOnClosed(rest.end)
+	if d != nil {
+		go d.FollowTheme(ctx, func(bool) { rest.stir() }) // Fyne follows it too, if it is awake
+	}
 	drawn, shown := false, false
 	ended := make(chan error, 1)
 	go func() {
