@@ -156,34 +156,6 @@ func (wide) MinSize(objects []fyne.CanvasObject) fyne.Size {
 	return fyne.NewSize(cardWidth, objects[0].MinSize().Height)
 }
 
-// beside puts a list at the left and what goes with it at the right, with a fine line between.
-func beside(left, right fyne.CanvasObject) fyne.CanvasObject {
-	return container.New(halves{}, left, widget.NewSeparator(), right)
-}
-
-// listShare is a list's share of the width.
-const listShare = 0.42
-
-// halves is the layout of beside.
-type halves struct{}
-
-// MinSize implements fyne.Layout.
-func (halves) MinSize(o []fyne.CanvasObject) fyne.Size {
-	left, line, right := o[0].MinSize(), o[1].MinSize(), o[2].MinSize()
-	return fyne.NewSize(max(left.Width/listShare, right.Width/(1-listShare))+line.Width, max(left.Height, right.Height))
-}
-
-// Layout implements fyne.Layout.
-func (halves) Layout(o []fyne.CanvasObject, size fyne.Size) {
-	x := float32(0)
-	line := o[1].MinSize().Width
-	for i, w := range []float32{(size.Width - line) * listShare, line, (size.Width - line) * (1 - listShare)} {
-		o[i].Move(fyne.NewPos(x, 0))
-		o[i].Resize(fyne.NewSize(w, size.Height))
-		x += w
-	}
-}
-
 // column is the layout of one object that is as wide as there is place, up to a width.
 type column float32
 

@@ -396,6 +396,25 @@ func BenchmarkFiveThousandMachines(b *testing.B) {
 	}
 }
 
+// The line between the list and what goes with it follows the mouse, and leaves both their place.
+func TestTheListIsMadeWiderAndNarrower(t *testing.T) {
+	w, _ := open(t, theme.VariantLight)
+	draw(w, &view.Input{Status: status(office)})
+	halves := w.machines.object.(*fyne.Container)
+	list, line := halves.Objects[0], halves.Objects[1].(*divider)
+	was := list.Size().Width
+	line.Dragged(&fyne.DragEvent{Dragged: fyne.Delta{DX: 60}})
+	if got := list.Size().Width; got < was+59 || got > was+61 {
+		t.Errorf("the list was %v wide, and dragged by 60 it is %v", was, got)
+	}
+	for _, far := range []float32{10_000, -10_000} {
+		line.Dragged(&fyne.DragEvent{Dragged: fyne.Delta{DX: far}})
+		if got := list.Size().Width / halves.Size().Width; got < 0.2 || got > 0.65 {
+			t.Errorf("dragged by %v, the list has %v of the width", far, got)
+		}
+	}
+}
+
 // Everything can be done without a mouse: keys lead to the pages and to the search, and back from where one came.
 func TestKeysLeadEverywhere(t *testing.T) {
 	w, _ := open(t, theme.VariantLight)
