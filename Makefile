@@ -131,6 +131,11 @@ bench-tray: ## Measure the tray and its window: start to icon, memory, wake-ups,
 	@packaging/deps test
 	@$(GO) test -run='^$$' -bench='^Benchmark(Program|Window|AnswerInAFlood|FiveThousand)' -p 1 -timeout 20m ./app/internal/tray ./app/internal/ui ./app/internal/view
 
+.PHONY: bench-idle
+bench-idle: ## Count how often an idle daemon wakes, with 0, 10 and 1,000 peers (needs root)
+	@packaging/deps bench
+	@$(GO) test -run='^$$' -bench='^BenchmarkIdle$$' -benchtime=1x -timeout 30m ./daemon/e2e
+
 .PHONY: bench-nat
 bench-nat: ## Measure TIMES (10) times how soon every pair of networks is direct (needs root)
 	@packaging/deps bench
