@@ -132,6 +132,8 @@ var chinese = [texts]string{
 	textAcceptRoutesExplains: "可通过其他设备访问它们所提供的家庭或办公室网络。",
 	textSNAT:                 "子网看到的是本机地址",
 	textSNATExplains:         "您所提供子网中的设备无需额外路由即可回应。",
+	textRelayFor:             "为其他设备中继",
+	textRelayForExplains:     "经管理员批准后，无法直连的设备可经本机互通。本机只能看到加密的数据包。",
 	textHostname:             "本机名称",
 	textHostnameExplains:     "其他设备看到的名称。留空则使用系统名称。",
 	textPort:                 "UDP 端口",

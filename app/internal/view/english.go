@@ -133,6 +133,8 @@ var english = [texts]string{
 	textAcceptRoutesExplains: "Home and office networks that other machines offer are reached through them.",
 	textSNAT:                 "Subnets see this machine's address",
 	textSNATExplains:         "Devices in the subnets that you offer answer without a route of their own.",
+	textRelayFor:             "Relay for others",
+	textRelayForExplains:     "Others who cannot reach each other directly meet at this machine, once an admin allows it. It sees only sealed packets.",
 	textHostname:             "Name of this machine",
 	textHostnameExplains:     "As the others see it. Empty: the system's own name.",
 	textPort:                 "UDP port",

@@ -133,6 +133,8 @@ var german = [texts]string{
 	textAcceptRoutesExplains: "Netze zu Hause und im Büro, die andere Rechner anbieten, werden über diese erreicht.",
 	textSNAT:                 "Subnetze sehen die Adresse dieses Rechners",
 	textSNATExplains:         "Geräte in den angebotenen Subnetzen antworten ohne eigene Route.",
+	textRelayFor:             "Anderen als Relais dienen",
+	textRelayForExplains:     "Wer sich nicht direkt erreicht, trifft sich bei diesem Rechner, sobald ein Admin zustimmt. Er sieht nur versiegelte Pakete.",
 	textHostname:             "Name dieses Rechners",
 	textHostnameExplains:     "So sehen ihn die anderen. Leer: der Name des Systems.",
 	textPort:                 "UDP-Port",

@@ -38,6 +38,11 @@ var preferences = []preference{
 		on: func(d *drawer) bool { return !d.in.Prefs.NoSNAT }, edit: func(e *ipc.PrefsEdit, on *bool) { e.SNATSubnetRoutes = on },
 		hidden: func(d *drawer) bool { return len(d.in.Prefs.AdvertiseRoutes) == 0 || d.noLogin() },
 	},
+	{
+		key: "relay", label: textRelayFor, explains: textRelayForExplains,
+		on: func(d *drawer) bool { return d.in.Prefs.Relay }, edit: func(e *ipc.PrefsEdit, on *bool) { e.Relay = on },
+		hidden: (*drawer).noLogin,
+	},
 }
 
 // exitPreferences are those of exit nodes.
@@ -99,8 +104,10 @@ func (d *drawer) settings(of []preference) []Setting {
 
 // prefLabel names a switch. What an admin has to approve first says so.
 func (d *drawer) prefLabel(p *preference) string {
-	waits := func(o ipc.Offer) bool { return o.Route.Bits() == 0 && !o.Approved }
-	if p.key == "advertise-exit" && p.on(d) && slices.ContainsFunc(d.s.Self.Offers, waits) {
+	exit := func(o ipc.Offer) bool { return o.Route.Bits() == 0 && !o.Approved }
+	waits := p.key == "advertise-exit" && slices.ContainsFunc(d.s.Self.Offers, exit) ||
+		p.key == "relay" && d.s.Self.Relaying != nil && !d.s.Self.Relaying.Allowed
+	if waits && p.on(d) {
 		return d.say(textWaitsForAdmin, d.say(p.label))
 	}
 	return d.say(p.label)

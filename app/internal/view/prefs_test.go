@@ -12,7 +12,7 @@ import (
 
 // A click on a switch asks for what the daemon understands, and for the other position than the one that is shown.
 func TestEverySwitchIsUnderstood(t *testing.T) {
-	for _, p := range []ipc.Prefs{{}, {IgnoreDNS: true, AcceptRoutes: true, NoSNAT: true, ExitNodeAllowLAN: true, AdvertiseExitNode: true, Lockdown: true, ShieldsUp: true}} {
+	for _, p := range []ipc.Prefs{{}, {IgnoreDNS: true, AcceptRoutes: true, NoSNAT: true, ExitNodeAllowLAN: true, AdvertiseExitNode: true, Relay: true, Lockdown: true, ShieldsUp: true}} {
 		p.AdvertiseRoutes = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 		in := Input{Status: running(), Prefs: p}
 		w, seen := DrawWindow(&in), 0
@@ -22,7 +22,7 @@ func TestEverySwitchIsUnderstood(t *testing.T) {
 				t.Errorf("%s: %v", s.Do.Arg, err)
 				continue
 			}
-			for _, is := range []*bool{e.AcceptDNS, e.AcceptRoutes, e.SNATSubnetRoutes, e.ExitNodeAllowLAN, e.AdvertiseExitNode, e.Lockdown, e.ShieldsUp} {
+			for _, is := range []*bool{e.AcceptDNS, e.AcceptRoutes, e.SNATSubnetRoutes, e.ExitNodeAllowLAN, e.AdvertiseExitNode, e.Relay, e.Lockdown, e.ShieldsUp} {
 				if is == nil {
 					continue
 				}
@@ -31,7 +31,7 @@ func TestEverySwitchIsUnderstood(t *testing.T) {
 				}
 			}
 		}
-		if seen != 7 {
+		if seen != 8 {
 			t.Errorf("%d switches change anything", seen)
 		}
 	}

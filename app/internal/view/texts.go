@@ -179,6 +179,8 @@ const (
 	textAcceptRoutesExplains
 	textSNAT
 	textSNATExplains
+	textRelayFor
+	textRelayForExplains
 	textHostname
 	textHostnameExplains
 	textPort

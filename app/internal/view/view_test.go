@@ -57,6 +57,7 @@ func exits(name string, up bool) *ipc.Status {
 		s.Exit.Wanted = []string{"erin"}
 	}
 	s.Self.Offers = []ipc.Offer{{Route: netip.MustParsePrefix("0.0.0.0/0")}}
+	s.Self.Relaying = &ipc.Relaying{}
 	for i := range s.Peers {
 		p := &s.Peers[i]
 		p.ExitOption, p.Exit = true, p.Name == name
@@ -131,7 +132,7 @@ var states = []struct {
 	{"denied", Input{Status: in(ipc.StateDown), Failed: &ipc.Error{Code: ipc.CodeDenied, Message: "only root", Fix: "Run: sudo x\nOr: sudo usermod"}}},
 	{"denied-admin", Input{Status: in(ipc.StateDown), Failed: &ipc.Error{Code: ipc.CodeDenied, Message: "only root", Fix: "Run: sudo x"}}},
 	{"failed", Input{Status: in(ipc.StateDown), Failed: &ipc.Error{Code: ipc.CodeCoord, Message: "the server refused", Fix: "Ask its admin."}}},
-	{"exit", Input{Windows: true, Status: exits("bob", true), Prefs: ipc.Prefs{ExitNodes: []string{"bob"}, ExitNodeAllowLAN: true, AdvertiseExitNode: true}}},
+	{"exit", Input{Windows: true, Status: exits("bob", true), Prefs: ipc.Prefs{ExitNodes: []string{"bob"}, ExitNodeAllowLAN: true, AdvertiseExitNode: true, Relay: true}}},
 	{"exit-down", Input{Status: exits("dave", false), Prefs: ipc.Prefs{ExitNodes: []string{"dave"}}}},
 	{"exit-gone", Input{Windows: true, Status: func() *ipc.Status {
 		s := exits("", false)
