@@ -193,6 +193,7 @@ that lets it in, or says that none does, and which would be nearest.
 
 What this machine may reach there is decided there, and only that machine and the network's admins know it.`
 	textWhyWay          = "Way to %s: %s"
+	textWhyMTU          = ", packets of up to %d bytes"
 	textWhyAnswers      = "answers in %s"
 	textWhySilent       = "does not answer"
 	textWhyUntried      = "not tried yet"

@@ -69,6 +69,9 @@ func wayLine(w *ipc.Why, name string) string {
 	case w.Path.Latency > 0:
 		way += ", " + say.Latency(w.Path.Latency)
 	}
+	if w.Path.MTU > 0 {
+		way += fmt.Sprintf(textWhyMTU, w.Path.MTU)
+	}
 	if w.Path.Reason != "" {
 		way += " (" + say.Line(w.Path.Reason) + ")"
 	}

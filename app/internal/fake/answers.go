@@ -72,7 +72,7 @@ func (d *Daemon) Why(_ context.Context, r ipc.WhyRequest) (*ipc.Why, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	ssh := ipc.AccessRule{From: []string{"group:dev"}, Allow: []string{"tcp:22"}}
-	w := &ipc.Why{Name: r.Peer, Online: true, Service: r.Service, Path: ipc.Path{Kind: ipc.PathRelay, Relay: "fra", Reason: "no direct path found yet"}, In: ipc.Access{Ruled: true, Shields: d.prefs.ShieldsUp}}
+	w := &ipc.Why{Name: r.Peer, Online: true, Service: r.Service, Path: ipc.Path{Kind: ipc.PathRelay, Relay: "fra", MTU: 1280, Reason: "no direct path found yet"}, In: ipc.Access{Ruled: true, Shields: d.prefs.ShieldsUp}}
 	switch {
 	case r.Peer == "bob" && (r.Service == "" || r.Service == "tcp:22"):
 		w.In.Allowed, w.In.Rules = true, []ipc.AccessRule{ssh}

@@ -87,7 +87,7 @@ func Running() ipc.Status {
 			{
 				ID: 3, Name: "bob", DNSName: "bob.demo.warren.internal", User: "alice", OS: "linux", Online: true,
 				Addrs: []netip.Addr{addr("100.64.0.3"), addr("fd7a::3")}, RxBytes: 1_200_000, TxBytes: 3400,
-				Path: ipc.Path{Kind: ipc.PathDirect, Endpoint: netip.MustParseAddrPort("203.0.113.7:41641"), Latency: 12},
+				Path: ipc.Path{Kind: ipc.PathDirect, Endpoint: netip.MustParseAddrPort("203.0.113.7:41641"), Latency: 12, MTU: 1420},
 			},
 			{
 				ID: 4, Name: "carol\x1b[2J\u202E", DNSName: "carol.demo.warren.internal", User: "alice", OS: "linux", Online: true,

@@ -93,6 +93,9 @@ func (d *drawer) facts(p *ipc.Peer) []Fact {
 	if p.Path.Kind == ipc.PathDirect {
 		add(textFactEndpoint, p.Path.Endpoint.String(), false)
 	}
+	if p.Path.MTU > 0 && p.Path.Kind != ipc.PathNone {
+		add(textFactMTU, d.say(textBytesLong, d.count(p.Path.MTU)), false)
+	}
 	add(textFactUser, bare(p.User, maxShort), false)
 	add(textFactOS, strings.TrimSpace(bare(p.OS, maxShort)), false)
 	add(textFactVersion, bare(p.Version, maxShort), false)
