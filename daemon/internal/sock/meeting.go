@@ -24,8 +24,14 @@ const (
 	meetEvery   = time.Second
 	serverEvery = 5 * time.Second
 	meetSilence = 2500 * time.Millisecond
-	meetProofs  = 3                // answers in a row
+	meetProofs  = 3                // answers
 	proveFor    = 10 * time.Second // and how long they may take
+
+	// A machine that carries probes and not packets makes WireGuard begin a handshake again and again: after 15 seconds without
+	// an answer to what was sent, each 5 seconds while that has none, and otherwise each 2 minutes (whitepaper, section 6).
+	// Two within shakeSoon are that, and who does it is left for longer.
+	shakeSoon   = time.Minute
+	distrustFor = 10 * time.Minute
 
 	// streamCost is what a relay server over a stream is taken to be farther: where a packet is lost, all that follow wait.
 	streamCost = 30 * time.Millisecond
@@ -41,7 +47,7 @@ type meeting struct {
 
 	at       coord.NodeID // the machine that is tried; 0: none
 	began    time.Time    // when that began
-	proofs   int          // answers in a row
+	proofs   int          // answers
 	probed   time.Time    // last
 	answered time.Time    // last
 	latency  time.Duration
@@ -52,18 +58,31 @@ type meeting struct {
 	serverAnswered time.Time
 
 	relayed time.Time                  // since when traffic goes through a relay; zero: it does not
-	failed  map[coord.NodeID]time.Time // when they were silent
+	shook   time.Time                  // when WireGuard last began a handshake through the machine
+	shunned map[coord.NodeID]time.Time // machines that carried nothing, and until when they are not tried
 }
 
 // offer gives what may be named of what this machine reaches.
 func (m *meeting) offer(reached []disco.MeetRelay, now time.Time) (list []disco.MeetRelay) {
 	for _, r := range reached {
-		if at, is := m.failed[coord.NodeID(r.Node)]; is && now.Sub(at) < failedFor {
-			continue
+		if !m.shuns(r, now) {
+			list = append(list, r)
 		}
-		list = append(list, r)
 	}
 	return list[:min(len(list), disco.MaxMeet)]
+}
+
+func (m *meeting) shuns(r disco.MeetRelay, now time.Time) bool {
+	return now.Before(m.shunned[coord.NodeID(r.Node)])
+}
+
+// shun leaves the machine, and has it not tried for a while.
+func (m *meeting) shun(now time.Time, wait time.Duration) {
+	if m.shunned == nil {
+		m.shunned = make(map[coord.NodeID]time.Time)
+	}
+	m.shunned[m.at] = now.Add(wait)
+	m.at, m.used = 0, false
 }
 
 // sayable reports whether the peer is to hear of the list now.
@@ -97,22 +116,25 @@ func (m *meeting) hear(msg disco.Meet, now time.Time) {
 	m.choose(now)
 }
 
-// choose takes the machine that is nearest to both together. Both have the same lists, and come to the same.
+// choose takes the machine that is nearest to both together. Both have the same lists, and come to the same. The one where they
+// are stays unless another is clearly nearer: latencies vary, and each move costs a moment.
 func (m *meeting) choose(now time.Time) {
-	var best disco.MeetRelay
+	var best, here disco.MeetRelay
 	for _, a := range m.mine {
 		for _, b := range m.theirs {
 			sum := disco.MeetRelay{Node: a.Node, Latency: a.Latency + b.Latency}
-			if a.Node == b.Node && (best.Node == 0 || sum.Latency < best.Latency || sum.Latency == best.Latency && sum.Node < best.Node) {
+			if a.Node != b.Node || m.shuns(a, now) {
+				continue
+			}
+			if best.Node == 0 || sum.Latency < best.Latency || sum.Latency == best.Latency && sum.Node < best.Node {
 				best = sum
+			}
+			if coord.NodeID(sum.Node) == m.at {
+				here = sum
 			}
 		}
 	}
-	// One in use stays while both name it: latencies vary, and each move costs a moment.
-	both := func(list []disco.MeetRelay) bool {
-		return slices.ContainsFunc(list, func(r disco.MeetRelay) bool { return coord.NodeID(r.Node) == m.at })
-	}
-	if m.used && both(m.mine) && both(m.theirs) {
+	if here.Node != 0 && best.Latency+max(moveGain, here.Latency/4) > here.Latency {
 		return
 	}
 	if to := coord.NodeID(best.Node); to != m.at {
@@ -179,10 +201,7 @@ func (m *meeting) judge(now time.Time, up, carried bool) (why string) {
 	case !up && now.Sub(m.began) < proveFor:
 		m.used = false
 	case m.silent(now):
-		if m.failed == nil {
-			m.failed = make(map[coord.NodeID]time.Time)
-		}
-		m.failed[m.at], m.used, m.at = now, false, 0
+		m.shun(now, failedFor)
 	case m.proofs < meetProofs:
 		m.used = false
 	default:
@@ -192,11 +211,22 @@ func (m *meeting) judge(now time.Time, up, carried bool) (why string) {
 	case m.used == was:
 		return ""
 	case m.used:
+		m.shook = time.Time{}
 		return "nearer than the relay server"
 	case m.at == 0:
 		return "it does not answer"
 	}
 	return "the relay server is nearer"
+}
+
+// shakes takes that WireGuard began a handshake, and reports whether the machine is left for that.
+func (m *meeting) shakes(now time.Time) bool {
+	again := !m.shook.IsZero() && now.Sub(m.shook) < shakeSoon
+	if m.shook = now; !m.used || !again {
+		return false
+	}
+	m.shun(now, distrustFor)
+	return true
 }
 
 // silent reports whether the machine has not carried anything for too long.

@@ -107,6 +107,62 @@ func TestAMachineIsUsedWhileItIsBetterThanTheServers(t *testing.T) {
 	use("the other", 4)
 }
 
+// Where both stand is what both have said, and nothing that only one of them knows: one that moved alone would be waited for in vain.
+func TestWhereOneStandsBothStand(t *testing.T) {
+	w := newMeetWorld()
+	w.server, w.through[3], w.through[4] = ms(60), ms(40), ms(38)
+	w.reach[0], w.reach[1] = meetRelays(map[int64]int{3: 20, 4: 25}), meetRelays(map[int64]int{3: 20, 4: 25})
+	w.ends[0].stream = true
+	w.run(10 * time.Second)
+	if a, b := w.uses(); a != 3 || b != 3 {
+		t.Fatalf("they use %d and %d", a, b)
+	}
+	w.ends[1].used = false // it thinks the server nearer
+	w.reach[0], w.reach[1] = meetRelays(map[int64]int{3: 20, 4: 19}), meetRelays(map[int64]int{3: 20, 4: 19})
+	w.run(40 * time.Second)
+	if w.ends[0].at != 3 || w.ends[1].at != 3 {
+		t.Errorf("a little nearer: they are at %d and %d", w.ends[0].at, w.ends[1].at)
+	}
+	w.reach[0], w.reach[1] = meetRelays(map[int64]int{3: 20, 4: 9}), meetRelays(map[int64]int{3: 20, 4: 9})
+	w.run(40 * time.Second)
+	if a, b := w.uses(); a != 4 || b != 4 {
+		t.Errorf("much nearer: they use %d and %d", a, b)
+	}
+}
+
+// A machine that lets probes through and drops packets would otherwise be used for ever.
+func TestOneThatCarriesProbesAloneIsLeft(t *testing.T) {
+	w := newMeetWorld()
+	w.server, w.through[3] = ms(80), ms(1)
+	w.reach[0], w.reach[1] = meetRelays(map[int64]int{3: 1}), meetRelays(map[int64]int{3: 1})
+	w.ends[0].shakes(w.now) // as all begins
+	w.run(10 * time.Second)
+	for range 3 {
+		if w.ends[0].shakes(w.now) {
+			t.Fatal("left for the handshake that each two minutes bring")
+		}
+		w.run(2 * time.Minute)
+	}
+	if a, b := w.uses(); a != 3 || b != 3 {
+		t.Fatalf("they use %d and %d", a, b)
+	}
+	w.ends[0].shakes(w.now)
+	w.run(5 * time.Second)
+	if !w.ends[0].shakes(w.now) {
+		t.Error("it is not left")
+	}
+	w.run(2 * saySoon)
+	for end := w.now.Add(distrustFor - 10*time.Second); w.now.Before(end); w.run(time.Second) {
+		if a, b := w.uses(); a != 0 || b != 0 {
+			t.Fatalf("used again too soon, by %d and %d", a, b)
+		}
+	}
+	w.run(time.Minute)
+	if a, b := w.uses(); a != 3 || b != 3 {
+		t.Errorf("never used again: %d and %d", a, b)
+	}
+}
+
 func TestOneThatOnlyOneReachesIsNeverTried(t *testing.T) {
 	w := newMeetWorld()
 	w.server, w.through[3] = ms(80), ms(1)

@@ -31,20 +31,25 @@ const nodeSlot = homeSlots
 const (
 	// nodesKept bounds the machines that are measured.
 	nodesKept = 32
-	// measureNodes is how often they are while they may be of use, and measureAgain how soon while none has answered.
+	// measureNodes is how often they are while they may be of use. At first it is sooner: from measureAgain on, twice as long each
+	// time. No address of theirs is asked more often, whatever they say, than one of a peer's is probed: five times in 30 seconds.
 	measureNodes = 25 * time.Second
-	measureAgain = 5 * time.Second
+	measureAgain = 6 * time.Second
+	// openAgain is the least time between two links to machines, whatever peers say.
+	openAgain = time.Second
 	// meetTick is how often meetings are looked at while there are any.
 	meetTick = 100 * time.Millisecond
 )
 
 // nodeRelays are the loop's.
 type nodeRelays struct {
-	list  []NodeRelay
-	asked map[relay.STUNTransaction]nodeRequest
-	found map[coord.NodeID]nodeFound
-	round time.Time // when they were last asked
-	next  time.Time // when meetings has something to do; zero: never
+	list   []NodeRelay
+	asked  map[relay.STUNTransaction]nodeRequest
+	found  map[coord.NodeID]nodeFound
+	round  time.Time // when they were last asked
+	rounds int       // how often, since the list last changed
+	opened time.Time // when a link to one was
+	next   time.Time // when meetings has something to do; zero: never
 }
 
 type nodeRequest struct {
@@ -74,7 +79,7 @@ func (l *loop) setNodeRelays(list []NodeRelay) {
 		return
 	}
 	was := n.list
-	n.list, n.round = list, time.Time{}
+	n.list, n.rounds = list, 0
 	for id := range n.found {
 		if is := n.find(id); is == nil || !slices.Contains(is.Addrs, n.found[id].addr) {
 			delete(n.found, id)
@@ -82,7 +87,7 @@ func (l *loop) setNodeRelays(list []NodeRelay) {
 	}
 	if is := l.slots[nodeSlot].link.Load(); is != nil {
 		now, old := n.find(coord.NodeID(-is.relay.ID)), findNode(was, coord.NodeID(-is.relay.ID))
-		if now == nil || old == nil || now.Key != old.Key || n.found[now.Node].addr != is.node {
+		if now == nil || old == nil || now.Key != old.Key || !slices.Contains(now.Addrs, is.node) {
 			l.closeNode()
 		}
 	}
@@ -118,7 +123,7 @@ func (l *loop) meetings() {
 		return
 	}
 	n.next = l.now.Add(meetTick)
-	if wait := l.measureWait(); l.now.Sub(n.round) >= wait && l.Port() != 0 {
+	if l.now.Sub(n.round) >= n.wait() && l.Port() != 0 {
 		l.askNodes()
 	}
 	if is := l.slots[nodeSlot].link.Load(); is != nil && !l.nodeNeeded(is, nil) {
@@ -131,7 +136,7 @@ func (l *loop) meeting() (list []*peer) {
 	if len(l.nodes.list) == 0 {
 		for _, p := range l.peers { // what was is over
 			if p.meeting.at != 0 {
-				p.meeting = meeting{}
+				p.meeting = meeting{shunned: p.meeting.shunned}
 				l.relinkPeer(p)
 			}
 		}
@@ -151,11 +156,9 @@ func (l *loop) carried(p *peer) bool {
 	return p.machine.Stats().Active && !p.machine.Path().Direct.IsValid() && !p.shared.IsZero()
 }
 
-func (l *loop) measureWait() time.Duration {
-	if len(l.reached()) == 0 {
-		return measureAgain
-	}
-	return measureNodes
+// wait is the time between two rounds.
+func (n *nodeRelays) wait() time.Duration {
+	return min(measureAgain<<min(max(n.rounds-1, 0), 3), measureNodes)
 }
 
 // meetPeer does what is due for one peer.
@@ -165,6 +168,7 @@ func (l *loop) meetPeer(p *peer) {
 	m.stream = server != nil && server.up && server.client.State().Transport != relay.TransportUDP
 	is := l.slots[nodeSlot].link.Load()
 	there := is != nil && is.up && m.at != 0 && is.relay.ID == nodeRelayID(m.at)
+	at, was := m.at, m.used
 	why := m.judge(l.now, there, l.carried(p))
 	if m.at != 0 && m.stays(l.now) && (is == nil || is.relay.ID != nodeRelayID(m.at)) {
 		l.openNode(p)
@@ -183,7 +187,9 @@ func (l *loop) meetPeer(p *peer) {
 		l.probeLink(p, server)
 	}
 	if why != "" {
-		l.log.Info("another relay", "peer", p.Key, "machine", l.relayName(nodeRelayID(m.at)), "used", m.used, "because", why)
+		l.log.Info("another relay", "peer", p.Key, "machine", l.relayName(nodeRelayID(at)), "used", m.used, "because", why)
+	}
+	if m.used != was {
 		l.relinkPeer(p)
 	}
 }
@@ -212,7 +218,17 @@ func (l *loop) metBy(p *peer, pr probe) {
 // heardMeet takes what a peer said.
 func (l *loop) heardMeet(p *peer, m disco.Meet) {
 	p.meeting.hear(m, l.now)
-	l.nodes.next = l.now
+	if l.nodes.next.IsZero() {
+		l.nodes.next = l.now
+	}
+}
+
+// shakes takes that WireGuard began a handshake with a peer.
+func (l *loop) shakes(p *peer) {
+	if at := p.meeting.at; p.meeting.shakes(l.now) {
+		l.log.Warn("another relay", "peer", p.Key, "machine", l.relayName(nodeRelayID(at)), "used", false, "because", "it carries probes and no packets")
+		l.relinkPeer(p)
+	}
 }
 
 // reached lists the machines that answered lately, the nearest first.
@@ -250,13 +266,14 @@ func (l *loop) nodeNeeded(is *link, but *peer) bool {
 
 // openNode opens the link to the machine where we are to meet a peer, unless others meet with us elsewhere.
 func (l *loop) openNode(p *peer) {
-	if is := l.slots[nodeSlot].link.Load(); is != nil && l.nodeNeeded(is, p) {
+	if is := l.slots[nodeSlot].link.Load(); is != nil && l.nodeNeeded(is, p) || l.now.Sub(l.nodes.opened) < openAgain {
 		return
 	}
 	r, found := l.nodes.find(p.meeting.at), l.nodes.found[p.meeting.at]
 	if r == nil || !found.addr.IsValid() {
 		return
 	}
+	l.nodes.opened = l.now
 	l.open(nodeSlot, coord.Relay{ID: nodeRelayID(r.Node), Name: r.Name, Key: r.Key, UDP: found.addr.String()})
 	if is := l.slots[nodeSlot].link.Load(); is != nil {
 		is.node = found.addr
@@ -277,6 +294,7 @@ func (l *loop) closeNode() {
 // askNodes asks all that relay, from WireGuard's socket. What they see of us is of no use: they may be beside us.
 func (l *loop) askNodes() {
 	n := &l.nodes
+	n.rounds++
 	n.round, n.asked = l.now, make(map[relay.STUNTransaction]nodeRequest)
 	for _, r := range n.list {
 		for _, to := range r.Addrs {

@@ -250,6 +250,7 @@ func (l *loop) heedPeer(p *peer, n note) {
 	case noteWake:
 		l.step(p, peerpath.Sent{})
 	case noteInitiation:
+		l.shakes(p)
 		l.step(p, peerpath.HandshakeSent{})
 	case noteAnswered:
 		l.step(p, peerpath.HandshakeAnswered{})
