@@ -207,11 +207,13 @@ func examineDaemon(s *ipc.Status, err error) []finding {
 	}
 	all = append(all, judge("server", s.Coord.Connected, fmt.Sprintf(textDoctorServer, s.Server), levelProblem,
 		fmt.Sprintf(textDoctorNoServer, s.Server, s.Coord.Error), textFixNoServer))
-	connected := len(s.Relays) == 0
+	connected, servers := false, 0
 	for _, r := range s.Relays {
-		connected = connected || r.Connected
+		if !r.Machine { // no machine can be relied on
+			connected, servers = connected || r.Connected, servers+1
+		}
 	}
-	all = append(all, judge("relay", connected, textDoctorRelay, levelProblem, textDoctorNoRelay, textFixNoRelay))
+	all = append(all, judge("relay", connected || servers == 0, textDoctorRelay, levelProblem, textDoctorNoRelay, textFixNoRelay))
 	if d := s.DNS; d != nil {
 		all = append(all, judge("dns", d.Contested == 0, fmt.Sprintf(textDoctorDNS, d.Mode, d.Reason), levelProblem, textDoctorContested, textFixContested))
 		if d.Advice != "" {

@@ -163,7 +163,7 @@ has died meanwhile.
 	textFlagAdvertiseExit   = "let others reach the internet through this machine, once an admin approves (needs root)"
 	textFlagSNAT            = "packets to the subnets offered come from this machine; false: they keep their source (needs root)"
 	textFlagShields         = "let nothing come in from the network but answers, whatever its access rules say (needs root)"
-	textFlagRelay           = "offer that others relay what they have sealed through this machine; an admin has to allow it"
+	textFlagRelay           = "let others relay what they have sealed through this machine, once an admin allows it (needs root)"
 	textRelays              = "Relays for others"
 	textRelaysNot           = "Offers to relay for others (waits for an admin's approval)"
 	textFlagLockdown        = "let nothing leave this host but through the network, also while warrend does not run (needs root)"

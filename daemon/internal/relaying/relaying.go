@@ -85,7 +85,7 @@ func (r *Relay) Want(run bool) error {
 // Close ends it.
 func (r *Relay) Close() { _ = r.Want(false) }
 
-// Ports lists the UDP ports that must be let in.
+// Ports lists the UDP ports that it listens on.
 func (r *Relay) Ports() []uint16 {
 	if r.stop == nil {
 		return nil
