@@ -101,7 +101,7 @@ func TestAnAddressIsAskedSeldomHoweverOftenTheListChanges(t *testing.T) {
 			}
 			l.null.sent = 0
 		}
-		is.Name = l.now.String()
+		is.Name, is.Addrs = l.now.String(), []netip.AddrPort{boxAt, boxAt}
 		l.setNodeRelays([]NodeRelay{is})
 		l.heardMeet(l.peer, disco.Meet{})
 		l.nodes.next = l.now
@@ -109,5 +109,27 @@ func TestAnAddressIsAskedSeldomHoweverOftenTheListChanges(t *testing.T) {
 	}
 	if l.nodes.rounds == 0 && l.null.sent == 0 {
 		t.Error("never asked")
+	}
+}
+
+// A peer that names another machine each time has no link opened each time.
+func TestAPeersWordsOpenALinkSeldom(t *testing.T) {
+	l := newMeetLoop()
+	l.bind.closed = make(chan struct{})
+	other := NodeRelay{Node: 8, Name: "other", Key: key.NewRelay().Public(), Addrs: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.8:41642")}}
+	l.setNodeRelays(append(l.nodes.list, other))
+	l.nodes.found = map[coord.NodeID]nodeFound{7: {boxAt, ms(1), l.now}, 8: {other.Addrs[0], ms(1), l.now}}
+	l.peer.meeting.mine = []disco.MeetRelay{{Node: 7}, {Node: 8}}
+	opened, last := 0, l.box
+	for i := range 1000 {
+		l.now = l.now.Add(10 * time.Millisecond)
+		l.heardMeet(l.peer, disco.Meet{Relays: []disco.MeetRelay{{Node: int64(7 + i/10%2)}}})
+		l.meetings()
+		if is := l.slots[nodeSlot].link.Load(); is != nil && is != last {
+			opened, last = opened+1, is
+		}
+	}
+	if opened == 0 || opened > 11 {
+		t.Errorf("%d links in 10 s", opened)
 	}
 }

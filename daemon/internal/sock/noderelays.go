@@ -297,8 +297,8 @@ func (l *loop) askNodes() {
 	n.rounds++
 	n.round, n.asked = l.now, make(map[relay.STUNTransaction]nodeRequest)
 	for _, r := range n.list {
-		for _, to := range r.Addrs {
-			if !l.valid(to) {
+		for i, to := range r.Addrs {
+			if !l.valid(to) || slices.Contains(r.Addrs[:i], to) {
 				continue
 			}
 			var tx relay.STUNTransaction
