@@ -38,7 +38,7 @@ func newMeetLoop() *meetLoop {
 	l.box = &link{relay: coord.Relay{ID: nodeRelayID(7)}, client: client, up: true, cancel: func() {}, node: boxAt}
 	l.slots[0].fill(l.server)
 	l.slots[nodeSlot].fill(l.box)
-	l.peer.meeting = meeting{at: 7, used: true, relayed: l.now, proofs: meetProofs, answered: l.now}
+	l.peer.meeting = meeting{at: 7, used: true, relayed: l.now, began: l.now.Add(-proveFor), proofs: meetProofs, answered: l.now}
 	l.step(l.peer, peerpath.Relay{ID: l.box.relay.ID, Up: true})
 	l.setPath(l.peer)
 	return l
@@ -87,6 +87,9 @@ func TestWhatOthersSayLeavesALinkAlone(t *testing.T) {
 	l.setNodeRelays([]NodeRelay{mine})
 	if l.slots[nodeSlot].link.Load() != nil || l.over() != l.server {
 		t.Error("the link stays, though the machine is there no more")
+	}
+	if l.peer.meeting.judge(l.now, false, true); l.peer.meeting.at != 7 || len(l.peer.meeting.shunned) > 0 {
+		t.Error("it is left for having moved")
 	}
 }
 

@@ -285,7 +285,7 @@ func (l *loop) closeNode() {
 	l.dirty = true
 	for _, p := range l.peers {
 		if p.meeting.used {
-			p.meeting.used, p.meeting.proofs = false, 0
+			p.meeting.used, p.meeting.proofs, p.meeting.began = false, 0, l.now // it may be proven again where it is now
 			l.relinkPeer(p)
 		}
 	}
