@@ -67,11 +67,13 @@ func TestWhatTheDaemonSaysIsAFinding(t *testing.T) {
 		change func(s *ipc.Status)
 		want   []string
 	}{
-		"nothing":     {func(*ipc.Status) {}, nil},
-		"version":     {func(s *ipc.Status) { s.Version = "old" }, []string{"daemon notice"}},
-		"down":        {func(s *ipc.Status) { s.State = ipc.StateDown }, []string{"network notice"}},
-		"server":      {func(s *ipc.Status) { s.Coord = ipc.Link{Error: "refused"} }, []string{"server problem"}},
-		"relays":      {func(s *ipc.Status) { s.Relays = []ipc.Relay{{Name: "fra"}, {Name: "box", Machine: true, Link: ipc.Link{Connected: true}}} }, []string{"relay problem"}},
+		"nothing": {func(*ipc.Status) {}, nil},
+		"version": {func(s *ipc.Status) { s.Version = "old" }, []string{"daemon notice"}},
+		"down":    {func(s *ipc.Status) { s.State = ipc.StateDown }, []string{"network notice"}},
+		"server":  {func(s *ipc.Status) { s.Coord = ipc.Link{Error: "refused"} }, []string{"server problem"}},
+		"relays": {func(s *ipc.Status) {
+			s.Relays = []ipc.Relay{{Name: "fra"}, {Name: "box", Machine: true, Link: ipc.Link{Connected: true}}}
+		}, []string{"relay problem"}},
 		"contested":   {func(s *ipc.Status) { s.DNS = &ipc.DNS{Mode: "resolv.conf", Contested: 2} }, []string{"dns problem"}},
 		"could do":    {func(s *ipc.Status) { s.DNS = &ipc.DNS{Mode: "resolv.conf", Advice: "install it"} }, []string{"dns notice"}},
 		"its problem": {func(s *ipc.Status) { s.Problems = []ipc.Problem{{Code: "x", Text: "t", Fix: "f"}} }, []string{"x problem"}},

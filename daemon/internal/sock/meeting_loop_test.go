@@ -57,6 +57,13 @@ func TestPacketsWaitAtTheServerWhenThePairIsIdle(t *testing.T) {
 	}
 }
 
+func TestPacketsLeaveAMachineThatThePeerNamesNoMore(t *testing.T) {
+	l := newMeetLoop()
+	if l.heardMeet(l.peer, disco.Meet{}); l.over() != l.server {
+		t.Error("it is used still")
+	}
+}
+
 func TestPacketsLeaveAMachineThatCarriesProbesAlone(t *testing.T) {
 	l := newMeetLoop()
 	l.heedPeer(l.peer, note{kind: noteInitiation, ep: l.peer.ep})

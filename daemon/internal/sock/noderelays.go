@@ -217,7 +217,10 @@ func (l *loop) metBy(p *peer, pr probe) {
 
 // heardMeet takes what a peer said.
 func (l *loop) heardMeet(p *peer, m disco.Meet) {
-	p.meeting.hear(m, l.now)
+	was := p.meeting.used
+	if p.meeting.hear(m, l.now); p.meeting.used != was {
+		l.relinkPeer(p)
+	}
 	if l.nodes.next.IsZero() {
 		l.nodes.next = l.now
 	}
