@@ -32,6 +32,7 @@ type fits struct {
 	tight bool                 // the host has routes of its own inside of ours: it wins, so none more exact are added
 	sizes map[netip.Prefix]int // told by Fit, where more than the least
 	made  map[spot]int         // routes for single addresses
+	part  map[item]int         // routes of our table that lead behind machines
 	seen  []spot               // those of made that were there at the last look
 }
 
@@ -103,31 +104,44 @@ func (r *Router) put1(s spot, size int) (err error) {
 	case was == size:
 		return nil
 	case size == 0:
-		delete(r.fits.made, s)
-		err = gone(r.handle.RouteDel(to))
+		if err = gone(r.handle.RouteDel(to)); err == nil {
+			delete(r.fits.made, s)
+			return nil
+		}
 	case known:
-		r.fits.made[s] = size
 		err = r.handle.RouteReplace(r.fits.wish.sized(to, size))
 	default:
 		if err = r.handle.RouteAdd(r.fits.wish.sized(to, size)); errors.Is(err, unix.EEXIST) {
 			return nil
 		}
-		r.fits.made[s] = size
 	}
 	if err == nil {
+		r.fits.made[s] = size
 		return nil
 	}
-	delete(r.fits.made, s)
 	return explain(fmt.Sprintf("set the MTU of the route to %s", s.dst.Addr()), err)
 }
 
-// fitBehind gives those routes of our table that lead behind a machine its size.
+// fitBehind gives the route of our table that leads behind a machine its size. One that has it is left alone: the kernel
+// tells Watch of a route that is replaced by its like.
 func (r *Router) fitBehind(part netip.Prefix) error {
+	to := []netip.Prefix{part}
+	if part.Bits() > 0 && part.Addr().IsUnspecified() {
+		to = append(to, netip.PrefixFrom(part.Addr(), 0)) // an exit node's, of which this is a part
+	}
 	var failures []error
-	for c := range r.records {
-		if i := c.item; c.kind == kindDetour && i.way == viaTunnel && i.dst.Overlaps(part) && !r.fits.wish.overlay(i.dst) {
-			failures = append(failures, r.handle.RouteReplace(r.asRoute(i, r.fits.index)))
+	for _, dst := range to {
+		i := item{six: dst.Addr().Is6(), dst: dst, way: viaTunnel}
+		was, made := r.fits.part[i]
+		wished := r.asRoute(i, r.fits.index)
+		if !made || wished.MTU == was {
+			continue
 		}
+		if err := r.handle.RouteReplace(wished); err != nil {
+			failures = append(failures, explain(fmt.Sprintf("set the MTU of the route to %s", dst), err))
+			continue
+		}
+		r.fits.part[i] = wished.MTU
 	}
 	return errors.Join(failures...)
 }
@@ -183,10 +197,13 @@ func (r *Router) asRoute(i item, index int) *netlink.Route {
 	if i.way != viaTunnel {
 		return to
 	}
-	best, size := -1, r.fits.wish.Least
-	for dst, s := range r.fits.sizes {
-		if dst.Contains(i.dst.Addr()) && dst.Bits() > best && !r.fits.wish.overlay(i.dst) {
-			best, size = dst.Bits(), s
+	// A subnet has a machine of its own, whatever the exit node's path carries. What the exit node leads to comes in parts.
+	best, size := 0, max(r.fits.wish.Least, r.fits.sizes[i.dst])
+	if i.dst.Bits() == 0 {
+		for dst, s := range r.fits.sizes {
+			if dst.Contains(i.dst.Addr()) && dst.Bits() > best {
+				best, size = dst.Bits(), s
+			}
 		}
 	}
 	return r.fits.wish.sized(to, size)

@@ -1,8 +1,10 @@
 package router
 
 import (
+	"context"
 	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -88,6 +90,61 @@ func TestEachPeersRouteHasItsOwnMTU(t *testing.T) {
 	wantSizes(t, "and less", least)
 	if out := ip(t, "route show table all") + ip(t, "-6 route show table all"); strings.Contains(out, "100.64.0.8") || strings.Contains(out, "fd77:1:2::8") {
 		t.Errorf("routes that say nothing are still there: %s", out)
+	}
+}
+
+func TestWhatIsBehindAMachineHasItsMTUNotTheExitNodes(t *testing.T) {
+	tun(t)
+	veth(t)
+	r := newRouter(t)
+	exit := sized
+	exit.Exit = &Exit{IPv4: true, IPv6: true}
+	apply(t, r, exit)
+	wantBoth := func(what, subnet, internet string) {
+		t.Helper()
+		wantSizes(t, what, map[string]string{"10.8.1.1": subnet, "8.8.8.8": internet, "2001:db8::8": internet})
+		apply(t, r, exit)
+		wantSizes(t, what+", applied again", map[string]string{"10.8.1.1": subnet, "8.8.8.8": internet, "2001:db8::8": internet})
+	}
+	fit(t, r, 8896, everywhere4, everywhere6)
+	wantBoth("the exit node is near", "1280", "8896")
+	fit(t, r, 1420, behind)
+	wantBoth("the subnet's machine is nearer", "1420", "8896")
+	fit(t, r, 1280, behind)
+	wantBoth("and farther", "1280", "8896")
+}
+
+// A daemon applies again whenever the host changes: it would never come to rest.
+func TestApplyingTheSameAgainIsNoChangeOfTheHost(t *testing.T) {
+	tun(t)
+	veth(t)
+	r := newRouter(t)
+	one, behind6 := netip.MustParsePrefix("10.9.9.9/32"), netip.MustParsePrefix("fd99:8::/64")
+	exit := sized
+	exit.Subnets = append(slices.Clone(exit.Subnets), behind6, one)
+	exit.Exit = &Exit{IPv4: true, IPv6: true}
+	apply(t, r, exit)
+	fit(t, r, 1420, peer4, peer6, behind, behind6, one, everywhere4, everywhere6)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	events, err := r.Watch(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	apply(t, r, exit)
+	fit(t, r, 8896, peer4, peer6)
+	ip(t, "route del "+peer4.String()+" dev "+name)
+	ip(t, "route replace default via 192.0.2.2 dev eth7")
+	if got := next(t, events); got != (Event{Network: true}) { // only what the last command did
+		t.Errorf("another way out, and the same applied: %+v", got)
+	}
+	apply(t, r, exit)
+	ip(t, "route del "+one.String()+" dev "+name+" table 8787")
+	if got := next(t, events); got != (Event{Own: true}) {
+		t.Errorf("the route to a subnet of one address went: %+v", got)
+	}
+	cancel()
+	for range events {
 	}
 }
 

@@ -80,7 +80,7 @@ func New(cfg Config) (*Router, error) {
 	r := &Router{
 		name: cfg.Name, mark: cfg.Mark, journal: cfg.Journal, log: cfg.Log,
 		handle: h, records: make(map[change]journal.ID), step: func() {},
-		fits: fits{sizes: make(map[netip.Prefix]int), made: make(map[spot]int)},
+		fits: fits{sizes: make(map[netip.Prefix]int), made: make(map[spot]int), part: make(map[item]int)},
 	}
 	r.last.Store(&told{})
 	if err := r.adopt(); err != nil {
@@ -234,6 +234,7 @@ func (r *Router) forget() error {
 	}
 	r.index, r.fits.index = 0, 0
 	clear(r.fits.made)
+	clear(r.fits.part)
 	maps.DeleteFunc(r.records, func(c change, _ journal.ID) bool { return bound(c) })
 	return nil
 }

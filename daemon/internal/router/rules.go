@@ -86,7 +86,10 @@ func (r *Router) putItems(index int, items []item) error {
 		if i.rule != 0 {
 			err = r.handle.RuleAdd(i.asRule(r.mark))
 		} else {
-			err = r.handle.RouteAdd(r.asRoute(i, index))
+			to := r.asRoute(i, index)
+			if err = r.handle.RouteAdd(to); err == nil && i.way == viaTunnel && !r.fits.wish.overlay(i.dst) {
+				r.fits.part[i] = to.MTU
+			}
 		}
 		if i.way == aside && errors.Is(err, unix.ENETDOWN) {
 			continue // a host whose loopback interface is down
@@ -114,6 +117,7 @@ func (r *Router) takeItems(index int, items []item) error {
 			failures = append(failures, explain(fmt.Sprintf("lead packets away from %s", r.name), err))
 			continue
 		}
+		delete(r.fits.part, i)
 		if id, ok := r.records[i.change()]; ok {
 			ids = append(ids, id)
 			delete(r.records, i.change())

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -198,7 +199,7 @@ func (v *view) route(data []byte, gone bool) Event {
 			table = binary.NativeEndian.Uint32(a.Value)
 		}
 	}
-	if index != 0 && index == v.own && dst.IsSingleIP() {
+	if index != 0 && index == v.own && dst.IsSingleIP() && !slices.Contains(v.told().routes, dst) {
 		return Event{} // Fit's: without it packets are small
 	}
 	if table == Table {
