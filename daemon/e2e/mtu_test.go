@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -89,6 +90,73 @@ func TestPacketsAreAsLargeAsEachPathCarries(t *testing.T) {
 	})
 }
 
+// TestPacketsFromBehindAMachineAreAsLargeAsItsPathCarries: those of a subnet and of the internet, of both versions, on
+// connections that go on by the relay, and through a path that becomes smaller.
+func TestPacketsFromBehindAMachineAreAsLargeAsItsPathCarries(t *testing.T) {
+	n := lab.New(t)
+	n.SinglePackets()
+	m := mesh.Start(t, n, mesh.Build(t))
+	const subnet = "10.20.30.0/24"
+	office := n.Internet().Router("office", lab.EasyNAT, lab.LAN(subnet), lab.WithIPv6())
+	printer, gate := office.Host("printer"), m.Node(office.Host("gate"))
+	web := n.Internet().Host("web")
+	alice := m.Node(n.Internet().Host("alice"))
+	key := m.Coord.Key("--reusable")
+	for _, node := range []*mesh.Node{alice, gate} {
+		node.Up(key)
+	}
+	offer := subnet + "," + n.Internet().Prefix6().String()
+	gate.MustWarren("set", "--advertise-routes="+offer)
+	approve(m, gate, "--approve", offer)
+	gate.MustWarren("set", "--advertise-exit-node")
+	approve(m, gate, "--approve-exit-node")
+	alice.MustWarren("set", "--accept-routes")
+	lab.Eventually(t, patient, func() error { _, err := alice.Warren("exit-node", "use", "gate"); return err })
+	waitMTU(t, alice, gate, 1420)
+	waitMTU(t, gate, alice, 1420)
+
+	flows := make(map[string]*bulk)
+	for what, to := range map[string]struct {
+		*lab.Machine
+		addr netip.Addr
+	}{"a subnet": {printer, printer.Addr()}, "the internet": {web, web.Addr()}, "the internet, IPv6": {web, web.Addr6()}} {
+		for i, way := range []string{"to ", "from "} {
+			port := strconv.Itoa(7001 + i)
+			if to.addr.Is6() {
+				port = strconv.Itoa(7006 + i)
+			}
+			l, err := to.Listen("tcp", net.JoinHostPort(to.addr.String(), port))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var c net.Conn
+			lab.Eventually(t, patient, func() error { c, err = alice.Dial("tcp", l.Addr().String()); return err })
+			flows[way+what] = bulkOver(t, l, c, i == 1)
+		}
+	}
+	step := func(what string, mtu int) {
+		t.Helper()
+		began := time.Now()
+		for _, f := range flows {
+			f.longest.Store(0)
+		}
+		waitMTU(t, alice, gate, mtu)
+		waitMTU(t, gate, alice, mtu)
+		t.Logf("%s: %d after %v", what, mtu, time.Since(began).Round(time.Millisecond))
+		for name, f := range flows {
+			lab.Eventually(t, patient, func() error { return f.goesOn(time.Now()) })
+			t.Logf("%s: the connection %s stood still for %v", what, name, time.Duration(f.longest.Load()).Round(time.Millisecond))
+		}
+	}
+	step("connected", 1420)
+	fault := n.BlockUDP(alice.Machine, office.Machine)
+	step("relayed", 1280)
+	fault.Heal()
+	step("direct again", 1420)
+	alice.DropLongerThan(1400)
+	step("a black hole", 1280)
+}
+
 // waitMTU waits until packets from one machine to another may be that large, as Warren and as the host's routes say.
 func waitMTU(t *testing.T, from, to *mesh.Node, mtu int) {
 	t.Helper()
@@ -126,42 +194,58 @@ func startBulk(t *testing.T, from, to *mesh.Node) *bulk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, done := &bulk{}, make(chan struct{}, 2)
-	go func() {
-		defer func() { done <- struct{}{} }()
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		defer c.Close()
-		for b := make([]byte, 1<<16); err == nil; _, err = c.Read(b) {
-			now := time.Now().UnixNano()
-			if was := f.last.Swap(now); was != 0 && now-was > f.longest.Load() {
-				f.longest.Store(now - was)
-			}
-		}
-	}()
 	c, err := from.Dial("tcp", net.JoinHostPort(to.Inner().String(), "7"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return bulkOver(t, l, c, false)
+}
+
+// bulkOver is a bulk that goes through a connection to a listener or, if it is a download, comes from there.
+func bulkOver(t *testing.T, l net.Listener, c net.Conn, download bool) *bulk {
+	f, done := &bulk{}, make(chan struct{}, 2)
 	t.Cleanup(func() {
 		_ = l.Close()
 		_ = c.Close()
 		<-done
 		<-done
 	})
+	source, sink := f.write, f.read
+	if download {
+		source, sink = sink, source
+	}
 	go func() {
 		defer func() { done <- struct{}{} }()
-		var err error
-		for b := make([]byte, 1<<16); err == nil; <-time.After(20 * time.Millisecond) {
-			_, err = c.Write(b)
-		}
-		if !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.EOF) {
-			t.Log("the connection ended:", err)
+		if c, err := l.Accept(); err == nil {
+			defer c.Close()
+			sink(t, c)
 		}
 	}()
+	go func() {
+		defer func() { done <- struct{}{} }()
+		source(t, c)
+	}()
 	return f
+}
+
+func (f *bulk) read(_ *testing.T, c net.Conn) {
+	var err error
+	for b := make([]byte, 1<<16); err == nil; _, err = c.Read(b) {
+		now := time.Now().UnixNano()
+		if was := f.last.Swap(now); was != 0 && now-was > f.longest.Load() {
+			f.longest.Store(now - was)
+		}
+	}
+}
+
+func (f *bulk) write(t *testing.T, c net.Conn) {
+	var err error
+	for b := make([]byte, 1<<16); err == nil; <-time.After(20 * time.Millisecond) {
+		_, err = c.Write(b)
+	}
+	if !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.EOF) {
+		t.Log("the connection ended:", err)
+	}
 }
 
 // goesOn reports whether something has arrived since then.
