@@ -101,7 +101,7 @@ const (
 )
 
 // sizes are those of packets that are tried: Ethernet's, with PPPoE, usual tunnels and IPv6's least; and a jumbo frame.
-var sizes = [...]int{9000, 1500, 1492, 1480, 1460, 1440, 1420, 1400, 1340, 1280}
+var sizes = [...]int{9000, 1500, 1492, 1480, 1460, 1440, 1420, 1400, 1360, 1340, 1280}
 
 // question is an Ask with what became of it.
 type question struct {

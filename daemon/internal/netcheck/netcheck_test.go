@@ -1,7 +1,9 @@
 package netcheck
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -214,13 +216,16 @@ func TestWhereNoUDPPassesThatIsSaid(t *testing.T) {
 }
 
 func TestTheLargestPacketThatArrivesIsTheMTU(t *testing.T) {
-	for mtu, want := range map[int]int{9000: 9000, 1500: 1500, 1491: 1480, 1279: 0} {
+	for mtu, want := range map[int]int{9000: 9000, 1500: 1500, 1491: 1480, 1350: 1340, 1339: 1280, 1279: 0} {
 		n := network{nat: true, mapping: ipc.Independent, servers: 1, mtu: mtu}
 		r := n.run(t)
 		if r.IPv4.PathMTU != want {
 			t.Errorf("%d: %d", mtu, r.IPv4.PathMTU)
 		}
 		if advised := len(r.Advice) > 0; advised != (want > 0 && want < 1480) {
+			t.Errorf("%d: %v", mtu, r.Advice)
+		}
+		if relayed := slices.Contains(r.Advice, fmt.Sprintf(adviceSmall, want, directMTU4)); relayed != (want == 1280) {
 			t.Errorf("%d: %v", mtu, r.Advice)
 		}
 	}

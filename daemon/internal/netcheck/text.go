@@ -37,11 +37,18 @@ const (
 		"(sudo warren set --port 41641), and UDP 41641 forwarded to the machine and let in by its firewall. " +
 		"warren netcheck shows what each network does."
 
-	adviceMTU = "Only packets of up to %d bytes reach the relay: a tunnel or a router on the way takes its part. Connections work, but a larger MTU would make them faster."
+	adviceMTU   = "Only packets of up to %d bytes reach the relay: a tunnel or a router on the way takes its part. Connections work, but a larger MTU would make them faster."
+	adviceSmall = "Only packets of up to %d bytes reach the relay, and a direct connection needs %d: without a larger MTU on this machine's way out, all connections are relayed."
 )
 
 // usualMTU is Ethernet's; with PPPoE, 1492, nothing is wrong.
 const usualMTU = 1500
+
+// What a direct path must carry: packets of 1,280 bytes inside the tunnel, and 60 or 80 of WireGuard, UDP and IP around them.
+const (
+	directMTU4 = 1340
+	directMTU6 = 1360
+)
 
 // kind says what the machine is behind, by IPv4 where there is that.
 func kind(r *ipc.Netcheck) string {
@@ -89,13 +96,24 @@ func advice(r *ipc.Netcheck) (out []string) {
 	if hard(r.IPv4.Mapping) && !mapped && r.IPv6.UDP != ipc.Yes {
 		out = append(out, adviceMapping)
 	}
-	for _, f := range []ipc.NetcheckFamily{r.IPv4, r.IPv6} {
-		if f.PathMTU > 0 && f.PathMTU < usualMTU-20 {
-			out = append(out, fmt.Sprintf(adviceMTU, f.PathMTU))
-			break
+	return append(out, adviceOnSize(r)...)
+}
+
+// adviceOnSize is about networks that carry small packets only. One version that carries enough is enough.
+func adviceOnSize(r *ipc.Netcheck) []string {
+	four, six := r.IPv4.PathMTU, r.IPv6.PathMTU
+	switch small4, small6 := four > 0 && four < directMTU4, six > 0 && six < directMTU6; {
+	case small4 && six < directMTU6:
+		return []string{fmt.Sprintf(adviceSmall, four, directMTU4)}
+	case small6 && four == 0:
+		return []string{fmt.Sprintf(adviceSmall, six, directMTU6)}
+	}
+	for _, mtu := range []int{four, six} {
+		if mtu > 0 && mtu < usualMTU-20 {
+			return []string{fmt.Sprintf(adviceMTU, mtu)}
 		}
 	}
-	return out
+	return nil
 }
 
 // Pair is what is known of two machines without a direct path.
