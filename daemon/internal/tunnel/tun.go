@@ -13,43 +13,69 @@ import (
 	"golang.zx2c4.com/wireguard/tun"
 )
 
-// counted is the TUN. It counts packets for calm, and it keeps the device from following the interface's state.
+// counted is the TUN. It counts packets for calm. The device does not follow the interface's state: it would close the Bind
+// whenever that is down, and so before its first up, and the Bind's port and paths with it.
 type counted struct {
 	tun.Device
-	events chan tun.Event
-	calm   *calm
-	pad    int
+	calm *calm
+	pad  int
 }
 
 func createTUN(name string, mtu, pad int, c *calm) (tun.Device, error) {
 	if len(name) >= unix.IFNAMSIZ {
 		return nil, fmt.Errorf("%q is too long for the name of an interface (%d characters at the most)", name, unix.IFNAMSIZ-1)
 	}
-	// CreateTUN would take over a TUN that persists. What is there is somebody else's.
+	// openTUN would take over a TUN that persists. What is there is somebody else's.
 	if err := taken(name); err != nil {
 		return nil, err
 	}
-	dev, err := tun.CreateTUN(name, mtu)
+	dev, err := openTUN(name, mtu)
 	if err != nil {
 		return nil, explainTUN(name, err)
 	}
-	w := &counted{Device: dev, events: make(chan tun.Event), calm: c, pad: pad}
-	go w.filter()
-	return w, nil
+	return &counted{Device: dev, calm: c, pad: pad}, nil
 }
 
-// filter passes on changes of the MTU. By itself the device would close the Bind whenever the interface is down, and so
-// before its first up: and the Bind's port and paths with it.
-func (w *counted) filter() {
-	defer close(w.events)
-	for e := range w.Device.Events() {
-		if e&tun.EventMTUUpdate != 0 {
-			w.events <- tun.EventMTUUpdate
-		}
+// openTUN does as tun.CreateTUN, which also asks each second whether the interface is up: most of what wakes an idle machine.
+func openTUN(name string, mtu int) (tun.Device, error) {
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
 	}
+	if err = setUp(fd, name); err == nil {
+		err = setMTU(name, mtu)
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return nil, err
+	}
+	dev, _, err := tun.CreateUnmonitoredTUNFromFD(fd) // which closes it, also if that fails
+	return dev, err
 }
 
-func (w *counted) Events() <-chan tun.Event { return w.events }
+// setUp makes the interface, as the device needs it: bare packets in batches.
+func setUp(fd int, name string) error {
+	ifr, err := unix.NewIfreq(name)
+	if err != nil {
+		return err
+	}
+	ifr.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+	return unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr)
+}
+
+func setMTU(name string, mtu int) error {
+	ifr, err := unix.NewIfreq(name)
+	if err != nil {
+		return err
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	ifr.SetUint32(uint32(mtu))
+	return unix.IoctlIfreq(fd, unix.SIOCSIFMTU, ifr)
+}
 
 // MTU gives what the device pads packets by, and uses for nothing else: routes say how large packets may be.
 func (w *counted) MTU() (int, error) { return w.pad, nil }
