@@ -32,7 +32,7 @@ type fits struct {
 	tight bool                 // the host has routes of its own inside of ours: it wins, so none more exact are added
 	sizes map[netip.Prefix]int // told by Fit, where more than the least
 	made  map[spot]int         // routes for single addresses
-	part  map[item]int         // routes of our table that lead behind machines
+	part  map[item]int         // routes of our table that lead behind machines, and their sizes
 	seen  []spot               // those of made that were there at the last look
 }
 
