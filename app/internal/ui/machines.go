@@ -24,7 +24,7 @@ type machines struct {
 	shown  []view.Row // those that fit the search
 	chosen int64      // a machine's number; 0: none
 
-	search *widget.Entry
+	search *entry
 	list   *widget.List
 	none   *widget.Label
 	pick   *widget.Label
@@ -35,7 +35,7 @@ type machines struct {
 
 func newMachines(do func(view.Intent)) *machines {
 	m := &machines{do: do, watch: func() {}}
-	m.search = widget.NewEntry()
+	m.search = newEntry()
 	m.search.OnChanged = func(string) { m.find() }
 	m.list = widget.NewList(func() int { return len(m.shown) }, newRow, m.row)
 	m.list.OnSelected = func(i widget.ListItemID) {

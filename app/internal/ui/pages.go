@@ -27,7 +27,7 @@ const (
 type first struct {
 	object      *fyne.Container
 	title, text *widget.Label
-	server      *widget.Entry
+	server      *entry
 	join        *widget.Button
 	back        *widget.Button
 	steps       *fyne.Container
@@ -36,7 +36,7 @@ type first struct {
 }
 
 func newFirst(do func(view.Intent), back func()) *first {
-	f := &first{title: title(), text: wrapped(), server: widget.NewEntry()}
+	f := &first{title: title(), text: wrapped(), server: newEntry()}
 	join := func() {
 		if f.server.Text != "" && !f.join.Disabled() {
 			do(view.Intent{Op: f.op, Arg: f.server.Text})
@@ -185,7 +185,7 @@ type settings struct {
 // field is a setting that is typed.
 type field struct {
 	v     view.Field
-	entry *widget.Entry
+	entry *entry
 	save  *widget.Button
 }
 
@@ -234,7 +234,7 @@ func (s *settings) drawFields(v *view.Window) bool {
 }
 
 func (s *settings) addField(v view.Field, saves string) {
-	f := &field{v: v, entry: widget.NewEntry()}
+	f := &field{v: v, entry: newEntry()}
 	f.entry.SetText(v.Value)
 	save := func() { s.do(view.Intent{Op: view.OpSet, Arg: f.v.Key + "=" + f.entry.Text}) }
 	f.save = widget.NewButton(saves, save)

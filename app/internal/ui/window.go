@@ -86,7 +86,10 @@ func New(app fyne.App, do func(view.Intent)) *Window {
 		container.NewTabItemWithIcon("", theme.InfoIcon(), container.NewVScroll(airy(container.New(column(pageWidth), w.about)))),
 	}
 	w.pages = container.NewAppTabs(w.tabs...)
-	w.pages.OnSelected = func(*container.TabItem) { w.look() }
+	w.pages.OnSelected = func(*container.TabItem) {
+		w.Canvas().Unfocus() // what is not seen would get what is typed
+		w.look()
+	}
 	w.body = container.NewStack(w.pages, w.first.object, w.waiting.object)
 
 	text := container.New(layout.NewCustomPaddedVBoxLayout(-12), w.state, w.below)
@@ -139,7 +142,7 @@ func (w *Window) Draw(in *view.Input, now view.Window) {
 		w.joining = false
 	}
 	w.drawBody()
-	if v.First != nil && was.First == nil {
+	if v.First != nil && v.Waiting == nil && (was.First == nil || was.Waiting != nil) {
 		w.Canvas().Focus(w.first.server) // the invite link is in the clipboard: to paste it is all there is to do
 	}
 	w.machines.draw(v, in)
@@ -162,9 +165,11 @@ func (w *Window) drawBody() {
 	}
 	w.waiting.draw(v.Waiting)
 	first := v.First != nil || w.joining
-	show(w.waiting.object, v.Waiting != nil)
-	show(w.first.object, first && v.Waiting == nil)
-	show(w.pages, !first && v.Waiting == nil)
+	changed := show(w.waiting.object, v.Waiting != nil)
+	changed = show(w.first.object, first && v.Waiting == nil) || changed
+	if changed = show(w.pages, !first && v.Waiting == nil) || changed; changed {
+		w.Canvas().Unfocus() // what is not seen would get what is typed
+	}
 	w.look()
 }
 
@@ -272,7 +277,7 @@ func set(l *widget.Label, text string) bool {
 }
 
 // hint says what may be typed. The space keeps its first letter clear of the caret.
-func hint(e *widget.Entry, text string) {
+func hint(e *entry, text string) {
 	if text = " " + text; e.PlaceHolder != text {
 		e.SetPlaceHolder(text)
 	}

@@ -419,8 +419,19 @@ func TestTheListIsMadeWiderAndNarrower(t *testing.T) {
 func TestKeysLeadEverywhere(t *testing.T) {
 	w, _ := open(t, theme.VariantLight)
 	draw(w, &view.Input{Status: status(office), Profiles: profiles})
-	press := func(k fyne.KeyName) {
-		w.Canvas().(fyne.Shortcutable).TypedShortcut(&desktop.CustomShortcut{KeyName: k, Modifier: fyne.KeyModifierControl})
+	press := func(k fyne.KeyName) { // as the driver does: what has the focus gets it, if that takes any
+		to, ok := w.Canvas().Focused().(fyne.Shortcutable)
+		if !ok {
+			to = w.Canvas().(fyne.Shortcutable)
+		}
+		to.TypedShortcut(&desktop.CustomShortcut{KeyName: k, Modifier: fyne.KeyModifierControl})
+	}
+	escape := func() {
+		if on := w.Canvas().Focused(); on != nil {
+			on.TypedKey(&fyne.KeyEvent{Name: fyne.KeyEscape})
+		} else {
+			w.Canvas().OnTypedKey()(&fyne.KeyEvent{Name: fyne.KeyEscape})
+		}
 	}
 	for i, k := range []fyne.KeyName{fyne.Key1, fyne.Key2, fyne.Key3, fyne.Key4, fyne.Key5, fyne.Key6} {
 		if press(k); w.pages.SelectedIndex() != i {
@@ -430,18 +441,42 @@ func TestKeysLeadEverywhere(t *testing.T) {
 	if press(fyne.KeyF); w.pages.SelectedIndex() != 0 || w.Canvas().Focused() != w.machines.search {
 		t.Error("Ctrl+F does not search")
 	}
+	if press(fyne.Key4); w.pages.SelectedIndex() != 3 || w.Canvas().Focused() != nil {
+		t.Errorf("from the search, Ctrl+4 leads to page %d, and what is typed goes to %v", w.pages.SelectedIndex(), w.Canvas().Focused())
+	}
 	if w.Open(view.PageJoin); !w.first.object.Visible() || w.pages.Visible() {
 		t.Error("the page for another account is not shown")
 	}
-	w.Canvas().OnTypedKey()(&fyne.KeyEvent{Name: fyne.KeyEscape})
-	if w.first.object.Visible() || !w.pages.Visible() {
-		t.Error("Escape does not lead back")
+	if escape(); w.first.object.Visible() || !w.pages.Visible() || w.Canvas().Focused() != nil {
+		t.Errorf("Escape does not lead back, or what is typed goes to %v", w.Canvas().Focused())
 	}
 	for range 40 { // Tab reaches something on every page, and never gets stuck
 		test.FocusNext(w.Canvas())
 		if w.Canvas().Focused() == nil {
 			t.Fatal("the focus is lost")
 		}
+	}
+}
+
+// Who has joined types no more where the invite link was: Enter there would join once more. Who stops logging in does.
+func TestKeysGoWhereTheEyeIs(t *testing.T) {
+	w, _ := open(t, theme.VariantLight)
+	none := &view.Input{Status: &ipc.Status{State: ipc.StateNoServer}}
+	waits := &view.Input{Status: none.Status, Login: &view.Login{Code: "4821-93", Page: "https://warren.example.org/login/x"}}
+	for range 2 {
+		draw(w, none)
+		if w.Canvas().Focused() != w.first.server {
+			t.Fatalf("what is typed goes to %v", w.Canvas().Focused())
+		}
+		draw(w, waits)
+		if w.Canvas().Focused() != nil {
+			t.Errorf("while the browser is open, what is typed goes to %v", w.Canvas().Focused())
+		}
+	}
+	draw(w, none)
+	draw(w, &view.Input{Status: status(office), Profiles: profiles})
+	if w.Canvas().Focused() != nil {
+		t.Errorf("after that, what is typed goes to %v", w.Canvas().Focused())
 	}
 }
 
