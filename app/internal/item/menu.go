@@ -46,6 +46,33 @@ func (t *tree) layout(id, depth int32, names []string) layout {
 	return l
 }
 
+// Answer is GetLayout and GetGroupProperties, for a bus that keeps their order. The panels of GNOME and Xfce (libdbusmenu) ask for
+// the properties of each list in turn, and show a submenu empty for good whose lines they learn of before the line that opens it.
+func (i *Item) Answer(path dbus.ObjectPath, method string, args []any) ([]any, bool) {
+	if path != menuPath {
+		return nil, false
+	}
+	switch method {
+	case menuInterface + ".GetLayout":
+		var parent, depth int32
+		var names []string
+		if dbus.Store(args, &parent, &depth, &names) != nil {
+			return nil, false
+		}
+		revision, l, err := menu{i}.GetLayout(parent, depth, names)
+		return []any{revision, l}, err == nil
+	case menuInterface + ".GetGroupProperties":
+		var ids []int32
+		var names []string
+		if dbus.Store(args, &ids, &names) != nil {
+			return nil, false
+		}
+		all, err := menu{i}.GetGroupProperties(ids, names)
+		return []any{all}, err == nil
+	}
+	return nil, false
+}
+
 // only gives the named properties, or all without a name.
 func (n *node) only(names []string) map[string]dbus.Variant {
 	if len(names) == 0 {

@@ -124,6 +124,7 @@ func Run(ctx context.Context, d *desktop.Desktop, c Config) error {
 	if err != nil {
 		return err
 	}
+	d.InOrder(shown.Answer)
 	p.draw = func(in *view.Input) { shown.Show(view.Draw(in)) }
 	p.told = &notify.Known{}
 	failed := make(chan error, 1)

@@ -585,3 +585,15 @@ func TestADesktopWithoutAPanelIsTold(t *testing.T) {
 	d.start(func(c *Config) { c.LateHost = 100 * time.Millisecond })
 	d.says("On GNOME, the extension AppIndicator shows it")
 }
+
+// A panel that learns of a submenu's lines before the line that opens it shows it empty.
+func TestThePanelIsAnsweredInOrder(t *testing.T) {
+	d := runs(t)
+	for range 20 {
+		turns, err := panel.Turns(d.ctx, d.address, 50)
+		d.must(err)
+		if len(turns) != 50 || !slices.IsSorted(turns) {
+			t.Fatalf("the questions were answered in the order %v", turns)
+		}
+	}
+}
