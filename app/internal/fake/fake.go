@@ -309,6 +309,13 @@ func (d *Daemon) editRoutes(e ipc.PrefsEdit) error {
 			*b.to = *b.from
 		}
 	}
+	if e.Relay != nil {
+		d.edit(func(s *ipc.Status) {
+			if s.Self.Relaying = nil; p.Relay {
+				s.Self.Relaying = &ipc.Relaying{}
+			}
+		})
+	}
 	if e.Lockdown != nil {
 		d.edit(func(s *ipc.Status) { s.Lockdown = p.Lockdown })
 	}

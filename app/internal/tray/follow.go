@@ -92,7 +92,7 @@ func (p *program) look(live bool) {
 type known struct {
 	state                          ipc.State
 	profile, server, user, network string
-	dns, accepts                   bool
+	dns, accepts, relaying         bool
 	routes, lockdown, lan, shields bool
 	name, exits, offers            string
 	port                           uint16
@@ -103,6 +103,7 @@ func knows(s *ipc.Status) known {
 		state: s.State, profile: s.Profile, server: s.Server, user: s.Self.User, network: s.Network.Name,
 		routes: s.Accepts, lockdown: s.Lockdown, shields: s.Shields, name: s.Self.Name, port: s.Self.Port, offers: fmt.Sprint(s.Self.Offers),
 	}
+	k.relaying = s.Self.Relaying != nil
 	if s.Exit != nil {
 		k.exits, k.lan = strings.Join(s.Exit.Wanted, " "), s.Exit.AllowLAN
 	}

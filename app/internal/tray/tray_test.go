@@ -377,6 +377,24 @@ func TestAPreferenceIsSwitched(t *testing.T) {
 	}
 }
 
+// What the command or the window switches, the menu shows too.
+func TestAPreferenceSwitchedElsewhereIsSeen(t *testing.T) {
+	d := runs(t)
+	for _, on := range []bool{true, false} {
+		_, err := d.daemon.EditPrefs(d.ctx, ipc.PrefsEdit{Relay: &on})
+		d.must(err)
+		label := "Relay for others"
+		if on {
+			label += " (waits for an admin)"
+		}
+		_, err = d.panel.Await(d.ctx, func(s panel.Shown) bool {
+			l, ok := s.Find("Preferences", label)
+			return ok && l.Checked == on
+		})
+		d.must(err)
+	}
+}
+
 // It promises 2 s on a machine that has time for it; a test that runs beside others has a bound well above.
 func TestTheTrayFollowsTheDaemonThroughRestarts(t *testing.T) {
 	d := newDesk(t)
