@@ -192,8 +192,8 @@ func (d *drawer) joins() bool { return d.s.State == ipc.StateNoServer && d.in.Lo
 func (d *drawer) head() []Item {
 	items := []Item{note("state", d.stateLine())}
 	if e := d.in.Failed; e != nil {
-		items = append(items, note("failed", d.failure(e)))
-		if fix := d.failureFix(e); fix != "" {
+		items = append(items, note("failed", long(d.failure(e))))
+		if fix := long(d.failureFix(e)); fix != "" {
 			items = append(items, note("failed-fix", fix))
 		}
 	}
@@ -214,7 +214,8 @@ func (d *drawer) head() []Item {
 	return items
 }
 
-// failure says how an order ended.
+// failure says how an order ended. What to do next is at the end of a sentence: the window and notices have room for all of it, a
+// menu's line has not.
 func (d *drawer) failure(e *ipc.Error) string {
 	switch {
 	case adminOnly(e):
@@ -222,14 +223,14 @@ func (d *drawer) failure(e *ipc.Error) string {
 	case e.Code == ipc.CodeDenied:
 		return d.say(textDenied)
 	}
-	return d.say(textProblem, long(e.Message))
+	return d.say(textProblem, plain(e.Message, maxText))
 }
 
 func (d *drawer) failureFix(e *ipc.Error) string {
 	if e.Code == ipc.CodeDenied && !adminOnly(e) {
 		return d.say(textDeniedFix)
 	}
-	return long(e.Fix)
+	return plain(e.Fix, maxText)
 }
 
 // adminOnly tells a refusal that no group's membership helps against.

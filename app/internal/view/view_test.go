@@ -131,6 +131,7 @@ var states = []struct {
 	}()}},
 	{"denied", Input{Status: in(ipc.StateDown), Failed: &ipc.Error{Code: ipc.CodeDenied, Message: "only root", Fix: "Run: sudo x\nOr: sudo usermod"}}},
 	{"denied-admin", Input{Status: in(ipc.StateDown), Failed: &ipc.Error{Code: ipc.CodeDenied, Message: "only root", Fix: "Run: sudo x"}}},
+	{"failed-long", Input{Status: in(ipc.StateNoServer), Failed: &ipc.Error{Code: ipc.CodeCoord, Message: strings.Repeat("what went wrong, ", 10) + "what to do next"}}},
 	{"failed", Input{Status: in(ipc.StateDown), Failed: &ipc.Error{Code: ipc.CodeCoord, Message: "the server refused", Fix: "Ask its admin."}}},
 	{"exit", Input{Windows: true, Status: exits("bob", true), Prefs: ipc.Prefs{ExitNodes: []string{"bob"}, ExitNodeAllowLAN: true, AdvertiseExitNode: true, Relay: true}}},
 	{"exit-down", Input{Status: exits("dave", false), Prefs: ipc.Prefs{ExitNodes: []string{"dave"}}}},
