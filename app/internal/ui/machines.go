@@ -46,7 +46,8 @@ func newMachines(do func(view.Intent)) *machines {
 	}
 	m.none, m.pick = centred(), centred()
 	m.detail = newDetail(do)
-	left := container.NewBorder(container.NewPadded(m.search), nil, nil, nil, container.NewStack(m.list, container.NewCenter(m.none)))
+	above := container.NewPadded(m.search)
+	left := container.New(layout.NewBorderLayout(above, nil, nil, nil), above, container.NewStack(m.list, container.NewCenter(m.none))) // Tab goes in this order
 	m.object = beside(left, container.NewPadded(container.NewStack(m.detail.object, container.NewVBox(layout.NewSpacer(), m.pick, layout.NewSpacer()))))
 	return m
 }

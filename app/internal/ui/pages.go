@@ -325,7 +325,7 @@ func drawProblems(to *fyne.Container, was, v *view.Window, do func(view.Intent))
 			if p.Button.Disabled {
 				b.Disable()
 			}
-			box.Add(inset(container.NewHBox(b)))
+			box.Add(container.New(layout.NewCustomPaddedLayout(8, 0, 0, 0), inset(container.NewHBox(b)))) // clear of the text, which is set close
 		}
 		to.Add(container.NewStack(panel(), container.NewBorder(nil, nil, container.New(layout.NewCustomPaddedLayout(8, 0, 10, 0), container.NewVBox(mark)), nil, box)))
 	}

@@ -441,6 +441,10 @@ func TestKeysLeadEverywhere(t *testing.T) {
 	if press(fyne.KeyF); w.pages.SelectedIndex() != 0 || w.Canvas().Focused() != w.machines.search {
 		t.Error("Ctrl+F does not search")
 	}
+	if test.FocusNext(w.Canvas()); w.Canvas().Focused() != w.machines.list {
+		t.Errorf("Tab leads from the search to %v", w.Canvas().Focused())
+	}
+	press(fyne.KeyF)
 	if press(fyne.Key4); w.pages.SelectedIndex() != 3 || w.Canvas().Focused() != nil {
 		t.Errorf("from the search, Ctrl+4 leads to page %d, and what is typed goes to %v", w.pages.SelectedIndex(), w.Canvas().Focused())
 	}
