@@ -160,6 +160,7 @@ func (d *drawer) absent(w *Window) {
 		}
 		w.Problems = []Trouble{t}
 	}
+	w.Machines = Machines{Search: d.say(textSearch), None: w.State}
 }
 
 func (d *drawer) powerButton() Button {
