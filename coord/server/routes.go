@@ -210,8 +210,11 @@ func headers(next http.Handler) http.Handler {
 		h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
 		h.Set("Cache-Control", "no-store")
 		next.ServeHTTP(w, r)
-		// What is left of a body is read before the connection serves again or closes: not for longer than this.
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(leftoverTimeout))
+		// What is left of a body is read before the connection serves again or closes: not for longer than this. Without a body
+		// there is nothing to read, and the connection may be a WebSocket's by now, which such an end would break.
+		if r.Body != http.NoBody {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(leftoverTimeout))
+		}
 	})
 }
 
