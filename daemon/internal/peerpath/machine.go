@@ -188,7 +188,7 @@ func (m *Machine) wake(now time.Time) {
 	}
 	if m.current != nil {
 		m.startDoubt(now, ReasonIdle)
-		m.rested(now)
+		m.question(now, m.current.timeout())
 		return
 	}
 	m.startHunt(now, true)
