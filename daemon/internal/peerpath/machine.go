@@ -188,7 +188,7 @@ func (m *Machine) wake(now time.Time) {
 	}
 	if m.current != nil {
 		m.startDoubt(now, ReasonIdle)
-		m.question(now, m.current.timeout())
+		m.rested(now)
 		return
 	}
 	m.startHunt(now, true)

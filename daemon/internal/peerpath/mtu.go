@@ -97,14 +97,18 @@ func (m *Machine) carried(p probe) {
 	c.step = max(c.step, p.step)
 }
 
-// question has the size of the path in use fall unless it is shown once more within that time: one lost probe is no reason. Who
-// has not answered for long is asked nothing beyond its share.
-func (m *Machine) question(now time.Time, within time.Duration) {
-	switch c := m.current; {
-	case c.step == 0:
-	case !c.trusted(now):
+// rested has the size of a path looked at that nobody has used for a while. Until then it counts, as the path does.
+func (m *Machine) rested(now time.Time) {
+	if c := m.current; c.trusted(now) {
+		m.question(now, c.timeout())
+	} else {
 		m.fall(now)
-	default:
+	}
+}
+
+// question has the size of the path in use fall unless it is shown once more within that time: one lost probe is no reason.
+func (m *Machine) question(now time.Time, within time.Duration) {
+	if c := m.current; c.step > 0 {
 		m.sendSize(now, c, c.step)
 		m.climb.unsure = now.Add(within)
 	}
