@@ -89,11 +89,8 @@ func (c *candidate) need(now time.Time) int {
 
 // timeout is how long to wait for an answer before doubting the path.
 func (c *candidate) timeout() time.Duration {
-	return min(max(c.roundTrip(), 300*time.Millisecond), 1500*time.Millisecond)
+	return min(max(2*c.latency+50*time.Millisecond, 300*time.Millisecond), 1500*time.Millisecond)
 }
-
-// roundTrip is within what an answer comes, if nothing holds it up.
-func (c *candidate) roundTrip() time.Duration { return 2*c.latency + 50*time.Millisecond }
 
 // answered takes the answer to a probe into account.
 func (c *candidate) answered(now time.Time, rtt time.Duration) {

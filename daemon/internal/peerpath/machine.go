@@ -198,12 +198,8 @@ func (m *Machine) wake(now time.Time) {
 func (m *Machine) startDoubt(now time.Time, why Reason) {
 	m.doubt, m.since, m.reason = true, now, why
 	m.current.streak = 0
-	switch why {
-	case ReasonIdle:
-	case ReasonSendFailed: // the system may take only smaller ones
+	if why != ReasonIdle {
 		m.fall(now)
-	default:
-		m.question(now, m.current.roundTrip())
 	}
 }
 
@@ -281,7 +277,7 @@ func (m *Machine) pong(now time.Time, ev Pong) {
 	c.answered(now, now.Sub(p.at))
 	switch {
 	case c == m.current:
-		m.carried(p)
+		m.carried(p.step)
 		if m.doubt {
 			m.doubt, m.reason = false, ReasonProven
 		}

@@ -46,7 +46,7 @@ type climb struct {
 	tries  int
 	next   time.Time // zero: nothing is to be tried
 	after  time.Time // not before that begins the next
-	unsure time.Time // by then a packet of the size must have been answered; zero: nothing is asked
+	unsure time.Time // by then a large packet must have been answered, after a rest; zero: nothing is asked
 }
 
 // sizing probes with packets that are larger than what the path in use is known to carry.
@@ -54,7 +54,7 @@ func (m *Machine) sizing(now time.Time) {
 	c, up := m.current, &m.climb
 	if c != up.of {
 		if *up = (climb{of: c}); c != nil {
-			c.step, up.after = 0, c.climbs()
+			c.step = 0
 		}
 	}
 	if c == nil {
@@ -85,32 +85,23 @@ func (m *Machine) sizing(now time.Time) {
 	up.next = now.Add(max(c.timeout(), climbEvery))
 }
 
-// carried takes into account that the path in use carried a probe.
-func (m *Machine) carried(p probe) {
-	c := m.current
-	if p.at.Before(c.lastFall) {
-		return // late: it has carried less since
-	}
-	if p.step >= c.step {
+// carried takes into account that the path in use carried a probe of that size.
+func (m *Machine) carried(step int) {
+	if step >= m.current.step {
 		m.climb.unsure = time.Time{}
 	}
-	c.step = max(c.step, p.step)
+	m.current.step = max(m.current.step, step)
 }
 
 // rested has the size of a path looked at that nobody has used for a while. Until then it counts, as the path does.
 func (m *Machine) rested(now time.Time) {
-	if c := m.current; c.trusted(now) {
-		m.question(now, c.timeout())
-	} else {
+	switch c := m.current; {
+	case c.step == 0:
+	case !c.trusted(now):
 		m.fall(now)
-	}
-}
-
-// question has the size of the path in use fall unless it is shown once more within that time: one lost probe is no reason.
-func (m *Machine) question(now time.Time, within time.Duration) {
-	if c := m.current; c.step > 0 {
+	default:
 		m.sendSize(now, c, c.step)
-		m.climb.unsure = now.Add(within)
+		m.climb.unsure = now.Add(c.timeout())
 	}
 }
 
@@ -125,15 +116,10 @@ func (m *Machine) fall(now time.Time) {
 		c.falls = 0
 	}
 	c.step, c.falls, c.lastFall = 0, c.falls+1, now
-	m.climb = climb{of: c, after: c.climbs()}
-}
-
-// climbs says from when on larger packets may be tried, after the falls that there were: another path in between changes nothing.
-func (c *candidate) climbs() time.Time {
-	if c.falls <= fallsFree {
-		return c.lastFall
+	m.climb = climb{of: m.climb.of, after: now}
+	if c.falls > fallsFree {
+		m.climb.after = now.Add(min(time.Second<<(c.falls-fallsFree), climbAgain))
 	}
-	return c.lastFall.Add(min(time.Second<<(c.falls-fallsFree), climbAgain))
 }
 
 // monitorGap is the time between probes of the path in use.

@@ -1,7 +1,6 @@
 package peerpath
 
 import (
-	"net/netip"
 	"testing"
 	"time"
 )
@@ -123,62 +122,5 @@ func TestASizeThatComesAndGoesIsTriedLessAndLess(t *testing.T) {
 	}
 	if changes > 16 {
 		t.Errorf("%d changes in a minute", changes)
-	}
-}
-
-// changesOfMTU counts them at A in so many minutes of talk, in which world changes the world every 50 ms.
-func (s *sim) changesOfMTU(minutes int, world func()) (changes, largeOf100 int) {
-	was, large := s.a.m.MTU(), 0
-	steps := minutes * int(time.Minute/(50*time.Millisecond))
-	for range steps {
-		world()
-		s.talk(50*time.Millisecond, 50*time.Millisecond)
-		now := s.a.m.MTU()
-		if now != was {
-			changes++
-		}
-		if was = now; now > SafeMTU {
-			large++
-		}
-	}
-	return changes, 100 * large / steps
-}
-
-func TestAPeerThatComesAndGoesChangesFewRoutes(t *testing.T) {
-	for _, most := range []struct {
-		what  string
-		block func(*sim) bool
-	}{
-		{"goes whenever packets are large, until they are small", func(s *sim) bool { return s.a.m.MTU() > SafeMTU }},
-		{"goes whenever packets are large, until they are relayed", func(s *sim) bool {
-			return s.a.m.MTU() > SafeMTU || s.block && s.a.path.Direct.IsValid()
-		}},
-		{"is there every other two seconds", func(s *sim) bool { return s.now.Unix()%4 < 2 }},
-	} {
-		s := meetAt(MaxMTU, 2*time.Second)
-		if n, _ := s.changesOfMTU(10, func() { s.block = most.block(s) }); n == 0 || n > 60 {
-			t.Errorf("a peer that %s: %d changes in 10 minutes", most.what, n)
-		}
-	}
-}
-
-func TestALineThatLosesSomeKeepsItsSize(t *testing.T) {
-	s := meetAt(1420, 2*time.Second)
-	s.loss = 0.02
-	if n, large := s.changesOfMTU(10, func() {}); large < 90 || n > 10 {
-		t.Errorf("packets are large %d %% of the time, with %d changes", large, n)
-	}
-}
-
-func TestAnAnswerThatWasHeldBackProvesNothingAfterAFall(t *testing.T) {
-	now, m := simStart, New(nil)
-	c := m.cands.name(now, netip.MustParseAddrPort("203.0.113.2:1000"), fromNetmap, nil)
-	m.current, m.sent, c.step = c, now, len(steps)-1
-	m.sendSize(now, c, c.step)
-	number := m.probes.number
-	m.fall(now.Add(time.Second))
-	m.Step(now.Add(1100*time.Millisecond), Pong{From: c.addr, Number: number})
-	if got := m.MTU(); got != SafeMTU {
-		t.Errorf("%d after a fall, by an answer to a probe from before", got)
 	}
 }
