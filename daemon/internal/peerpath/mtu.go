@@ -28,7 +28,7 @@ const (
 	climbAgain = 10 * time.Minute       // until larger ones are tried again (RFC 8899, section 5.1.1: PMTU_RAISE_TIMER)
 	climbEvery = 300 * time.Millisecond // the least time between tries
 
-	// A path whose size shrinks must be noticed before TCP has doubled its patience too often: within 900 ms on a short path.
+	// A path whose size shrinks must be noticed before TCP has doubled its patience too often: within 800 ms on a short path.
 	monitorLarge = monitorEvery / 2
 
 	// After more falls than this within lossMemory, the next climb waits: twice as long each time.
