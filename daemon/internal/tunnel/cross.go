@@ -15,6 +15,8 @@ const (
 	crossing = time.Second
 	// answering is how long the device may take to answer a first message; it takes a millisecond.
 	answering = 20 * time.Millisecond
+	// mostRefused is how many first messages of a peer, each refused by the device, one that starts anew waits for.
+	mostRefused = 3
 )
 
 // uncrossed is a Bind under which handshakes do not cross. When both ends begin at once, each answers the other's first
@@ -22,12 +24,17 @@ const (
 // try 5 s later (measured; the protocol has no rule for it). And both ends do begin at once, when both are woken. So the
 // end with the greater key goes first. It drops what crosses its own first message, and where it is just about to
 // answer when it begins itself, the answer is all that it sends.
+//
+// Nor does an end drop the session that it has just answered with: it could send nothing by it, and the other end, which
+// has a session, would not begin again. So who starts anew has no first message come in between (hold).
 type uncrossed struct {
 	conn.Bind
 
+	anew sync.Mutex // held while one session is dropped and the next begun; before mu
+
 	mu    sync.Mutex
-	first map[string]bool      // by endpoint: whether we go first
-	sent  map[string]time.Time // when our first message went to that endpoint, while it is unanswered
+	first map[string]bool      // by the endpoints of all peers: whether we go first
+	sent  map[string]time.Time // when our first message went to that endpoint, while it is unanswered and we go first
 	got   map[string]*begun    // the first message from that endpoint, while it is unanswered
 }
 
@@ -85,21 +92,45 @@ func (u *uncrossed) begin(to string) bool {
 		return true
 	}
 	if g := u.got[to]; g != nil {
-		if rest := answering - time.Since(g.at); rest > 0 {
-			u.mu.Unlock()
-			timer := time.NewTimer(rest)
-			defer timer.Stop()
-			select {
-			case <-g.answered:
-				u.mu.Lock()
-				return false
-			case <-timer.C: // the device refused it
-				u.mu.Lock()
-			}
+		u.mu.Unlock()
+		answered := g.wait()
+		u.mu.Lock()
+		if answered {
+			return false
 		}
 	}
 	u.sent[to] = time.Now()
 	return true
+}
+
+// wait reports whether the device answers. It refuses some.
+func (g *begun) wait() bool {
+	timer := time.NewTimer(answering - time.Since(g.at))
+	defer timer.Stop()
+	select {
+	case <-g.answered:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// hold keeps first messages from the device until free is called. It reports false, and keeps none, if the end at that
+// endpoint began, and just got its answer.
+func (u *uncrossed) hold(from string) (free func(), ok bool) {
+	for refused := 0; ; refused++ {
+		u.anew.Lock()
+		u.mu.Lock()
+		g := u.got[from]
+		u.mu.Unlock()
+		if g == nil || time.Since(g.at) >= answering || refused == mostRefused {
+			return u.anew.Unlock, true
+		}
+		u.anew.Unlock()
+		if g.wait() {
+			return nil, false
+		}
+	}
 }
 
 // answer notes that the device answered a first message.
@@ -119,9 +150,13 @@ func (u *uncrossed) drop(message []byte, ep conn.Endpoint) bool {
 		return false
 	}
 	from := ep.DstToString()
+	if kind == device.MessageInitiationType {
+		u.anew.Lock()
+		defer u.anew.Unlock()
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if !u.first[from] {
+	if _, known := u.first[from]; !known {
 		return false
 	}
 	if kind == device.MessageResponseType {

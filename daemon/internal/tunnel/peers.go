@@ -113,8 +113,8 @@ func (t *Tunnel) tellFirst(wished map[key.NodePublic]*Peer, gone []key.NodePubli
 		if was := t.peers[k]; was != nil && was.Endpoint != "" && was.Endpoint != p.Endpoint {
 			left = append(left, was.Endpoint)
 		}
-		if p.Endpoint != "" && t.self.Compare(k) > 0 {
-			first[p.Endpoint] = true
+		if p.Endpoint != "" {
+			first[p.Endpoint] = t.self.Compare(k) > 0
 		}
 	}
 	t.bind.know(first, left)
@@ -237,12 +237,28 @@ func (t *Tunnel) Wake(k key.NodePublic) error {
 }
 
 // Rehandshake drops the sessions with the peer and starts a handshake at once, however short ago the last one was.
-// Packets that wait for a session go on waiting. Both ends may call it at once. The peer takes one in 50 ms.
+// Packets that wait for a session go on waiting. Both ends may call it at once: the one handshake serves both. The peer
+// takes one in 50 ms.
 func (t *Tunnel) Rehandshake(k key.NodePublic) error {
 	return t.with(k, func(p *device.Peer) error {
+		free, ok := t.bind.hold(t.endpoint(k))
+		if !ok {
+			return nil
+		}
+		defer free()
 		p.ExpireCurrentKeypairs()
 		return p.SendHandshakeInitiation(false)
 	})
+}
+
+// endpoint is the peer's, as it was set.
+func (t *Tunnel) endpoint(k key.NodePublic) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if p := t.peers[k]; p != nil {
+		return p.Endpoint
+	}
+	return ""
 }
 
 func (t *Tunnel) with(k key.NodePublic, f func(*device.Peer) error) error {
