@@ -36,6 +36,14 @@ func pair(t testing.TB, database string, o Options) (a, b *running) {
 // at is the same machine at another server.
 func (d *device) at(r *running) *device { return r.deviceOf(d.mach, d.node) }
 
+// joined reports whether a machine has its stream at this server, and the database knows it.
+func (r *running) joined(id coord.NodeID) bool {
+	r.hub.mu.Lock()
+	defer r.hub.mu.Unlock()
+	p := r.hub.here[id]
+	return p != nil && p.stream != nil && p.epoch != 0
+}
+
 func endpointOf(name string, port uint16) func(*coord.Netmap) bool {
 	return func(m *coord.Netmap) bool {
 		p := peerNamed(m, name)
@@ -66,7 +74,7 @@ func TestReplicasServeOneNetwork(t *testing.T) {
 		seq := a.hub.view().Seq
 		eventually(t, "the other server knows as much", func() bool { return b.hub.view().Seq == seq })
 		mapsX, _ = x.at(b).follow(have)
-		eventually(t, "it is at the other server", func() bool { return len(streamsOf(b)) == 2 })
+		eventually(t, "it is at the other server", func() bool { return b.joined(have.Self.ID) })
 		later.Store(int64(leaveGrace))
 		a.hub.flush()
 		eventually(t, "the first server has forgotten it", func() bool {
@@ -176,12 +184,7 @@ func testDeadReplica(t *testing.T, pg *pgtest.Server) {
 	}
 	beat()
 	mapsMoves, _ = moves.at(b).follow(have)
-	eventually(t, "it is at the other", func() bool {
-		b.hub.mu.Lock()
-		defer b.hub.mu.Unlock()
-		p := b.hub.here[have.Self.ID]
-		return p != nil && p.epoch != 0
-	})
+	eventually(t, "it is at the other", func() bool { return b.joined(have.Self.ID) })
 	later.Store(int64(replicaSilence))
 	beat()
 	m := until(t, maps, "one is offline", func(m *coord.Netmap) bool { return !online(m, "stays") })
