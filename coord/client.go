@@ -177,7 +177,7 @@ func (c *Client) dial(ctx context.Context) (_ *link, err error) {
 		return nil, err
 	}
 	if l.session.Token == "" {
-		return nil, fmt.Errorf("%s: %w", c.host, ErrNotWarren)
+		return nil, sayNotWarren(c.host)
 	}
 	l.stream = Stream{Machine: c.cfg.Machine.Public(), Nonce: hello.Nonce}
 	l.challenge = hello.Challenge
@@ -198,7 +198,7 @@ func (c *Client) hello(ctx context.Context, l *link, nonce []byte) (*Hello, erro
 	pin := c.Server()
 	switch {
 	case hello.Server.IsZero() || len(hello.Sig) == 0:
-		return nil, fmt.Errorf("%s: %w", c.host, ErrNotWarren)
+		return nil, sayNotWarren(c.host)
 	case !hello.Verify(nonce):
 		return nil, sayForgedHello(c.host)
 	case !pin.IsZero() && hello.Server != pin:
@@ -268,7 +268,7 @@ func (c *Client) call(ctx context.Context, l *link, method, path string, body, r
 		return nil
 	}
 	if err := json.Unmarshal(text, reply); err != nil {
-		return fmt.Errorf("%s: %w (%w)", c.host, ErrNotWarren, err)
+		return trouble(TroubleNotWarren, c.host, fmt.Errorf("%s: %w (%w)", c.host, ErrNotWarren, err))
 	}
 	return nil
 }
@@ -318,9 +318,9 @@ func (c *Client) refusal(resp *http.Response) error {
 		return e.Error
 	}
 	if resp.StatusCode >= http.StatusInternalServerError { // a reverse proxy whose server is away
-		return fmt.Errorf("%s %w: it answers %q", c.host, ErrUnreachable, printable(resp.Status))
+		return trouble(TroubleAway, c.host, fmt.Errorf("%s %w: it answers %q", c.host, ErrUnreachable, printable(resp.Status)))
 	}
-	return fmt.Errorf("%s: %w (it answered %q)", c.host, ErrNotWarren, printable(resp.Status))
+	return trouble(TroubleNotWarren, c.host, fmt.Errorf("%s: %w (it answered %q)", c.host, ErrNotWarren, printable(resp.Status)))
 }
 
 // Register asks that this machine become a node with the node key; it fills in the request's Node and Proof.
@@ -335,7 +335,7 @@ func (c *Client) Register(ctx context.Context, node key.Node, req RegisterReques
 		return nil, err
 	}
 	if !reply.Registered && !ValidLoginID(reply.LoginID) {
-		return nil, fmt.Errorf("%s: %w", c.host, ErrNotWarren)
+		return nil, sayNotWarren(c.host)
 	}
 	reply.Code = printable(reply.Code)
 	return &reply, nil
@@ -364,7 +364,7 @@ func (c *Client) FinishLogin(ctx context.Context, req CodeRequest) error {
 		return err
 	}
 	if !reply.Registered {
-		return fmt.Errorf("%s: %w", c.host, ErrNotWarren)
+		return sayNotWarren(c.host)
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -137,6 +138,15 @@ func wants(t *testing.T, err, want error) {
 	}
 }
 
+// troubled wants an error to have words of its own in other languages.
+func troubled(t *testing.T, err error, code string, about ...string) {
+	t.Helper()
+	var got *coord.Trouble
+	if !errors.As(err, &got) || got.Code != code || !slices.Equal(got.About, about) || !strings.Contains(got.Error(), got.Host) || got.Host == "" {
+		t.Errorf("%v is %+v, want %s %q", err, got, code, about)
+	}
+}
+
 func TestThePinVouchesForASelfSignedServer(t *testing.T) {
 	s, at := real(t, server.Options{})
 	if _, err := connect(t, at, s.Key()); err != nil {
@@ -151,11 +161,14 @@ func TestThePinVouchesForASelfSignedServer(t *testing.T) {
 	if !strings.Contains(err.Error(), s.Key().String()) {
 		t.Errorf("what --server-key needs is not in %q", err)
 	}
+	troubled(t, err, coord.TroubleUnverified, s.Key().String())
 	if !c.Server().IsZero() {
 		t.Error("a server that nobody vouches for was pinned")
 	}
-	_, err = connect(t, at, key.NewServer().Public())
+	other := key.NewServer().Public()
+	_, err = connect(t, at, other)
 	wants(t, err, coord.ErrWrongServer)
+	troubled(t, err, coord.TroubleWrongServer, s.Key().Short(), other.Short())
 }
 
 func TestAPublicAuthorityVouchesAtFirstContact(t *testing.T) {
@@ -176,6 +189,7 @@ func TestAPublicAuthorityVouchesAtFirstContact(t *testing.T) {
 	wants(t, err, coord.ErrWrongServer)
 	_, err = connect(t, proxy(certificate(t, false, soon)), s.Key())
 	wants(t, err, coord.ErrForged)
+	troubled(t, err, coord.TroubleForged)
 	_, err = connect(t, proxy(certificate(t, true, time.Now().Add(-time.Hour))), key.ServerPublic{})
 	wants(t, err, coord.ErrUnverified)
 }
@@ -247,6 +261,7 @@ func TestTheClockIsBlamedOnlyForCertificates(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "clock is 1095 days ahead of") {
 		t.Errorf("got %v", err)
 	}
+	troubled(t, err, coord.TroubleClock, "1095")
 	own := certificate(t, false, time.Now().Add(-3*365*24*time.Hour))
 	_, err = connect(t, fake(t, own, off(known, own)), known.Public())
 	wants(t, err, coord.ErrNotWarren) // the pin vouches: only the session is missing here
@@ -277,10 +292,14 @@ func TestWhatIsNoServerIsNamed(t *testing.T) {
 	defer plain.Close()
 	_, err = connect(t, strings.Replace(plain.URL, "http:", "https:", 1), key.ServerPublic{})
 	wants(t, err, coord.ErrNotWarren)
+	troubled(t, err, coord.TroubleNotWarren)
+	_, err = connect(t, tlsServer(t, good, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })), key.ServerPublic{})
+	troubled(t, err, coord.TroubleAway)
 	ln, _ := net.Listen("tcp", "127.0.0.1:0")
 	_ = ln.Close()
 	_, err = connect(t, "https://"+ln.Addr().String(), key.ServerPublic{})
 	wants(t, err, coord.ErrUnreachable)
+	troubled(t, err, coord.TroubleRefused)
 	_, err = connect(t, "https://no-such-host.invalid", key.ServerPublic{})
 	wants(t, err, coord.ErrUnreachable)
 
@@ -291,6 +310,7 @@ func TestWhatIsNoServerIsNamed(t *testing.T) {
 	defer old.Close()
 	_, err = connect(t, old.URL, key.ServerPublic{})
 	wants(t, err, coord.ErrUnreachable)
+	troubled(t, err, coord.TroubleTLS)
 	if !strings.Contains(err.Error(), "TLS 1.3") {
 		t.Errorf("got %v", err)
 	}

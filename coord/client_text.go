@@ -8,10 +8,13 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 	"unicode"
+
+	"github.com/warren-mesh/warren/coord/key"
 )
 
 // What the client says to people stands here, one sentence for each thing that can go wrong. The cause is wrapped.
@@ -31,6 +34,46 @@ var (
 	ErrSilent = errors.New("the server has been silent for too long")
 )
 
+// Trouble is what stands between a Client and its server: Err for people, the rest for programs that say it in another language.
+type Trouble struct {
+	Code  string   // one of the constants below
+	Host  string   // the server, with its port where that is not 443
+	About []string // what else the sentence is about, as the constants have it
+	Err   error    // the sentence for people, which wraps the cause
+}
+
+// The Troubles' codes. They are stable.
+const (
+	TroubleNoHost      = "no-such-host"
+	TroubleNoDNS       = "no-dns"       // the name cannot be looked up
+	TroubleRefused     = "refused"      // nothing listens there
+	TroubleNoWay       = "no-way"       // no route leads there
+	TroubleTLS         = "tls"          // it takes no TLS 1.3
+	TroubleTimeout     = "timeout"      //
+	TroubleBroken      = "broken"       // the connection
+	TroubleAway        = "away"         // a proxy answers in its place
+	TroubleNotWarren   = "not-warren"   // ErrNotWarren
+	TroubleWrongServer = "wrong-server" // ErrWrongServer; About: the fingerprint that it shows, the one that is known
+	TroubleUnverified  = "unverified"   // ErrUnverified; About: the key that it shows
+	TroubleForged      = "forged"       // something in between changes what is said
+	TroubleClock       = "clock"        // this machine's is wrong; About: by how many days
+)
+
+// Error implements error.
+func (t *Trouble) Error() string { return t.Err.Error() }
+
+// Unwrap is for errors.Is.
+func (t *Trouble) Unwrap() error { return t.Err }
+
+// trouble makes one of the sentence, which names the host.
+func trouble(code, host string, said error, about ...string) error {
+	return &Trouble{Code: code, Host: host, About: about, Err: said}
+}
+
+func sayNotWarren(host string) error {
+	return trouble(TroubleNotWarren, host, fmt.Errorf("%s: %w", host, ErrNotWarren))
+}
+
 // errCertChanged marks a connection whose certificate is not the one that the session's hello attested.
 var errCertChanged = errors.New("it presents another certificate than before")
 
@@ -38,16 +81,21 @@ var errCertChanged = errors.New("it presents another certificate than before")
 const maxServerText = 300
 
 func sayProxySwap(host string) error {
-	return fmt.Errorf("%s: something between here and the server replaces its certificate "+
-		"(a proxy that reads along?); not connected: %w", host, ErrForged)
+	return trouble(TroubleForged, host, fmt.Errorf("%s: something between here and the server replaces its certificate "+
+		"(a proxy that reads along?); not connected: %w", host, ErrForged))
 }
 
 func sayForgedHello(host string) error {
-	return fmt.Errorf("%s: its answer to the greeting is %w", host, ErrForged)
+	return trouble(TroubleForged, host, fmt.Errorf("%s: its answer to the greeting is %w", host, ErrForged))
 }
 
 func sayWrongServer(host, got, want string) error {
-	return fmt.Errorf("%s: %w (it shows %s, known is %s)", host, ErrWrongServer, got, want)
+	return trouble(TroubleWrongServer, host, fmt.Errorf("%s: %w (it shows %s, known is %s)", host, ErrWrongServer, got, want), got, want)
+}
+
+func sayUnverified(host string, shows key.ServerPublic, cause error) error {
+	said := fmt.Errorf("%s: %w (it shows %s, fingerprint %s): %w", host, ErrUnverified, shows, shows.Short(), cause)
+	return trouble(TroubleUnverified, host, said, shows.String())
 }
 
 func sayClock(host string, off time.Duration, cause error) error {
@@ -56,8 +104,8 @@ func sayClock(host string, off time.Duration, cause error) error {
 	if off < 0 {
 		which = "ahead of"
 	}
-	return fmt.Errorf("%s: this machine's clock is %d days %s the server's, so its certificate cannot be checked: set the clock: %w",
-		host, days, which, cause)
+	return trouble(TroubleClock, host, fmt.Errorf("%s: this machine's clock is %d days %s the server's, so its certificate cannot be checked: set the clock: %w",
+		host, days, which, cause), strconv.Itoa(days))
 }
 
 // sayTransport makes one sentence of what went wrong on the way to the server.
@@ -66,29 +114,31 @@ func sayTransport(host string, err error) error {
 	var record tls.RecordHeaderError
 	var alert tls.AlertError
 	var timeout net.Error
-	say := func(what string) error { return fmt.Errorf("%s %w: %s: %w", host, ErrUnreachable, what, bare(err)) }
+	say := func(code, what string) error {
+		return trouble(code, host, fmt.Errorf("%s %w: %s: %w", host, ErrUnreachable, what, bare(err)))
+	}
 	switch {
 	case errors.Is(err, context.Canceled):
 		return err
 	case errors.Is(err, ErrForged), errors.Is(err, errCertChanged), errors.Is(err, ErrUnverified):
-		return fmt.Errorf("%s: %w", host, bare(err))
+		return trouble(TroubleForged, host, fmt.Errorf("%s: %w", host, bare(err)))
 	case errors.As(err, &dns) && dns.IsNotFound:
-		return say("there is no such name, check the address")
+		return say(TroubleNoHost, "there is no such name, check the address")
 	case errors.As(err, &dns):
-		return say("its name cannot be looked up, check this machine's network and DNS")
+		return say(TroubleNoDNS, "its name cannot be looked up, check this machine's network and DNS")
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return say("nothing listens there, is warren-coord running and is the port right?")
+		return say(TroubleRefused, "nothing listens there, is warren-coord running and is the port right?")
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
-		return say("there is no way to it, is this machine online?")
+		return say(TroubleNoWay, "there is no way to it, is this machine online?")
 	case errors.As(err, &record), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
-		return fmt.Errorf("%s does not speak TLS: %w (%w)", host, ErrNotWarren, bare(err))
+		return trouble(TroubleNotWarren, host, fmt.Errorf("%s does not speak TLS: %w (%w)", host, ErrNotWarren, bare(err)))
 	case errors.As(err, &alert), strings.Contains(err.Error(), "protocol version"):
-		return say("it refuses a TLS 1.3 connection")
+		return say(TroubleTLS, "it refuses a TLS 1.3 connection")
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
 		errors.As(err, &timeout) && timeout.Timeout():
-		return say("no answer in time")
+		return say(TroubleTimeout, "no answer in time")
 	default:
-		return say("the connection broke")
+		return say(TroubleBroken, "the connection broke")
 	}
 }
 

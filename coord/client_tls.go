@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"sync"
@@ -108,7 +107,7 @@ func (g *guard) attest(h *Hello, pinned bool, skew time.Duration) error {
 	case skew.Abs() > maxSkew && expired(g.vouched):
 		return sayClock(g.addr, skew, g.vouched)
 	case !pinned:
-		return fmt.Errorf("%s: %w (it shows %s, fingerprint %s): %w", g.addr, ErrUnverified, h.Server, h.Server.Short(), g.vouched)
+		return sayUnverified(g.addr, h.Server, g.vouched)
 	default:
 		return sayProxySwap(g.addr)
 	}

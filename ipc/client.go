@@ -226,7 +226,7 @@ func (c *Client) explain(ctx context.Context, err error) error {
 		return &Error{Code: CodeNotRunning, Message: "warrend is not running", Fix: "Start it: sudo systemctl start warrend"}
 	case errors.Is(err, fs.ErrPermission):
 		return &Error{
-			Code: CodeDenied, Message: "you may not use the socket " + c.socket,
+			Code: CodeDenied, Reason: ReasonSocket, About: []string{c.socket}, Message: "you may not use the socket " + c.socket,
 			Fix: "Run it with sudo; or look at who may enter the socket's folder.",
 		}
 	case errors.As(err, &parse), errors.As(err, &kind):

@@ -31,7 +31,8 @@
 // Requests with an Origin or
 // a Referer, or another Host than "warrend", come from a web page and are refused. One user may have 16 connections.
 //
-// An error answers with its HTTP status and {"error":{"code":"…","message":"…","fix":"…"}}: Error.
+// An error answers with its HTTP status and {"error":{"code":"…","reason":"…","about":["…"],"message":"…","fix":"…"}}: Error.
+// Message and Fix are English; a program that speaks another language has words of its own for Reason and About.
 //
 // The JSON of Status is stable: fields are added, never renamed or removed.
 package ipc

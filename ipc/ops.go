@@ -220,12 +220,20 @@ const (
 	CodeNotRunning  = "not-running" // there is no daemon; said by the Client
 )
 
+// Codes are all of them.
+var Codes = []string{
+	CodeBadRequest, CodeDenied, CodeNoServer, CodeNotUp, CodeNeedsLogin, CodeNoPeer, CodeNoProfile, CodeNoExit, CodeTimeout,
+	CodeCoord, CodeIdentity, CodeKey, CodeLogin, CodeHost, CodeBusy, CodeInternal, CodeUnsupported, CodeNotRunning,
+}
+
 // Error is a refusal. errors.Is compares codes.
 type Error struct {
-	Status  int    `json:"-"` // HTTP
-	Code    string `json:"code"`
-	Message string `json:"message"`       // what happened
-	Fix     string `json:"fix,omitempty"` // what to do next; a command where there is one
+	Status  int      `json:"-"` // HTTP
+	Code    string   `json:"code"`
+	Reason  string   `json:"reason,omitempty"` // one of the Reasons, or none
+	About   []string `json:"about,omitempty"`  // what the reason is about: names and the like, as it says
+	Message string   `json:"message"`          // what happened
+	Fix     string   `json:"fix,omitempty"`    // what to do next; a command where there is one
 }
 
 // Error implements error.

@@ -105,10 +105,10 @@ func (op *operation) permit(c Caller, level Level, command string) error {
 		return nil
 	}
 	if level >= LevelAdmin {
-		return &Error{Code: CodeDenied, Message: "this takes an administrator", Fix: "Run: sudo " + command}
+		return &Error{Code: CodeDenied, Reason: ReasonAdmin, Message: "this takes an administrator", Fix: "Run: sudo " + command}
 	}
 	return &Error{
-		Code:    CodeDenied,
+		Code: CodeDenied, Reason: ReasonOperate,
 		Message: "this takes root, a member of the group " + Group + ", or, where polkit runs, who sits at this machine",
 		Fix: fmt.Sprintf("Run: sudo %s\nOr, once and for all: sudo usermod -aG %s $USER, then log in again",
 			command, Group),

@@ -12,7 +12,7 @@ import (
 )
 
 // errNoLogin is what a client gets that names a login which is not under way.
-var errNoLogin = &ipc.Error{Status: 404, Code: ipc.CodeLogin, Message: "That login is not under way any more.", Fix: "warren up starts another"}
+var errNoLogin = &ipc.Error{Status: 404, Code: ipc.CodeLogin, Reason: ipc.ReasonLoginOver, Message: "That login is not under way any more.", Fix: "warren up starts another"}
 
 // LoginWait waits for the end of the login that Up began, and then until packets flow.
 func (e *Engine) LoginWait(ctx context.Context, r ipc.LoginWait) (*ipc.UpReply, error) {
@@ -174,7 +174,7 @@ func (e *Engine) Logout(ctx context.Context) error {
 	if client != nil && login.Node != 0 {
 		if err := client.Logout(ctx); err != nil && !errors.Is(err, &coord.Error{Code: coord.CodeNotRegistered}) {
 			untold = &ipc.Error{
-				Status: 502, Code: ipc.CodeCoord, Message: "Logged out here, but the server could not be told: " + err.Error(),
+				Status: 502, Code: ipc.CodeCoord, Reason: ipc.ReasonUntold, Message: "Logged out here, but the server could not be told: " + err.Error(),
 				Fix: "Remove this machine in the server's console, or let its key expire.",
 			}
 		}
@@ -296,9 +296,10 @@ func edit(s *store.State, q ipc.PrefsEdit, m *coord.Netmap) error {
 
 func checkEdit(e ipc.PrefsEdit) error {
 	if e.Hostname != nil && *e.Hostname != "" && !coord.ValidName(*e.Hostname) {
+		better := coord.CleanName(*e.Hostname)
 		return &ipc.Error{
-			Status: 400, Code: ipc.CodeBadRequest, Message: "That cannot be a machine's name.",
-			Fix: "Use up to 63 letters a-z, digits and hyphens, such as " + coord.CleanName(*e.Hostname),
+			Status: 400, Code: ipc.CodeBadRequest, Reason: ipc.ReasonHostname, About: []string{better}, Message: "That cannot be a machine's name.",
+			Fix: "Use up to 63 letters a-z, digits and hyphens, such as " + better,
 		}
 	}
 	if e.AdvertiseRoutes != nil {

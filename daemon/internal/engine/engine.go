@@ -205,7 +205,7 @@ func (e *Engine) Run(ctx context.Context) error {
 }
 
 // errStopping is what callers get who come while the daemon ends.
-var errStopping = &ipc.Error{Status: 503, Code: ipc.CodeBusy, Message: "warrend is stopping", Fix: "try again when it runs again"}
+var errStopping = &ipc.Error{Status: 503, Code: ipc.CodeBusy, Reason: ipc.ReasonStopping, Message: "warrend is stopping", Fix: "try again when it runs again"}
 
 // do runs f in the loop, and returns when what follows from it is done too.
 func (e *Engine) do(ctx context.Context, f func()) error {

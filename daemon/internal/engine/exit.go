@@ -64,7 +64,7 @@ func editRouting(r store.Routing, q ipc.PrefsEdit, m *coord.Netmap) (store.Routi
 			fix = "First: warren exit-node off"
 		}
 		return r, &ipc.Error{
-			Status: http.StatusConflict, Code: ipc.CodeBadRequest, Fix: fix,
+			Status: http.StatusConflict, Code: ipc.CodeBadRequest, Reason: ipc.ReasonExitAndOffer, Fix: fix,
 			Message: "A machine cannot use an exit node and be one: what others send through it would go on through the other.",
 		}
 	}
@@ -78,7 +78,7 @@ func editRouting(r store.Routing, q ipc.PrefsEdit, m *coord.Netmap) (store.Routi
 // lockdown that is asked for.
 func lockedOffer(locking bool) error {
 	e := &ipc.Error{
-		Status: http.StatusConflict, Code: ipc.CodeBadRequest, Fix: "First: sudo warren set --lockdown=false",
+		Status: http.StatusConflict, Code: ipc.CodeBadRequest, Reason: ipc.ReasonLockedOffer, Fix: "First: sudo warren set --lockdown=false",
 		Message: "A machine with lockdown cannot be an exit node or lead to subnets: nothing leaves it, not even what others send through it.",
 	}
 	if locking {
@@ -111,8 +111,9 @@ func chosenExit(name string, m *coord.Netmap, before []store.Exit) (store.Exit, 
 		addr, _ := netip.ParseAddr(plain)
 		if plain == m.Self.Name || slices.Contains(m.Self.Addrs, addr) {
 			return store.Exit{}, &ipc.Error{
-				Status: http.StatusConflict, Code: ipc.CodeNoPeer, Message: m.Self.Name + " is this machine itself: an exit node is another one.",
-				Fix: "warren exit-node list shows those that can be used. To offer this machine to others: sudo warren set --advertise-exit-node",
+				Status: http.StatusConflict, Code: ipc.CodeNoPeer, Reason: ipc.ReasonSelf, About: []string{m.Self.Name},
+				Message: m.Self.Name + " is this machine itself: an exit node is another one.",
+				Fix:     "warren exit-node list shows those that can be used. To offer this machine to others: sudo warren set --advertise-exit-node",
 			}
 		}
 		for i := range m.Peers {
@@ -122,8 +123,9 @@ func chosenExit(name string, m *coord.Netmap, before []store.Exit) (store.Exit, 
 			}
 			if !n.IsExit() {
 				return store.Exit{}, &ipc.Error{
-					Status: http.StatusConflict, Code: ipc.CodeNoExit, Message: n.Name + " is no exit node: it does not offer to be one, or no admin has approved it.",
-					Fix: "On " + n.Name + ": sudo warren set --advertise-exit-node. Those there are: warren exit-node list",
+					Status: http.StatusConflict, Code: ipc.CodeNoExit, Reason: ipc.ReasonNotExit, About: []string{n.Name},
+					Message: n.Name + " is no exit node: it does not offer to be one, or no admin has approved it.",
+					Fix:     "On " + n.Name + ": sudo warren set --advertise-exit-node. Those there are: warren exit-node list",
 				}
 			}
 			return store.Exit{Node: n.ID, Name: n.Name}, nil
@@ -138,8 +140,9 @@ func chosenExit(name string, m *coord.Netmap, before []store.Exit) (store.Exit, 
 		return store.Exit{}, errNotUp
 	}
 	return store.Exit{}, &ipc.Error{
-		Status: http.StatusNotFound, Code: ipc.CodeNoPeer, Message: fmt.Sprintf("No other machine of the network is called %q.", name),
-		Fix: "warren exit-node list shows those that can be used",
+		Status: http.StatusNotFound, Code: ipc.CodeNoPeer, Reason: ipc.ReasonUnknownPeer, About: []string{name},
+		Message: fmt.Sprintf("No other machine of the network is called %q.", name),
+		Fix:     "warren exit-node list shows those that can be used",
 	}
 }
 
@@ -147,13 +150,13 @@ func chosenExit(name string, m *coord.Netmap, before []store.Exit) (store.Exit, 
 func checkRoutes(routes []netip.Prefix, n *coord.Network) error {
 	if slices.ContainsFunc(routes, coord.IsExitRoute) {
 		return &ipc.Error{
-			Status: http.StatusBadRequest, Code: ipc.CodeBadRequest, Message: "The way to the whole internet is no subnet.",
+			Status: http.StatusBadRequest, Code: ipc.CodeBadRequest, Reason: ipc.ReasonExitRoute, Message: "The way to the whole internet is no subnet.",
 			Fix: "Offer it as what it is: sudo warren set --advertise-exit-node",
 		}
 	}
 	if err := coord.ValidateRoutes(routes, n); err != nil {
 		return &ipc.Error{
-			Status: http.StatusBadRequest, Code: ipc.CodeBadRequest, Message: "This cannot be offered: " + err.Error() + ".",
+			Status: http.StatusBadRequest, Code: ipc.CodeBadRequest, Reason: ipc.ReasonRoutes, Message: "This cannot be offered: " + err.Error() + ".",
 			Fix: "Name the subnets as they are routed, such as 10.0.0.0/24 or 2001:db8:1::/64",
 		}
 	}

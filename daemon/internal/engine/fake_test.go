@@ -26,6 +26,7 @@ type server struct {
 	mu         sync.Mutex
 	key        key.ServerPublic
 	away       bool // cannot be reached
+	other      bool // has another identity than the pinned one
 	silent     bool // does not answer
 	registered bool
 	expired    bool
@@ -69,8 +70,12 @@ func (s *server) Connect(ctx context.Context) (*coord.Session, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.away {
+	switch {
+	case s.away:
 		return nil, errAway
+	case s.other:
+		said := fmt.Errorf("coord.example: %w", coord.ErrWrongServer)
+		return nil, &coord.Trouble{Code: coord.TroubleWrongServer, Host: "coord.example", About: []string{"SHOWN", "KNOWN"}, Err: said}
 	}
 	return &coord.Session{Registered: s.registered, Expired: s.expired, Pending: s.pending}, nil
 }

@@ -23,7 +23,9 @@ type attempt struct {
 	client Client
 	fresh  bool // client is not the loop's
 	member bool // a node already, as far as is known here
-	edit   ipc.PrefsEdit
+	// invited: the identity that the server has to show is from an invite, and not one that this machine met it by.
+	invited bool
+	edit    ipc.PrefsEdit
 }
 
 func (a *attempt) drop() {
@@ -43,9 +45,9 @@ type pending struct {
 
 // Why a login that waited was ended from this side.
 var (
-	errTakenOver = &ipc.Error{Status: 409, Code: ipc.CodeLogin, Message: "Another login was begun on this machine, so this one is over.", Fix: "Go on there, or log in again: warren up"}
-	errTakenDown = &ipc.Error{Status: 409, Code: ipc.CodeLogin, Message: "The login was ended by warren down.", Fix: "warren up starts another"}
-	errTakenOut  = &ipc.Error{Status: 409, Code: ipc.CodeLogin, Message: "The login was ended by warren logout.", Fix: "warren up starts another"}
+	errTakenOver = &ipc.Error{Status: 409, Code: ipc.CodeLogin, Reason: ipc.ReasonLoginElsewhere, Message: "Another login was begun on this machine, so this one is over.", Fix: "Go on there, or log in again: warren up"}
+	errTakenDown = &ipc.Error{Status: 409, Code: ipc.CodeLogin, Reason: ipc.ReasonLoginDown, Message: "The login was ended by warren down.", Fix: "warren up starts another"}
+	errTakenOut  = &ipc.Error{Status: 409, Code: ipc.CodeLogin, Reason: ipc.ReasonLoginOut, Message: "The login was ended by warren logout.", Fix: "warren up starts another"}
 )
 
 // cancelWait is how long the server may take to hear of a login that is over. If it does not, the page ends by itself.
@@ -98,7 +100,10 @@ func (e *Engine) Up(ctx context.Context, r ipc.UpRequest) (*ipc.UpReply, error) 
 // register asks the server to make this machine a node.
 func (e *Engine) register(ctx context.Context, a *attempt, r ipc.UpRequest) (*ipc.UpReply, error) {
 	session, err := a.client.Connect(ctx)
-	if err != nil {
+	switch {
+	case err != nil && a.invited:
+		return nil, otherServer(err)
+	case err != nil:
 		return nil, explain(err)
 	}
 	a.login.ServerKey = a.client.Server()
@@ -163,6 +168,9 @@ func (e *Engine) prepare(ctx context.Context, r ipc.UpRequest) (*attempt, error)
 		if a.login, failed = e.loginFor(r); failed != nil {
 			return
 		}
+		a.invited = !a.login.ServerKey.IsZero() && !slices.ContainsFunc(e.state.Logins, func(l store.Login) bool {
+			return l.ID == a.login.ID && l.ServerKey == a.login.ServerKey
+		})
 		a.member = a.login.Node != 0 && !(a.login.ID == e.net.login && e.net.expired)
 		if a.login.ID == e.net.login && e.net.client != nil && a.login.ServerKey == e.net.client.Server() {
 			a.client = e.net.client

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/warren-mesh/warren/coord"
@@ -20,7 +21,7 @@ func (e *Engine) loginFor(r ipc.UpRequest) (store.Login, error) {
 	if r.Server != "" {
 		s, k, err := coord.ParseServer(r.Server)
 		if err != nil {
-			return store.Login{}, &ipc.Error{Status: 400, Code: ipc.CodeBadRequest, Message: err.Error()}
+			return store.Login{}, &ipc.Error{Status: 400, Code: ipc.CodeBadRequest, Reason: ipc.ReasonAddress, Message: err.Error()}
 		}
 		if server = s; serverKey == "" && !k.IsZero() {
 			serverKey = k.String()
@@ -81,8 +82,9 @@ func (e *Engine) profileFor(name, server string) (store.Login, error) {
 
 // errManyLogins comes before any server hears of the login.
 var errManyLogins = &ipc.Error{
-	Status: 409, Code: ipc.CodeHost, Message: fmt.Sprintf("This machine has %d logins, and cannot have more.", store.MaxLogins),
-	Fix: "Give up one that is not needed: warren switch NAME, warren logout, and warren switch to one that stays",
+	Status: 409, Code: ipc.CodeHost, Reason: ipc.ReasonManyLogins, About: []string{strconv.Itoa(store.MaxLogins)},
+	Message: fmt.Sprintf("This machine has %d logins, and cannot have more.", store.MaxLogins),
+	Fix:     "Give up one that is not needed: warren switch NAME, warren logout, and warren switch to one that stays",
 }
 
 var errProfileName = &ipc.Error{
@@ -133,7 +135,7 @@ func pin(l *store.Login, text string) error {
 	}
 	if l.Node != 0 && !l.ServerKey.IsZero() && l.ServerKey != k {
 		return &ipc.Error{
-			Status: 409, Code: ipc.CodeIdentity,
+			Status: 409, Code: ipc.CodeIdentity, Reason: ipc.ReasonPinned, About: []string{l.Server, l.ServerKey.Short(), k.Short()},
 			Message: "This machine knows " + l.Server + " by another identity (" + l.ServerKey.Short() + ") than the one given (" + k.Short() + ").",
 			Fix:     "If the server was really set up anew, leave the old one first: warren logout",
 		}
@@ -177,8 +179,9 @@ func (e *Engine) Switch(ctx context.Context, r ipc.SwitchRequest) (*ipc.UpReply,
 		switch {
 		case l == nil:
 			failed = &ipc.Error{
-				Status: 404, Code: ipc.CodeNoProfile, Message: fmt.Sprintf("No login of this machine is called %q.", r.Profile),
-				Fix: "warren switch --list shows them; warren login SERVER adds one",
+				Status: 404, Code: ipc.CodeNoProfile, Reason: ipc.ReasonUnknownProfile, About: []string{r.Profile},
+				Message: fmt.Sprintf("No login of this machine is called %q.", r.Profile),
+				Fix:     "warren switch --list shows them; warren login SERVER adds one",
 			}
 			return
 		case l.ID == e.state.Current:

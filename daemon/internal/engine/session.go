@@ -259,7 +259,7 @@ func (e *Engine) Netcheck(ctx context.Context) (*ipc.Netcheck, error) {
 	}
 	report, err := plane.Netcheck(ctx)
 	if errors.Is(err, sock.ErrChecking) {
-		return nil, &ipc.Error{Code: ipc.CodeBusy, Message: "The network is being checked already.", Fix: "Try again in a few seconds."}
+		return nil, &ipc.Error{Code: ipc.CodeBusy, Reason: ipc.ReasonChecking, Message: "The network is being checked already.", Fix: "Try again in a few seconds."}
 	}
 	return report, err
 }

@@ -11,6 +11,7 @@ import (
 // explain words an error of the coordination server, or of the way to it, for people.
 func explain(err error) error {
 	var refusal *coord.Error
+	var trouble *coord.Trouble
 	var said *ipc.Error
 	switch {
 	case err == nil:
@@ -18,13 +19,34 @@ func explain(err error) error {
 	case errors.As(err, &said):
 		return err
 	case errors.As(err, &refusal):
-		return &ipc.Error{Status: 502, Code: ipcCode(refusal.Code), Message: refusal.Message}
-	case errors.Is(err, coord.ErrWrongServer):
-		return &ipc.Error{Status: 409, Code: ipc.CodeIdentity, Message: err.Error()}
+		reason, about := ipc.OfServer(refusal.Code)
+		return &ipc.Error{Status: 502, Code: ipcCode(refusal.Code), Reason: reason, About: about, Message: refusal.Message}
 	case errors.Is(err, context.Canceled):
 		return err
 	}
-	return &ipc.Error{Status: 502, Code: ipc.CodeCoord, Message: err.Error()}
+	e := &ipc.Error{Status: 502, Code: ipc.CodeCoord, Message: err.Error()}
+	if errors.As(err, &trouble) {
+		e.Reason, e.About = ipc.OfServer(trouble.Code, append([]string{trouble.Host}, trouble.About...)...)
+	}
+	if errors.Is(err, coord.ErrWrongServer) {
+		e.Status, e.Code = 409, ipc.CodeIdentity
+	}
+	return e
+}
+
+// otherServer words that a server is not the one that a person was invited to. This machine has never met either.
+func otherServer(err error) error {
+	var trouble *coord.Trouble
+	if !errors.As(err, &trouble) || trouble.Code != coord.TroubleWrongServer || len(trouble.About) != 2 {
+		return explain(err)
+	}
+	host, shows, named := trouble.Host, trouble.About[0], trouble.About[1]
+	return &ipc.Error{
+		Status: 409, Code: ipc.CodeIdentity, Reason: ipc.ReasonOtherServer, About: []string{host, named, shows},
+		Message: host + " is not the server that you were invited to: the invite link (or --server-key) names the identity " + named + ", and this one shows " + shows + ".",
+		Fix: "Ask whoever gave you the link for a new one: the server may have been set up anew, or the link be of another. " +
+			"Compare what it names with 'warren-coord invite' on the server; until they agree, log in nowhere.",
+	}
 }
 
 // refused reports whether the server itself has refused, so that asking again is of no use.

@@ -112,7 +112,7 @@ func ready(s *ipc.Status) error {
 	case ipc.StateNoServer, ipc.StateNeedsLogin:
 		return &ipc.Error{Status: http.StatusConflict, Code: ipc.CodeNeedsLogin, Message: "This machine is not logged in to a network.", Fix: "warren up"}
 	case ipc.StatePending:
-		return &ipc.Error{Status: http.StatusConflict, Code: ipc.CodeNotUp, Message: "This machine waits for an admin's approval: it is not on its network yet."}
+		return &ipc.Error{Status: http.StatusConflict, Code: ipc.CodeNotUp, Reason: ipc.ReasonApproval, Message: "This machine waits for an admin's approval: it is not on its network yet."}
 	default:
 		return &ipc.Error{Status: http.StatusConflict, Code: ipc.CodeNotUp, Message: "This machine is not connected to its network.", Fix: "warren up"}
 	}
@@ -121,12 +121,16 @@ func ready(s *ipc.Status) error {
 func unknownPeer(s *ipc.Status, name string) error {
 	for _, own := range append([]string{s.Self.Name, s.Self.DNSName}, addrs(s)...) {
 		if name == own {
-			return &ipc.Error{Status: http.StatusBadRequest, Code: ipc.CodeNoPeer, Message: fmt.Sprintf("%s is this machine itself.", name)}
+			return &ipc.Error{
+				Status: http.StatusBadRequest, Code: ipc.CodeNoPeer, Reason: ipc.ReasonSelf, About: []string{name},
+				Message: fmt.Sprintf("%s is this machine itself.", name),
+			}
 		}
 	}
 	return &ipc.Error{
-		Status: http.StatusNotFound, Code: ipc.CodeNoPeer, Message: fmt.Sprintf("No machine of the network is called %q.", name),
-		Fix: "warren status lists them",
+		Status: http.StatusNotFound, Code: ipc.CodeNoPeer, Reason: ipc.ReasonUnknownPeer, About: []string{name},
+		Message: fmt.Sprintf("No machine of the network is called %q.", name),
+		Fix:     "warren status lists them",
 	}
 }
 
@@ -142,11 +146,11 @@ func silent(p *ipc.Peer, wait time.Duration, err error) error {
 		return err
 	}
 	e := &ipc.Error{
-		Status: http.StatusGatewayTimeout, Code: ipc.CodeTimeout,
+		Status: http.StatusGatewayTimeout, Code: ipc.CodeTimeout, Reason: ipc.ReasonSilent, About: []string{p.Name, wait.String()},
 		Message: fmt.Sprintf("%s did not answer within %s.", p.Name, wait),
 	}
 	if !p.Online {
-		e.Fix = "It is offline, as the coordination server last saw it."
+		e.Reason, e.Fix = ipc.ReasonSilentOffline, "It is offline, as the coordination server last saw it."
 	}
 	return e
 }
