@@ -58,6 +58,7 @@ const (
 	ProblemForwardBlocked = "forward-blocked" // another one drops what this machine should forward
 	ProblemForwardLegacy  = "forward-legacy"  // there is one that we cannot see into
 	ProblemHostRules      = "host-rules"      // the host's own drops some of what comes in from the network
+	ProblemRelayShut      = "relay-shut"      // the host's own drops what others would relay through this machine
 )
 
 // The Problems' codes of the host's DNS.
@@ -74,6 +75,6 @@ var ProblemCodes = []string{
 	ProblemNoRelay, ProblemUDPBlocked, ProblemPortTaken, ProblemRelaying,
 	ProblemExitDown, ProblemExitGone, ProblemExitHeld, ProblemExitNoIPv6, ProblemLockedOffer, ProblemExitDNS,
 	ProblemUnapproved, ProblemUnaccepted, ProblemRouteShadow, ProblemRouteConflict, ProblemStrictFilter,
-	ProblemFilter, ProblemLockdown, ProblemForwardBlocked, ProblemForwardLegacy, ProblemHostRules,
+	ProblemFilter, ProblemLockdown, ProblemForwardBlocked, ProblemForwardLegacy, ProblemHostRules, ProblemRelayShut,
 	ProblemDNSHost, ProblemDNSContested, ProblemDNSPort, ProblemDNSAdvice,
 }
