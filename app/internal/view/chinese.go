@@ -252,6 +252,8 @@ var chinese = [texts]string{
 	textFixLegacy:           "如果流量无法通过，请在 iptables-legacy 的 FORWARD 链中放行 Warren 接口。",
 	textTroubleHostRules:    "本机自己的数据包过滤器中有规则会拦截部分来自网络的流量，即使网络规则允许。",
 	textFixHostRules:        "如果缺少某些流量，请检查这些规则，或先放行经 Warren 接口进入的流量。",
+	textTroubleRelayShut:    "本机自己的数据包过滤器会丢弃发往中继端口的数据包，因此其他机器无法通过本机中继。",
+	textFixRelayShut:        "请放行该 UDP 端口。",
 	textTroubleFilter:       "包过滤器未处于应有状态。",
 	textFixFilter:           "修复之前，局域网中的其他设备可能通过本机在网络中的地址访问本机，且本机不转发任何流量。请重试：warren down，warren up",
 	textTroubleLockdown:     "锁定模式未按要求生效。",

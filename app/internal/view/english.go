@@ -253,6 +253,8 @@ var english = [texts]string{
 	textFixLegacy:           "If nothing gets through, accept what comes and goes by Warren's interface in iptables-legacy's FORWARD.",
 	textTroubleHostRules:    "This machine's own packet filter has rules that stop some of what comes in from the network, whatever the network's rules let in.",
 	textFixHostRules:        "If something is missing, look there, or let what comes in by Warren's interface pass first.",
+	textTroubleRelayShut:    "This machine's own packet filter drops what comes to the port for relaying, so nobody can relay through this machine.",
+	textFixRelayShut:        "Let that UDP port in.",
 	textTroubleFilter:       "The packet filter is not as it should be.",
 	textFixFilter:           "Until that is mended, others on this machine's LAN may reach it by its address in the network, and it forwards nothing. Try again: warren down, warren up",
 	textTroubleLockdown:     "Lockdown is not as wished.",

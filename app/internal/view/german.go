@@ -253,6 +253,8 @@ var german = [texts]string{
 	textFixLegacy:           "Kommt nichts durch, so erlauben Sie in FORWARD von iptables-legacy, was über Warrens Schnittstelle kommt und geht.",
 	textTroubleHostRules:    "Der eigene Paketfilter dieses Rechners hat Regeln, die manches aus dem Netz aufhalten, auch wenn die Regeln des Netzes es erlauben.",
 	textFixHostRules:        "Fehlt etwas, so sehen Sie dort nach, oder lassen Sie zuerst durch, was über Warrens Schnittstelle kommt.",
+	textTroubleRelayShut:    "Der eigene Paketfilter dieses Rechners verwirft, was am Port zum Weiterleiten ankommt, darum kann niemand diesen Rechner als Relais verwenden.",
+	textFixRelayShut:        "Lassen Sie diesen UDP-Port herein.",
 	textTroubleFilter:       "Der Paketfilter ist nicht, wie er sein soll.",
 	textFixFilter:           "Bis das behoben ist, erreichen andere im LAN diesen Rechner vielleicht unter seiner Adresse im Netz, und er leitet nichts weiter. Neuer Versuch: warren down, warren up",
 	textTroubleLockdown:     "Die Abriegelung ist nicht wie gewünscht.",

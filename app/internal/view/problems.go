@@ -106,6 +106,7 @@ var translations = map[string]translation{
 	ipc.ProblemForwardBlocked: {textTroubleBlocked, textFixBlocked, true},
 	ipc.ProblemForwardLegacy:  {textTroubleLegacy, textFixLegacy, false},
 	ipc.ProblemHostRules:      {textTroubleHostRules, textFixHostRules, true},
+	ipc.ProblemRelayShut:      {textTroubleRelayShut, textFixRelayShut, true},
 	ipc.ProblemDNSHost:        {textTroubleDNSHost, textFixDNSHost, true},
 	ipc.ProblemDNSContested:   {textTroubleDNSContested, textFixDNSContested, true},
 	ipc.ProblemDNSPort:        {textTroubleDNSPort, textFixDNSPort, true},

@@ -299,6 +299,8 @@ const (
 	textFixLegacy
 	textTroubleHostRules
 	textFixHostRules
+	textTroubleRelayShut
+	textFixRelayShut
 	textTroubleFilter
 	textFixFilter
 	textTroubleLockdown
