@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -56,11 +57,27 @@ func TestAPairRelaysThroughAMachineThatIsAllowedTo(t *testing.T) {
 
 	m.Coord.Run("machine", "relay", "gate", "--allow")
 	over("gate")
-	seen := gate.Capture(fmt.Sprintf("udp and host %s and port %d", alice.Home.Addr(), gate.Status().Self.Relaying.Addrs[0].Port()))
+	port := gate.Status().Self.Relaying.Addrs[0].Port()
+	seen := gate.Capture(fmt.Sprintf("udp and host %s and port %d", alice.Home.Addr(), port))
 	alice.WaitPing(bob, 10*time.Second)
 	if seen.Stop() == 0 {
 		t.Error("nothing of it was seen at the machine that relays")
 	}
+	// That its own packet filter shuts the port is said as long as it is so.
+	shut := func(want bool) {
+		t.Helper()
+		lab.Eventually(t, time.Minute, func() error {
+			problems := gate.Status().Problems
+			if slices.ContainsFunc(problems, func(p ipc.Problem) bool { return p.Code == ipc.ProblemRelayShut }) != want {
+				return errorf("the problems are %+v", problems)
+			}
+			return nil
+		})
+	}
+	gate.MustRun("nft", fmt.Sprintf("table inet mine { chain come { type filter hook input priority 0; ct state established accept; udp dport %d drop; }; }", port))
+	shut(true)
+	gate.MustRun("nft", "delete table inet mine")
+	shut(false)
 	for _, r := range alice.Status().Relays {
 		if r.Home && r.Machine {
 			t.Errorf("the home is the machine %s", r.Name)

@@ -222,7 +222,7 @@ func admission(p *core.Plan) firewall.Admission {
 // protect makes the packet filter. The network works without it, as it did on a kernel that has none: but nothing is
 // forwarded then, and that is said.
 func (w *wire) protect(p *core.Plan) []ipc.Problem {
-	r := firewall.Rules{Plain: p.Forward.NoSNAT, Ports: append(w.relay.Ports(), w.cfg.Port), Routes: slices.Clone(p.Forward.Subnets), Host: p.DNS.Servers, Judged: p.Filter != nil}
+	r := firewall.Rules{Plain: p.Forward.NoSNAT, Ports: append(w.relay.Ports(), w.cfg.Port), Reached: w.relay.Ports(), Routes: slices.Clone(p.Forward.Subnets), Host: p.DNS.Servers, Judged: p.Filter != nil}
 	for _, a := range p.Addrs {
 		r.Self = append(r.Self, a.Addr())
 	}

@@ -139,6 +139,7 @@ func overlay(t testing.TB, m *lab.Machine, dir string, below ...string) {
 func TestForwardingBesideUfw(t *testing.T) {
 	p := besideUfw(t)
 	p.besides(t, func() { p.host.MustRun("ufw", "reload") })
+	p.shut(t, "Let it in: sudo ufw allow 41642/udp", func() { p.host.MustRun("ufw", "allow", "41642/udp") })
 }
 
 // TestWhatUfwDeniesIsSaid has rules of each kind that it has, and does what the notice says.
@@ -264,5 +265,12 @@ func TestForwardingBesideFirewalld(t *testing.T) {
 		_, err := p.host.Run("env", env, "/usr/bin/python3", "/usr/bin/firewall-cmd", "--state")
 		return err
 	})
-	p.besides(t, func() { p.host.MustRun("env", env, "/usr/bin/python3", "/usr/bin/firewall-cmd", "--reload") })
+	command := func(args ...string) {
+		p.host.MustRun(append([]string{"env", env, "/usr/bin/python3", "/usr/bin/firewall-cmd"}, args...)...)
+	}
+	p.besides(t, func() { command("--reload") })
+	p.shut(t, "Let it in: sudo firewall-cmd --permanent --add-port=41642/udp && sudo firewall-cmd --reload", func() {
+		command("--permanent", "--add-port=41642/udp")
+		command("--reload")
+	})
 }

@@ -43,6 +43,9 @@ type Rules struct {
 	Judged bool
 	// Ports are UDP ports that this machine listens on, which no forwarded flow may come from.
 	Ports []uint16
+	// Reached are UDP ports at which others should reach this machine. Nothing is opened for them: where another filter drops
+	// all that comes to one, that is said.
+	Reached []uint16
 }
 
 // Firewall keeps the host's packet filter as it is wished. Its methods may be called from several goroutines.
@@ -58,6 +61,7 @@ type Firewall struct {
 	made    wish   // of our tables
 	gen     uint32 // of the packet filter when our tables were whole; 0: they may not be
 	refuses refusals
+	shuts   shutting
 }
 
 // wish is all that our tables are made from.
@@ -120,6 +124,11 @@ func (f *Firewall) Apply(ctx context.Context, r Rules) ([]ipc.Problem, error) {
 	problems, err := f.beside(ctx, r)
 	if err != nil {
 		return problems, err
+	}
+	if more, err := f.shut(r.Reached); err == nil {
+		problems = append(problems, more...)
+	} else { // as when another changes them at this moment
+		f.log.Debug("cannot look for rules that shut a port", "err", err)
 	}
 	return problems, f.forward(want, h.links)
 }
