@@ -15,14 +15,14 @@ type mailbox struct {
 	full chan struct{} // signalled after something was put in
 
 	mu        sync.Mutex
-	restarted map[key.NodePublic]struct{} // guarded by mu
-	mtus      map[key.NodePublic]int      // guarded by mu; the newest of each
-	local     sock.LocalEndpoints         // guarded by mu
-	sited     []netip.Addr                // guarded by mu; what site gave last
+	restarted map[key.NodePublic]bool // guarded by mu; whether there was traffic with them
+	mtus      map[key.NodePublic]int  // guarded by mu; the newest of each
+	local     sock.LocalEndpoints     // guarded by mu
+	sited     []netip.Addr            // guarded by mu; what site gave last
 }
 
 func newMailbox() *mailbox {
-	return &mailbox{full: make(chan struct{}, 1), restarted: map[key.NodePublic]struct{}{}, mtus: map[key.NodePublic]int{}}
+	return &mailbox{full: make(chan struct{}, 1), restarted: map[key.NodePublic]bool{}, mtus: map[key.NodePublic]int{}}
 }
 
 func (m *mailbox) put(ev sock.Event) {
@@ -31,7 +31,7 @@ func (m *mailbox) put(ev sock.Event) {
 	case sock.LocalEndpoints:
 		m.local = ev
 	case sock.PeerRestarted:
-		m.restarted[ev.Key] = struct{}{}
+		m.restarted[ev.Key] = m.restarted[ev.Key] || ev.Active
 	case sock.MTUChanged:
 		m.mtus[ev.Key] = ev.MTU
 	}
@@ -81,12 +81,11 @@ func (m *mailbox) takeMTUs() map[key.NodePublic]int {
 	return now
 }
 
-func (m *mailbox) takeRestarted() (keys []key.NodePublic) {
+// takeRestarted gives the peers that have restarted, and whether there was traffic with them.
+func (m *mailbox) takeRestarted() map[key.NodePublic]bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for k := range m.restarted {
-		keys = append(keys, k)
-	}
-	clear(m.restarted)
-	return keys
+	now := m.restarted
+	m.restarted = make(map[key.NodePublic]bool)
+	return now
 }

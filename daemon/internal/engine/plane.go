@@ -304,10 +304,14 @@ func (w *wire) follow(ctx context.Context, host <-chan router.Event, woke <-chan
 			if w.events.moved() {
 				w.cfg.Told(Disturbed)
 			}
-			for _, k := range w.events.takeRestarted() {
+			for k, active := range w.events.takeRestarted() {
 				// The peer has forgotten the session; WireGuard would find out after 15 s.
-				if err := w.tunnel.Rehandshake(k); err != nil {
-					w.cfg.Log.Debug("no new handshake", "err", err)
+				drop := w.tunnel.Expire
+				if active {
+					drop = w.tunnel.Rehandshake
+				}
+				if err := drop(k); err != nil {
+					w.cfg.Log.Debug("the session with a peer that has restarted goes on", "err", err)
 				}
 			}
 			w.sizes.change(w.events.takeMTUs(), w.fit)

@@ -53,8 +53,11 @@ type LocalEndpoints struct {
 type PathsChanged struct{}
 
 // PeerRestarted says that a peer's process is another one now (its disco key changed), so that it has forgotten
-// the session and WireGuard should start a new handshake with it.
-type PeerRestarted struct{ Key key.NodePublic }
+// the session.
+type PeerRestarted struct {
+	Key    key.NodePublic
+	Active bool // there was traffic in the last seconds, which a new session would serve
+}
 
 // MTUChanged says how large packets to a peer may be inside the tunnel, in bytes. It is told of every new peer.
 type MTUChanged struct {

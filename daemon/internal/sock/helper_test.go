@@ -111,7 +111,7 @@ type node struct {
 	mu      sync.Mutex
 	local   LocalEndpoints // guarded by mu
 	changed chan struct{}  // guarded by mu: closed after each event
-	restart []key.NodePublic
+	restart []PeerRestarted
 }
 
 func (w *world) node(direct bool) *node {
@@ -158,7 +158,7 @@ func (n *node) event(ev Event) {
 	case LocalEndpoints:
 		n.local = ev
 	case PeerRestarted:
-		n.restart = append(n.restart, ev.Key)
+		n.restart = append(n.restart, ev)
 	}
 	close(n.changed)
 	n.changed = make(chan struct{})

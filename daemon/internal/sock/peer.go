@@ -157,7 +157,7 @@ func (l *loop) change(p *peer, is Peer, old key.DiscoPublic, another bool) {
 	if another {
 		l.step(p, peerpath.Restarted{})
 		if l.cfg.Events != nil && !old.IsZero() {
-			l.cfg.Events(PeerRestarted{p.Key})
+			l.cfg.Events(PeerRestarted{Key: p.Key, Active: p.machine.Stats().Active})
 		}
 	}
 	if p.shared.IsZero() {

@@ -97,21 +97,22 @@ func TestAMachineThatHasJustJoinedTalksAtOnce(t *testing.T) {
 
 func TestARestartedPeerIsToldOnce(t *testing.T) {
 	w := newWorld(t, "udp")
-	a, b := w.node(true), w.node(true)
+	a, b, silent := w.node(true), w.node(true), w.node(true)
 	a.home()
 	b.home()
-	a.know(b)
+	a.know(b, silent)
 	b.know(a)
 	a.reaches(b)
-	is := b.published()
-	is.Disco = key.NewDisco().Public()
-	a.sock.SetPeers([]Peer{is})
-	a.wait("the event", func() bool { a.mu.Lock(); defer a.mu.Unlock(); return len(a.restart) > 0 })
+	is, other := b.published(), silent.published()
+	is.Disco, other.Disco = key.NewDisco().Public(), key.NewDisco().Public()
+	a.sock.SetPeers([]Peer{is, other})
+	a.wait("the events", func() bool { a.mu.Lock(); defer a.mu.Unlock(); return len(a.restart) > 1 })
 	is.Disco = key.DiscoPublic{} // not known is not another
-	a.sock.SetPeers([]Peer{is})
+	a.sock.SetPeers([]Peer{is, other})
 	a.sock.NetworkChanged()
-	if r := a.restart; !slices.Equal(r, []key.NodePublic{b.key.Public()}) {
-		t.Errorf("%v", r)
+	want := []PeerRestarted{{Key: is.Key, Active: true}, {Key: other.Key}}
+	if r := a.restart; !slices.Equal(r, want) {
+		t.Errorf("%+v", r)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"golang.zx2c4.com/wireguard/conn"
+	"golang.zx2c4.com/wireguard/device"
 )
 
 // late is a Bind with a way to go: what it sends arrives some milliseconds later, in order.
@@ -91,8 +92,24 @@ func TestWakeMakesASessionAndRehandshakeANewOne(t *testing.T) {
 			t.Errorf("the new session took %v", took)
 		}
 	}
-	if s := stats(t, a)[b.self]; s.Rx == 0 || s.Tx == 0 {
+	s := stats(t, a)[b.self]
+	if s.Rx == 0 || s.Tx == 0 {
 		t.Errorf("after: %+v", s)
+	}
+	pace()
+	if err := a.Expire(b.self); err != nil {
+		t.Fatal(err)
+	}
+	pace()
+	if now := stats(t, a)[b.self]; now.Tx-s.Tx >= device.MessageInitiationSize { // an empty packet may have been under way
+		t.Errorf("without a packet for it %d bytes were sent to a peer whose sessions were dropped", now.Tx-s.Tx)
+	}
+	before := time.Now()
+	if err := a.Wake(b.self); err != nil {
+		t.Fatal(err)
+	}
+	if took := handshake(t, a, b, before); took > 2*time.Second {
+		t.Errorf("with the next packet the new session took %v", took)
 	}
 	if err := errors.Join(a.Wake(a.self)); !errors.Is(err, ErrNoPeer) {
 		t.Errorf("a stranger: %v", err)

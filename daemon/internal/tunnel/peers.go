@@ -236,10 +236,20 @@ func (t *Tunnel) Wake(k key.NodePublic) error {
 	return t.with(k, func(p *device.Peer) error { p.SendKeepalive(); return nil })
 }
 
-// Rehandshake drops the sessions with the peer and starts a handshake at once, however short ago the last one was.
-// Packets that wait for a session go on waiting. Both ends may call it at once: the one handshake serves both. The peer
-// takes one in 50 ms.
+// Expire drops the sessions with the peer: the next packet to it starts a handshake at once, however short ago the last
+// one was. Packets that wait for a session go on waiting.
+func (t *Tunnel) Expire(k key.NodePublic) error {
+	return t.anew(k, func(*device.Peer) error { return nil })
+}
+
+// Rehandshake is Expire, and starts the handshake itself. Both ends may call it at once: the one handshake serves both.
+// The peer takes one in 50 ms.
 func (t *Tunnel) Rehandshake(k key.NodePublic) error {
+	return t.anew(k, func(p *device.Peer) error { return p.SendHandshakeInitiation(false) })
+}
+
+// anew drops the sessions with the peer and does what is next, unless one was made just now.
+func (t *Tunnel) anew(k key.NodePublic, next func(*device.Peer) error) error {
 	return t.with(k, func(p *device.Peer) error {
 		free, ok := t.bind.hold(t.endpoint(k))
 		if !ok {
@@ -247,7 +257,7 @@ func (t *Tunnel) Rehandshake(k key.NodePublic) error {
 		}
 		defer free()
 		p.ExpireCurrentKeypairs()
-		return p.SendHandshakeInitiation(false)
+		return next(p)
 	})
 }
 
