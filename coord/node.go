@@ -61,6 +61,8 @@ type Node struct {
 	// Routes are what lies behind the machine, as approved: subnets of its site, and 0.0.0.0/0 and ::/0 if it is an
 	// exit node. Several machines may lead to one subnet. Of a peer they are those that Self may use, or be reached from.
 	Routes []netip.Prefix `json:"routes,omitempty"`
+	// Cut are those of Routes that the machine says it does not reach itself now.
+	Cut []netip.Prefix `json:"cut,omitempty"`
 
 	OS      string    `json:"os,omitempty"`
 	Version string    `json:"version,omitempty"`
@@ -195,6 +197,9 @@ func (nd *Node) Validate(n *Network) error {
 	}
 	if err := ValidateRoutes(nd.Routes, n); err != nil {
 		return fmt.Errorf("node %s: %w", nd.Name, err)
+	}
+	if len(nd.Cut) > MaxRoutes {
+		return fmt.Errorf("%w node %s: %d of its routes are cut, of %d", ErrInvalid, nd.Name, len(nd.Cut), len(nd.Routes))
 	}
 	if err := nd.Relaying.Validate(n); err != nil {
 		return fmt.Errorf("node %s: %w", nd.Name, err)

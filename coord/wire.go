@@ -124,6 +124,7 @@ type NodeUpdate struct {
 	OS        string          `json:"os"`
 	Version   string          `json:"version"`
 	Routes    []netip.Prefix  `json:"routes,omitempty"` // offered; an admin or the policy approves them (Node.Routes)
+	Cut       []netip.Prefix  `json:"cut,omitempty"`    // of Routes: not reached itself now (Node.Cut)
 
 	Relaying *Relaying `json:"relaying,omitempty"` // offered; an admin allows it (Node.Relaying)
 }

@@ -245,7 +245,7 @@ func (s *Server) nodeOf(n store.Node, u store.User) coord.Node {
 	out := coord.Node{
 		ID: n.ID, Name: n.Name, Key: n.Key, Addrs: addresses(s.network, n.Number), Tags: slices.Clone(n.Tags),
 		OS: n.OS, Version: n.Version, Created: n.Created, Expires: n.Expires, LastSeen: n.LastSeen,
-		Disco: n.Said.Disco, Endpoints: n.Said.Endpoints, Relay: n.Said.Relay, Routes: n.Routes(), Relaying: n.Relaying(),
+		Disco: n.Said.Disco, Endpoints: n.Said.Endpoints, Relay: n.Said.Relay, Routes: n.Routes(), Cut: n.Cut(), Relaying: n.Relaying(),
 	}
 	if n.Replica != 0 {
 		out.Online, out.LastSeen = true, time.Time{}
@@ -260,7 +260,7 @@ func (s *Server) nodeOf(n store.Node, u store.User) coord.Node {
 func (s *Server) memberOf(n store.Node, u store.User) state.Member {
 	return state.Member{
 		Machine: n.Machine, Node: s.nodeOf(n, u), Expired: n.Expired, Pending: n.Pending, Ephemeral: n.Ephemeral, Role: string(u.Role),
-		Offered: n.Said.Routes, Approved: n.Approved, OffersRelay: n.Said.Relaying, MayRelay: n.MayRelay, TicketUntil: n.Ticket, TicketSeq: n.TicketSeq,
+		Offered: n.Said.Routes, Cut: n.Said.Cut, Approved: n.Approved, OffersRelay: n.Said.Relaying, MayRelay: n.MayRelay, TicketUntil: n.Ticket, TicketSeq: n.TicketSeq,
 	}
 }
 

@@ -216,6 +216,7 @@ func (s *Server) node(w http.ResponseWriter, r *http.Request, sess *session) err
 		return err
 	}
 	u.Routes = inOrder(u.Routes)
+	u.Cut = inOrder(without(u.Routes, without(u.Routes, u.Cut))) // of Routes
 	if u.Relay < 0 {
 		return badRequest("The home relay's number is none")
 	}

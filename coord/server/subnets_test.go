@@ -88,6 +88,19 @@ func testRoutes(t *testing.T, a, b *running) {
 	both("one is approved", "10.1.0.0/16")
 	set(a, RoutesRequest{Approve: routes("0.0.0.0/0")})
 	both("an exit node is one for IPv6 too", "0.0.0.0/0", "10.1.0.0/16", "::/0")
+	lost := func(what string, texts ...string) {
+		t.Helper()
+		until(t, maps, what, func(m *coord.Netmap) bool {
+			n := peerNamed(m, "gate")
+			return n != nil && slices.Equal(n.Cut, routes(texts...)) && len(n.Routes) == 3
+		})
+	}
+	cut := offering("192.168.7.0/24", "::/0", "10.1.0.0/16", "0.0.0.0/0")
+	cut.Cut = routes("10.1.0.0/16", "192.168.7.0/24", "10.9.0.0/16") // of which nobody approved one, and it offers another not
+	say(cut)
+	lost("it does not reach one itself", "10.1.0.0/16")
+	say(offering("192.168.7.0/24", "::/0", "10.1.0.0/16", "0.0.0.0/0"))
+	lost("it does again")
 	say(offering("172.16.0.0/12"))
 	both("what was approved before it was offered", "172.16.0.0/12")
 	say(offering())

@@ -30,6 +30,7 @@ type Member struct {
 
 	// Of no concern to peers either: routes that it offers, and those that are approved. Node.Routes are in both.
 	Offered, Approved []netip.Prefix
+	Cut               []netip.Prefix // of what it offers; Node.Cut are those of Node.Routes
 	// So with relaying; Node.Relaying is set if both are.
 	OffersRelay *coord.Relaying
 	MayRelay    bool

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 
@@ -336,6 +337,7 @@ func (s *State) shownTo(viewer coord.NodeID, e *entry) []byte {
 			n.Routes = append(n.Routes, r)
 		}
 	}
+	n.Cut = slices.DeleteFunc(slices.Clone(n.Cut), func(p netip.Prefix) bool { return !slices.Contains(n.Routes, p) })
 	return encode(n)
 }
 

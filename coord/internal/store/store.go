@@ -116,6 +116,14 @@ func (n *Node) Routes() (both []netip.Prefix) {
 	return both
 }
 
+// Cut are those of Routes that the machine does not reach itself, as it says.
+func (n *Node) Cut() []netip.Prefix {
+	if len(n.Said.Cut) == 0 {
+		return nil
+	}
+	return slices.DeleteFunc(n.Routes(), func(p netip.Prefix) bool { return !slices.Contains(n.Said.Cut, p) })
+}
+
 // Relaying is how a machine relays for others: as it offers to, if an admin allows it.
 func (n *Node) Relaying() *coord.Relaying {
 	if !n.MayRelay {
