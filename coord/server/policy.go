@@ -110,6 +110,7 @@ type checked struct {
 	rules   *policy.Compiled // nil: it cannot be read
 	network policy.Network   // as rules see it, with all users and all machines that are members
 	nodes   map[coord.NodeID]*store.Node
+	seq     uint64 // of the newest change then
 	// What the file approves by itself of what machines offer already. What the one before it approved, too, is left as it
 	// is: an admin may have withdrawn it.
 	approves map[coord.NodeID][]netip.Prefix
@@ -177,6 +178,9 @@ func approvedAnew(n *store.Node, was, is func(netip.Prefix) bool) []netip.Prefix
 // check reads a file, and runs its tests. A text with problems is no error.
 func (s *Server) check(tx store.Tx, text string) (c checked, err error) {
 	c.Problems, c.Failed = policy.Problems{}, policy.Problems{}
+	if c.seq, err = tx.Newest(); err != nil {
+		return c, err
+	}
 	if c.file, err = policy.Parse([]byte(text)); err != nil {
 		if !errors.As(err, &c.Problems) {
 			return c, err
@@ -194,6 +198,61 @@ func (s *Server) check(tx store.Tx, text string) (c checked, err error) {
 		c.Problems = append(c.Problems, policy.TooLarge(c.nodes[id].Name, n))
 	}
 	return c, nil
+}
+
+// stands reports whether the network is still as it was when the file was checked, as far as rules look at it.
+func (c *checked) stands(tx store.Tx) (bool, error) {
+	if c.file == nil {
+		return false, nil
+	}
+	users, err := tx.Users()
+	if err != nil || !slices.EqualFunc(users, c.network.Users, func(u store.User, was policy.User) bool { return ruledUser(u) == was }) {
+		return false, err
+	}
+	news, err := tx.News(c.seq)
+	if errors.Is(err, store.ErrForgotten) {
+		return false, nil
+	}
+	same := map[coord.NodeID]bool{} // what the log does not tell: the rules look at what is offered, too, and at what is no member now
+	for _, n := range news.Nodes {
+		was := c.nodes[n.ID]
+		same[n.ID] = was != nil && !n.Key.IsZero() && !n.Pending && !n.Expired && slices.Equal(n.Said.Routes, was.Said.Routes) && slices.Equal(n.Approved, was.Approved)
+	}
+	moved := slices.ContainsFunc(news.Log, func(l store.Change) bool {
+		switch l.Kind {
+		case store.NodeChanged:
+			return l.Facts || !same[l.Node]
+		case store.TicketChanged, store.LoginChanged:
+			return false
+		}
+		return true
+	})
+	return !moved, err
+}
+
+// replaces reports whether a text is another than the one in force; match is as for setPolicy.
+func replaces(was store.PolicyVersion, text, match string) (bool, error) {
+	p := policyOf(was)
+	if match != "" && match != "*" && match != p.ETag() {
+		return false, errPolicyMoved
+	}
+	return text != p.Text || was.ID == 0, nil
+}
+
+// draftPolicy checks a file that may replace the one in force, without keeping anybody else from writing meanwhile.
+func (s *Server) draftPolicy(ctx context.Context, text, match string) (c checked, err error) {
+	err = s.store.Read(ctx, func(tx store.Tx) error {
+		was, err := tx.Policy()
+		if err != nil {
+			return err
+		}
+		if another, err := replaces(was, text, match); !another {
+			return err
+		}
+		c, err = s.check(tx, text)
+		return err
+	})
+	return c, err
 }
 
 // tooLarge warns of a filter that the rules in force have grown to with the network; empty: there is none.
@@ -228,6 +287,15 @@ func (r *PolicyReport) refuse() error {
 // setPolicy puts a file in force. match names the version that it replaces, as an ETag; empty: whichever there is. A
 // text that is in force already makes no version.
 func (s *Server) setPolicy(ctx context.Context, by caller, text, match, note string) (p Policy, err error) {
+	c, err := s.draftPolicy(ctx, text, match)
+	if err != nil {
+		return p, err
+	}
+	return s.savePolicy(ctx, by, c, text, match, note)
+}
+
+// savePolicy is setPolicy for a file that was checked just now. Where the network is another since, it is checked again.
+func (s *Server) savePolicy(ctx context.Context, by caller, c checked, text, match, note string) (p Policy, err error) {
 	err = s.store.Write(ctx, func(tx store.Tx) error {
 		if err := authorizeNow(tx, by, account.Change, false); err != nil {
 			return err
@@ -236,15 +304,16 @@ func (s *Server) setPolicy(ctx context.Context, by caller, text, match, note str
 		if err != nil {
 			return err
 		}
-		if p = policyOf(was); match != "" && match != "*" && match != p.ETag() {
-			return errPolicyMoved
-		}
-		if text == p.Text && was.ID != 0 {
-			return nil
-		}
-		c, err := s.check(tx, text)
-		if err != nil {
+		p = policyOf(was)
+		if another, err := replaces(was, text, match); !another {
 			return err
+		}
+		if ok, err := c.stands(tx); err != nil {
+			return err
+		} else if !ok {
+			if c, err = s.check(tx, text); err != nil {
+				return err
+			}
 		}
 		if !c.OK() {
 			return c.refuse()
@@ -258,11 +327,14 @@ func (s *Server) setPolicy(ctx context.Context, by caller, text, match, note str
 			return err
 		}
 		for _, id := range slices.Sorted(maps.Keys(c.approves)) {
-			n := c.nodes[id]
-			if err := s.approveInTx(tx, n, c.approves[id]); err != nil {
+			n, err := tx.Node(id) // its name may be another by now
+			if err != nil {
 				return err
 			}
-			if err := tx.SetNode(*n); err != nil {
+			if err := s.approveInTx(tx, &n, c.approves[id]); err != nil {
+				return err
+			}
+			if err := tx.SetNode(n); err != nil {
 				return err
 			}
 		}

@@ -217,6 +217,10 @@ func (t *tx) Log() ([]Change, error) {
 	return many(t, scanChange, "SELECT seq, kind, node, was FROM changes ORDER BY seq")
 }
 
+func (t *tx) Newest() (uint64, error) {
+	return one(t, func(r row) (seq uint64, err error) { return seq, r.Scan(&seq) }, "SELECT coalesce(max(seq), 0) FROM changes")
+}
+
 func (t *tx) News(after uint64) (n News, err error) {
 	n.Log, err = many(t, scanChange, "SELECT seq, kind, node, was FROM changes WHERE seq >= ? ORDER BY seq", after)
 	if err != nil {

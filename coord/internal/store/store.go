@@ -176,6 +176,8 @@ type Tx interface {
 
 	// Log is the whole log, in order. It is never empty once something was written.
 	Log() ([]Change, error)
+	// Newest is the number of the newest change; 0 if nothing was ever written.
+	Newest() (uint64, error)
 	// News is what came after the number of a change that the log has; ErrForgotten if it has not.
 	News(after uint64) (News, error)
 
