@@ -30,7 +30,11 @@ func connectBus(ctx context.Context) (*dbus.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	silence := time.AfterFunc(busTime, func() { _ = conn.Close() }) // Auth and Hello would wait without end
+	patience := busTime
+	if end, bound := ctx.Deadline(); bound {
+		patience = min(patience, time.Until(end))
+	}
+	silence := time.AfterFunc(patience, func() { _ = conn.Close() }) // Auth and Hello would wait without end
 	err = conn.Auth(nil)
 	if err == nil {
 		err = conn.Hello()

@@ -55,7 +55,7 @@ func (f *file) isSet(_ context.Context, p hostmode.Plan) (bool, error) {
 	return err == nil && hostmode.Edit(text, p) == text, err
 }
 
-func (f *file) unset(ctx context.Context) error { return f.undo(ctx, Undo()) }
+func (f *file) unset(ctx context.Context) error { return f.undo(ctx, undoing()) }
 
 func (f *file) others(context.Context) []netip.AddrPort {
 	text, _, _ := readConf(f.path)

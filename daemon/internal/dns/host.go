@@ -2,10 +2,13 @@ package dns
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -73,11 +76,31 @@ func (r *records) undo(ctx context.Context, hs journal.Handlers) error {
 	return errors.Join(failures...)
 }
 
-// Undo gives the handlers that take our changes of the host's DNS back.
+// Undo gives the handlers that take our changes of the host's DNS back. All together they wait for the bus and its services no
+// longer than busTime: what these do not take back until then stays to be undone.
 func Undo() journal.Handlers {
+	var first sync.Once
+	var end time.Time
+	hs := undoing()
+	for _, kind := range []journal.Kind{kindResolved, kindNM} {
+		h := hs[kind]
+		undo := h.Undo
+		h.Undo = func(ctx context.Context, data json.RawMessage) error {
+			first.Do(func() { end = time.Now().Add(busTime) })
+			ctx, cancel := context.WithDeadline(ctx, end)
+			defer cancel()
+			return undo(ctx, data)
+		}
+		hs[kind] = h
+	}
+	return hs
+}
+
+// undoing is Undo, with as long for each answer as that may take.
+func undoing() journal.Handlers {
 	return journal.Handlers{
 		kindFile:       {Undo: undoFile},
-		kindResolved:   {Undo: undoResolved, Volatile: true},
+		kindResolved:   {Undo: undoResolved, Volatile: true, Beside: true},
 		kindNM:         {Undo: undoNM},                         // NetworkManager keeps it
 		kindResolvconf: {Undo: undoResolvconf, Volatile: true}, // below /run
 	}

@@ -187,7 +187,7 @@ func (n *networkManager) refresh(ctx context.Context, p hostmode.Plan) error {
 	return n.set(ctx, p)
 }
 
-func (n *networkManager) unset(ctx context.Context) error { return n.undo(ctx, Undo()) }
+func (n *networkManager) unset(ctx context.Context) error { return n.undo(ctx, undoing()) }
 
 // others are the nameservers of the devices, in the order in which NetworkManager ranks them.
 func (n *networkManager) others(ctx context.Context) []netip.AddrPort {

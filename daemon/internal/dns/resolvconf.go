@@ -128,7 +128,7 @@ func (r *resolvconf) isSet(_ context.Context, p hostmode.Plan) (bool, error) {
 	return told && len(servers) > 0 && servers[0] == p.Servers[0], err
 }
 
-func (r *resolvconf) unset(ctx context.Context) error { return r.undo(ctx, Undo()) }
+func (r *resolvconf) unset(ctx context.Context) error { return r.undo(ctx, undoing()) }
 
 // others are what resolvconf was told of the other interfaces.
 func (r *resolvconf) others(context.Context) []netip.AddrPort {

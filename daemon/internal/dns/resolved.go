@@ -149,7 +149,7 @@ func (r *resolved) isSet(ctx context.Context, p hostmode.Plan) (bool, error) {
 	return same && slices.Equal(domains, wantDomains) && isDefault == all, nil
 }
 
-func (r *resolved) unset(ctx context.Context) error { return r.undo(ctx, Undo()) }
+func (r *resolved) unset(ctx context.Context) error { return r.undo(ctx, undoing()) }
 
 func (r *resolved) others(context.Context) []netip.AddrPort {
 	text, _, _ := readConf(uplinks)

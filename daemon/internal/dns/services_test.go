@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -233,6 +234,48 @@ func TestASilentBusIsWaitedForNoLongerThanPromised(t *testing.T) {
 	began := time.Now()
 	r, err := j.Recover(t.Context(), Undo())
 	if took := time.Since(began); r.Left != 1 || !errors.Is(err, errSilent) || took > busy*busTime {
+		t.Errorf("%+v, %v after %s", r, err, took)
+	}
+}
+
+// TestServicesThatHangAreAskedSideBySide, and all of them are waited for no longer than one: neither takes calls any more.
+func TestServicesThatHangAreAskedSideBySide(t *testing.T) {
+	newHost(t)
+	startBus(t)
+	hung, err := connectBus(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hung.Close()
+	for _, name := range []string{busResolved, busNM} {
+		if _, err := hung.RequestName(name, dbus.NameFlagDoNotQueue); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hung.Eavesdrop(make(chan *dbus.Message, 64)) // and nobody answers
+	j, err := journal.Open(filepath.Join(t.TempDir(), "journal"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	on, err := linkOf(link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var changes []journal.Change
+	for i := range 30 {
+		changes = append(changes, journal.Change{Kind: kindResolved, Data: on}, journal.Change{Kind: kindNM, Data: nmData{Servers: []string{"100.127.255." + strconv.Itoa(i)}}})
+	}
+	write(t, confPath, theirs)
+	changes = append([]journal.Change{{Kind: kindFile, Data: fileData{Path: confPath, Target: confPath}}}, changes...)
+	if _, err := j.Record(changes...); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	r, err := j.Recover(t.Context(), Undo())
+	took := time.Since(began)
+	t.Logf("recovered in %s (one answer is waited for %s)", took, busTime)
+	if r.Left != 60 || r.Undone != 1 || !errors.Is(err, context.DeadlineExceeded) || took > busy*busTime {
 		t.Errorf("%+v, %v after %s", r, err, took)
 	}
 }

@@ -85,6 +85,29 @@ func TestRecoverUndoesInReverseAndTwiceIsOnce(t *testing.T) {
 	}
 }
 
+// TestWhatWaitsForOthersIsUndoneBesideTheRest: neither kind could be undone if it were not for the other.
+func TestWhatWaitsForOthersIsUndoneBesideTheRest(t *testing.T) {
+	j := open(t, filepath.Join(t.TempDir(), "journal"))
+	record(t, j, Change{Kind: "own", Data: 1}, Change{Kind: "slow", Data: 2}, Change{Kind: "own", Data: 3}, Change{Kind: "slow", Data: 4})
+	slow, own := make(chan string, 2), make(chan string, 2)
+	meets := func(mine chan<- string, other <-chan string) Handler {
+		return Handler{Undo: func(_ context.Context, data json.RawMessage) error {
+			mine <- string(data)
+			if got := <-other; string(data) == "4" && got != "3" || string(data) == "2" && got != "1" {
+				return fmt.Errorf("%s beside %s", data, got)
+			}
+			return nil
+		}}
+	}
+	hs := Handlers{"own": meets(own, slow), "slow": meets(slow, own)}
+	h := hs["slow"]
+	h.Beside = true
+	hs["slow"] = h
+	if r, err := j.Recover(t.Context(), hs); err != nil || r.Undone != 4 || len(j.Live()) > 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
 func TestWhatCannotBeUndoneStaysAndStopsNothing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal")
 	j := open(t, path)

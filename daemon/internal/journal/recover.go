@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 )
 
 // Handler undoes one kind of change.
@@ -15,6 +16,8 @@ type Handler struct {
 	Undo func(ctx context.Context, data json.RawMessage) error
 	// Volatile changes are the kernel's memory: another boot has none of them.
 	Volatile bool
+	// Beside changes wait for another program when they are undone, and touch nothing that others do: they are undone beside those.
+	Beside bool
 	// Passes changes are not undone: the process that has the journal now takes them over. Those of another boot are done.
 	Passes bool
 }
@@ -39,24 +42,36 @@ type Report struct {
 	Damaged int // lines of the journal that could not be read
 }
 
-// Recover undoes everything that is live, in reverse. What fails stays live and does not keep the rest from being
+// Recover undoes everything that is live, in reverse, and Beside changes meanwhile. What fails stays live and does not keep the rest from being
 // undone; the error joins all failures. Twice is as once.
 func (j *Journal) Recover(ctx context.Context, hs Handlers) (Report, error) {
 	r := Report{Damaged: j.damaged}
 	var failures []error
 	var done []ID
 	entries := j.Live()
-	for _, e := range slices.Backward(entries) {
-		if hs[e.Kind].Passes && !j.past(e) {
+	errs := make([]error, len(entries))
+	passes := func(e *Entry) bool { return hs[e.Kind].Passes && !j.past(*e) }
+	undo := func(beside bool) {
+		for n, e := range slices.Backward(entries) {
+			if hs[e.Kind].Beside == beside && !passes(&e) {
+				errs[n] = j.undo(ctx, e, hs)
+			}
+		}
+	}
+	var others sync.WaitGroup
+	others.Go(func() { undo(true) })
+	undo(false)
+	others.Wait()
+	for n, e := range slices.Backward(entries) {
+		switch {
+		case passes(&e):
 			r.Passed++
-			continue
+		case errs[n] != nil:
+			j.log.Error("cannot undo a change to this host", "kind", e.Kind, "data", string(e.Data), "err", errs[n])
+			failures = append(failures, errs[n])
+		default:
+			done = append(done, e.ID)
 		}
-		if err := j.undo(ctx, e, hs); err != nil {
-			j.log.Error("cannot undo a change to this host", "kind", e.Kind, "data", string(e.Data), "err", err)
-			failures = append(failures, err)
-			continue
-		}
-		done = append(done, e.ID)
 	}
 	// One sync for all: should it not be reached, undoing again is fine.
 	failures = append(failures, j.Done(done...))
