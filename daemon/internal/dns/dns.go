@@ -113,10 +113,10 @@ type DNS struct {
 type chosen struct {
 	mode  hostmode.Mode
 	also  bool
-	hosts []host // the first one knows the other nameservers
-	plan  hostmode.Plan
-	set   bool    // plan was set, and must be so now
-	runs  [2]bool // whether systemd-resolved and NetworkManager did, when it was last looked
+	hosts []host        // the first one knows the other nameservers
+	plan  hostmode.Plan // that was wished last, in whichever mode
+	set   bool          // it was set, and must be so now
+	runs  [2]bool       // whether systemd-resolved and NetworkManager did, when it was last looked
 }
 
 // among is a set of addresses that the servers' goroutines ask. The zero value is empty.

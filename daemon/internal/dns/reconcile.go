@@ -72,13 +72,16 @@ func (d *DNS) reconcile(ctx context.Context) (again bool) {
 // adopt makes the host ask us, in the mode that was chosen while these services run.
 func (d *DNS) adopt(ctx context.Context, c hostmode.Choice, p hostmode.Plan, runs [2]bool) error {
 	if c.Mode != d.host.mode || c.Also != d.host.also {
-		moved := d.host.set && c.Mode != hostmode.Off && runs == d.host.runs // something else took the file over; no service came or went
+		wished := c.Reason == reasonPrefs || c.Reason == reasonDeaf
+		moved := (d.host.set || d.lost) && !wished && runs == d.host.runs // something else took the file over; no service came or went
+		was := d.host.plan
 		if err := d.release(ctx); err != nil {
 			d.log.Warn("the host's DNS could not be put back wholly", "err", err)
 		}
-		d.host = chosen{mode: c.Mode, also: c.Also, hosts: d.ways(c)}
-		if moved {
+		d.host = chosen{mode: c.Mode, also: c.Also, hosts: d.ways(c), plan: was}
+		if d.lost = false; moved {
 			d.lost = !d.contest.Lost(d.now())
+			d.log.Info("another program changed who keeps the host's DNS", "mode", c.Mode, "set again", !d.lost)
 		}
 	}
 	d.host.runs = runs
