@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -130,4 +131,101 @@ func TestMachinesAreFoundByName(t *testing.T) {
 	if now, err := os.ReadFile("/etc/resolv.conf"); err != nil || string(now) != string(hosts) {
 		t.Errorf("the machine that runs the tests has another resolv.conf now:\n%s", now)
 	}
+}
+
+// TestTheHostsOwnFileIsGivenBackByALogoutHoweverThatEnds: a machine has a resolv.conf of its own that can be replaced, as an installed
+// host's can. Byte for byte it is what a person had, with its mode and owner, and with what was written into it meanwhile.
+func TestTheHostsOwnFileIsGivenBackByALogoutHoweverThatEnds(t *testing.T) {
+	n := lab.New(t)
+	m := mesh.Start(t, n, mesh.Build(t))
+	machine := n.Internet().Host("alice")
+	etc := filepath.Join(machine.Dir(), "etc")
+	machine.MustRun("cp", "-a", "/etc", etc)
+	conf := filepath.Join(etc, "resolv.conf")
+	theirs := "; written by hand\r\n\n# nameserver 192.0.2.1\nnameserver 192.0.2.53\n\tnameserver 192.0.2.54 \nsearch lan.example\noptions timeout:2" // no newline
+	_ = os.Remove(conf)
+	if err := os.WriteFile(conf, []byte(theirs), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(conf, 1234, 4321); err != nil {
+		t.Fatal(err)
+	}
+	contained := []string{"unshare", "--mount", "sh", "-c", "mount --bind " + etc + ` /etc && exec "$@"`, "sh"}
+	withDNS := slices.Clone(contained)
+	withDNS[4] += " --host-dns=true"
+	alice := m.NodeWith(machine, withDNS...)
+	key := m.Coord.Key("--reusable")
+
+	fact := func() string {
+		text, err := os.ReadFile(conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return machine.MustRun("stat", "-c", "%F %a %u %g", conf) + machine.MustRun("ls", "-A", etc) + string(text)
+	}
+	before := fact()
+	ours := func() {
+		t.Helper()
+		lab.Eventually(t, 60*time.Second, func() error {
+			if text := fact(); !strings.Contains(text, "nameserver 100.127.255.254") {
+				return fmt.Errorf("the host's programs ask others:\n%s", text)
+			}
+			return nil
+		})
+	}
+	given := func(what string) {
+		t.Helper()
+		lab.Eventually(t, 60*time.Second, func() error {
+			if now := fact(); now != before {
+				return fmt.Errorf("%s: it is\n%q\nand was\n%q", what, now, before)
+			}
+			return nil
+		})
+	}
+	recovered := func(what string) {
+		t.Helper()
+		for range 2 { // twice is once
+			machine.MustRun(append(contained, append(m.Daemon()[:1], "recover", "--state", alice.State())...)...)
+			if now := fact(); now != before {
+				t.Errorf("%s: it is\n%q\nand was\n%q", what, now, before)
+			}
+		}
+	}
+	for range 2 {
+		alice.Up(key)
+		ours()
+		alice.MustWarren("logout")
+		given("after a logout")
+	}
+
+	alice.Up(key)
+	ours()
+	alice.Daemon.Kill9()
+	if _, err := alice.Warren("logout"); err == nil {
+		t.Error("without a daemon a logout went well")
+	}
+	recovered("logged out without a daemon, and recovered")
+	alice.StartDaemon()
+	ours()
+	p := alice.Start(alice.Args("logout")...)
+	alice.Daemon.Kill9() // wherever it was
+	_ = p.Wait(time.Minute)
+	recovered("killed in a logout")
+	alice.StartDaemon() // which may be logged in still
+	_, _ = alice.Warren("logout")
+	given("the rest of the logout")
+
+	// What another program writes into our file is theirs, and comes back with the rest.
+	alice.Up(key)
+	ours()
+	text, err := os.ReadFile(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(conf, append(text, "\noptions edns0\n"...), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	before += "\noptions edns0\n"
+	alice.MustWarren("logout")
+	given("after another program wrote into it")
 }
