@@ -46,6 +46,8 @@ const (
 	ProblemExitDNS       = "exit-node-dns"     // the host's programs do not ask for names through it
 	ProblemUnapproved    = "route-unapproved"  // an offer waits for an admin
 	ProblemUnaccepted    = "route-unaccepted"  // others offer subnets, and this machine does not use them
+	ProblemRouteDown     = "route-down"        // nobody who leads to a subnet that this machine uses does so now
+	ProblemRouteCut      = "route-cut"         // this machine leads to a subnet that it does not reach itself now
 	ProblemRouteShadow   = "route-shadowed"    // the host's own network wins over a subnet of the same addresses
 	ProblemRouteConflict = "route-conflict"    // another program has what routes need
 	ProblemStrictFilter  = "rp-filter"         // the host's reverse path filter drops the tunnel's own packets
@@ -74,7 +76,7 @@ var ProblemCodes = []string{
 	ProblemKeySoon, ProblemKeyExpired, ProblemRemoved, ProblemDenied, ProblemCoord, ProblemHost,
 	ProblemNoRelay, ProblemUDPBlocked, ProblemPortTaken, ProblemRelaying,
 	ProblemExitDown, ProblemExitGone, ProblemExitHeld, ProblemExitNoIPv6, ProblemLockedOffer, ProblemExitDNS,
-	ProblemUnapproved, ProblemUnaccepted, ProblemRouteShadow, ProblemRouteConflict, ProblemStrictFilter,
+	ProblemUnapproved, ProblemUnaccepted, ProblemRouteDown, ProblemRouteCut, ProblemRouteShadow, ProblemRouteConflict, ProblemStrictFilter,
 	ProblemFilter, ProblemLockdown, ProblemForwardBlocked, ProblemForwardLegacy, ProblemHostRules, ProblemRelayShut,
 	ProblemDNSHost, ProblemDNSContested, ProblemDNSPort, ProblemDNSAdvice,
 }

@@ -59,6 +59,7 @@ type Exit struct {
 type Offer struct {
 	Route    netip.Prefix `json:"route"` // 0.0.0.0/0 and ::/0 are those of an exit node
 	Approved bool         `json:"approved"`
+	Cut      bool         `json:"cut,omitempty"` // this machine does not reach it itself now
 }
 
 // MarshalJSON implements json.Marshaler: lists are never null, so that a script can walk them.

@@ -299,9 +299,12 @@ func routeLines(s *ipc.Status) (lines []string) {
 	return lines
 }
 
-// offered lists offers, an exit node's two as one.
+// maxOffered bounds how many of the subnets that this machine offers are listed.
+const maxOffered = 8
+
+// offered lists offers, an exit node's two as one: that, and the first of the subnets.
 func offered(offers []ipc.Offer) (words []string) {
-	exit, approved := false, false
+	exit, approved, more := false, false, 0
 	add := func(what string, approved bool) {
 		if !approved {
 			what += " (waits for an admin's approval)"
@@ -309,11 +312,19 @@ func offered(offers []ipc.Offer) (words []string) {
 		words = append(words, what)
 	}
 	for _, o := range offers {
-		if o.Route.Bits() == 0 {
+		switch what := o.Route.String(); {
+		case o.Route.Bits() == 0:
 			exit, approved = true, approved || o.Approved
-			continue
+		case len(words) == maxOffered:
+			more++
+		case o.Cut:
+			add(what+" (not reached now)", o.Approved)
+		default:
+			add(what, o.Approved)
 		}
-		add(o.Route.String(), o.Approved)
+	}
+	if more > 0 {
+		words = append(words, fmt.Sprintf("and %d more subnets", more))
 	}
 	if exit {
 		add("exit node", approved)

@@ -256,6 +256,12 @@ func edit(ts *testscript.TestScript, w *world, what, value string) {
 			s.Peers = append([]ipc.Peer(nil), s.Peers...)
 			s.Peers[0].Routes = []netip.Prefix{netip.MustParsePrefix(value)}
 			s.Peers[0].Serves = s.Peers[0].Routes
+		case "offers": // so many subnets, of which the first is not reached, and the internet
+			n, _ := strconv.Atoi(value)
+			s.Self.Offers = []ipc.Offer{{Route: netip.MustParsePrefix("0.0.0.0/0"), Approved: true}, {Route: netip.MustParsePrefix("::/0"), Approved: true}}
+			for i := range n {
+				s.Self.Offers = append(s.Self.Offers, ipc.Offer{Route: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i)}), 24), Approved: true, Cut: i == 0})
+			}
 		case "shields": // up, and so many packets were kept out
 			n, _ := strconv.ParseUint(value, 10, 64)
 			s.Shields, s.Dropped = true, ipc.Drops{ipc.DropNoRule: n}

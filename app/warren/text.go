@@ -299,7 +299,7 @@ latencies are milliseconds. The ones most used:
   .peers[].rxBytes .txBytes       since the daemon started
   .exit.name .exit.up             the exit node in use; .exit is left out where none is wanted
   .lockdown .portal               nothing leaves but through the network; until when it does, to sign in to a network
-  .self.offers[].route .approved  what this machine leads others to
+  .self.offers[].route .approved  what this machine leads others to; .cut: it does not reach that itself now
   .peers[].exitOption .exit       can be used as exit node; is the one in use
   .peers[].routes[] .serves[]     subnets behind it; those that this machine reaches through it
   .coord.connected .coord.error   the coordination server

@@ -98,6 +98,8 @@ var translations = map[string]translation{
 	ipc.ProblemExitDNS:        {textTroubleExitDNS, textFixExitDNS, false},
 	ipc.ProblemUnapproved:     {textTroubleUnapproved, textFixUnapproved, true},
 	ipc.ProblemUnaccepted:     {textTroubleUnaccepted, textFixUnaccepted, true},
+	ipc.ProblemRouteDown:      {textTroubleRouteDown, textFixRouteDown, true},
+	ipc.ProblemRouteCut:       {textTroubleRouteCut, textFixRouteCut, true},
 	ipc.ProblemRouteShadow:    {text: textTroubleShadow, details: true},
 	ipc.ProblemRouteConflict:  {textTroubleConflict, textFixConflict, true},
 	ipc.ProblemStrictFilter:   {textTroubleStrict, textFixStrict, false},

@@ -282,6 +282,10 @@ const (
 	textFixLockedOffer
 	textFixUnapproved
 	textFixUnaccepted
+	textTroubleRouteDown
+	textFixRouteDown
+	textTroubleRouteCut
+	textFixRouteCut
 	textTroubleShadow
 	textTroubleConflict
 	textFixConflict

@@ -46,6 +46,8 @@ const (
 	ExitAsk    = 3 * time.Second
 	ExitAnswer = 2 * time.Second
 	ExitRetry  = 500 * time.Millisecond
+	// LoneAsk is how often they are asked where nobody could take their place: it is only said then.
+	LoneAsk = 10 * time.Second
 	// ExitSilence is how long it takes at the most until an exit node that does not answer any more is known to: it falls silent
 	// just after an answer.
 	ExitSilence = ExitAsk + ExitPatience*ExitAnswer + (ExitPatience-1)*ExitRetry
@@ -57,10 +59,18 @@ type Leads struct {
 	Exit    coord.NodeID                  // the exit node in use; 0: none
 	Up      bool                          // and it works, as far as is known
 	Routers map[netip.Prefix]coord.NodeID // who is used for a subnet
+	Dark    []netip.Prefix                // of these subnets, those to which nobody leads now, as far as is known; in order
 
-	wants     []ExitWish // at the last decision
-	contested []coord.NodeID
-	health    map[coord.NodeID]health
+	wants  []ExitWish // at the last decision
+	asks   asks
+	health map[coord.NodeID]health
+}
+
+// asks is which routers of subnets are to be asked.
+type asks struct {
+	used   []coord.NodeID // those in use, and those of dark subnets; in order
+	lost   []coord.NodeID // of these, those that are asked in any case: by them a subnet may be dark, or light again
+	rivals bool           // some subnet has several
 }
 
 // health is what a machine's answers tell of it.
@@ -104,12 +114,28 @@ func (l *Leads) Ask(m *coord.Netmap, w *Wants) (ids []coord.NodeID) {
 	return ids
 }
 
-// Contested lists the machines in use for subnets to which others lead, too, by number. One that gets packets and sends none is
-// to be asked for an answer.
-func (l *Leads) Contested() []coord.NodeID { return l.contested }
+// Used lists the machines in use for subnets, and those that should lead to a dark one, by number. One that gets packets and sends
+// none is to be asked for an answer.
+func (l *Leads) Used() []coord.NodeID { return l.asks.used }
 
-// Unsure reports whether a machine missed an answer, and may only have missed that.
+// Every is how often the machines that matter are to be asked; 0: there are none.
+func (l *Leads) Every(m *coord.Netmap, w *Wants) time.Duration {
+	switch {
+	case l.asks.rivals || len(l.Ask(m, w)) > 0:
+		return ExitAsk
+	case len(l.asks.used) > 0:
+		return LoneAsk
+	}
+	return 0
+}
+
+// Unsure reports whether a subnet's router is to be asked in any case.
 func (l *Leads) Unsure(id coord.NodeID) bool {
+	return l.Missed(id) || slices.Contains(l.asks.lost, id)
+}
+
+// Missed reports whether a machine missed an answer, and may only have missed that.
+func (l *Leads) Missed(id coord.NodeID) bool {
 	misses := l.health[id].misses
 	return misses > 0 && misses < ExitPatience
 }
@@ -130,14 +156,15 @@ func (l *Leads) Decide(m *coord.Netmap, w *Wants, now time.Time) *Leads {
 	maps.Copy(next.health, l.health)
 	next.decideExit(exits(m, w), now)
 	rivals := next.decideRouters(m, w, l.Routers)
-	asked := append(next.Ask(m, w), next.contested...)
+	next.darken(m, l.Dark)
+	asked := append(next.Ask(m, w), next.asks.used...)
 	maps.DeleteFunc(next.health, func(id coord.NodeID, h health) bool { // what is not asked any more grows old
 		silent := rivals[id] && h.misses >= ExitPatience && now.Sub(h.since) < ExitReturn
 		return !silent && !slices.Contains(asked, id)
 	})
-	same := next.Exit == l.Exit && next.Up == l.Up && slices.Equal(next.wants, l.wants) && maps.Equal(next.Routers, l.Routers)
+	same := next.Exit == l.Exit && next.Up == l.Up && slices.Equal(next.wants, l.wants) && maps.Equal(next.Routers, l.Routers) && slices.Equal(next.Dark, l.Dark)
 	if same {
-		l.health, l.contested = next.health, next.contested
+		l.health, l.asks = next.health, next.asks
 		return l
 	}
 	return next
@@ -183,7 +210,6 @@ func (l *Leads) decideRouters(m *coord.Netmap, w *Wants, used map[netip.Prefix]c
 		return nil
 	}
 	l.Routers, rivals = make(map[netip.Prefix]coord.NodeID), make(map[coord.NodeID]bool)
-	contested := make(map[netip.Prefix]bool)
 	for i := range m.Peers { // by ID
 		n := &m.Peers[i]
 		for _, p := range n.Routes {
@@ -192,29 +218,62 @@ func (l *Leads) decideRouters(m *coord.Netmap, w *Wants, used map[netip.Prefix]c
 			}
 			was := m.Peer(l.Routers[p])
 			if was != nil {
-				contested[p], rivals[was.ID], rivals[n.ID] = true, true, true
+				l.asks.rivals, rivals[was.ID], rivals[n.ID] = true, true, true
 			}
-			if was == nil || l.worth(n) > l.worth(was) || l.worth(n) == l.worth(was) && used[p] == n.ID {
+			if was == nil || l.worth(n, p) > l.worth(was, p) || l.worth(n, p) == l.worth(was, p) && used[p] == n.ID {
 				l.Routers[p] = n.ID
 			}
 		}
 	}
-	for p := range contested {
-		l.contested = append(l.contested, l.Routers[p])
-	}
-	slices.Sort(l.contested)
-	l.contested = slices.Compact(l.contested)
 	return rivals
 }
 
-// worth ranks the routers of a subnet: those that the coordination server has lost, those that do not answer, the others. It
-// learns late of one whose host hangs or has lost its power, or never while it is away itself.
-func (l *Leads) worth(n *coord.Node) int {
+// worth ranks the routers of a subnet: those that say that they do not reach it, those that the coordination server has lost, those
+// that do not answer, the others. It learns late of one whose host hangs or has lost its power, or never while it is away itself.
+func (l *Leads) worth(n *coord.Node, p netip.Prefix) int {
 	switch {
-	case !n.Online:
+	case slices.Contains(n.Cut, p):
 		return 0
-	case l.health[n.ID].misses >= ExitPatience:
+	case !n.Online:
 		return 1
+	case l.health[n.ID].misses >= ExitPatience:
+		return 2
 	}
-	return 2
+	return 3
+}
+
+// among looks for a prefix in a list that is in order.
+func among(ps []netip.Prefix, p netip.Prefix) bool {
+	_, is := slices.BinarySearchFunc(ps, p, netip.Prefix.Compare)
+	return is
+}
+
+// darken finds the subnets to which nobody leads: not even the one that was chosen, and is worth the most. What was dark stays so
+// until one of its routers has answered: that nobody has asked it lately is no light.
+func (l *Leads) darken(m *coord.Netmap, was []netip.Prefix) {
+	for p, id := range l.Routers {
+		l.asks.used = append(l.asks.used, id)
+		n := m.Peer(id)
+		h, known := l.health[id]
+		answers := known && h.misses == 0
+		if answers && !n.Online { // what it answered last may be long ago
+			l.asks.lost = append(l.asks.lost, id)
+		}
+		switch {
+		case slices.Contains(n.Cut, p):
+		case answers, !among(was, p) && l.alive(n):
+			continue
+		}
+		l.Dark = append(l.Dark, p)
+	}
+	slices.SortFunc(l.Dark, netip.Prefix.Compare)
+	for i := range m.Peers {
+		n := &m.Peers[i]
+		if n.Online && slices.ContainsFunc(n.Routes, func(p netip.Prefix) bool { return among(l.Dark, p) && !slices.Contains(n.Cut, p) }) {
+			l.asks.lost = append(l.asks.lost, n.ID)
+		}
+	}
+	l.asks.used = append(l.asks.used, l.asks.lost...)
+	slices.Sort(l.asks.used)
+	l.asks.used = slices.Compact(l.asks.used)
 }

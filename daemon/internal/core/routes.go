@@ -43,7 +43,7 @@ func (f *Facts) wanted() (names []string) {
 // offers lists what this machine offers, and whether an admin has approved it.
 func (f *Facts) offers() (offers []ipc.Offer) {
 	for _, p := range f.Wants.Offer {
-		offers = append(offers, ipc.Offer{Route: p, Approved: slices.Contains(f.Netmap.Self.Routes, p)})
+		offers = append(offers, ipc.Offer{Route: p, Approved: slices.Contains(f.Netmap.Self.Routes, p), Cut: slices.Contains(f.Cut, p)})
 	}
 	return offers
 }
@@ -146,15 +146,15 @@ func (f *Facts) routeNotices() (ps []ipc.Problem) {
 			Fix:  "Let them ask here: warren set --accept-dns",
 		})
 	}
-	if waiting := unapproved(f.offers()); len(waiting) > 0 {
+	if waiting := unapproved(f.offers()); waiting != "" {
 		ps = append(ps, ipc.Problem{
-			Code: ipc.ProblemUnapproved, Level: ipc.ProblemNotice, Text: "Waits for an admin's approval: " + strings.Join(waiting, ", ") + ".",
+			Code: ipc.ProblemUnapproved, Level: ipc.ProblemNotice, Text: "Waits for an admin's approval: " + waiting + ".",
 			Fix: "An admin of the network approves it for this machine.",
 		})
 	}
 	if offered := f.unaccepted(); len(offered) > 0 {
 		ps = append(ps, ipc.Problem{
-			Code: ipc.ProblemUnaccepted, Level: ipc.ProblemNotice, Text: "Other machines lead to subnets that are not used here: " + strings.Join(offered, ", ") + ".",
+			Code: ipc.ProblemUnaccepted, Level: ipc.ProblemNotice, Text: "Other machines lead to subnets that are not used here: " + listed(offered) + ".",
 			Fix: "Use them: sudo warren set --accept-routes",
 		})
 	}
@@ -162,8 +162,9 @@ func (f *Facts) routeNotices() (ps []ipc.Problem) {
 }
 
 // unapproved lists what waits, an exit node's two as one.
-func unapproved(offers []ipc.Offer) (waiting []string) {
+func unapproved(offers []ipc.Offer) string {
 	exits := 0
+	var waiting []netip.Prefix
 	for _, o := range offers {
 		switch {
 		case o.Approved && coord.IsExitRoute(o.Route):
@@ -172,24 +173,24 @@ func unapproved(offers []ipc.Offer) (waiting []string) {
 		case coord.IsExitRoute(o.Route):
 			exits--
 		default:
-			waiting = append(waiting, o.Route.String())
+			waiting = append(waiting, o.Route)
 		}
 	}
+	words := listed(waiting)
 	if exits < 0 { // with one of the two it is an exit node
-		waiting = append(waiting, "use as exit node")
+		words = strings.TrimPrefix(words+", use as exit node", ", ")
 	}
-	return waiting
+	return words
 }
 
 // maxListed bounds how many routes a notice lists.
 const maxListed = 8
 
 // unaccepted lists subnets that other machines lead to, and this one does not use.
-func (f *Facts) unaccepted() (routes []string) {
+func (f *Facts) unaccepted() (seen []netip.Prefix) {
 	if f.Wants.Accept {
 		return nil
 	}
-	var seen []netip.Prefix
 	for i := range f.Netmap.Peers {
 		for _, p := range f.Netmap.Peers[i].Routes {
 			if !coord.IsExitRoute(p) && !slices.Contains(f.Wants.Offer, p) && !slices.Contains(seen, p) {
@@ -198,11 +199,5 @@ func (f *Facts) unaccepted() (routes []string) {
 		}
 	}
 	slices.SortFunc(seen, netip.Prefix.Compare)
-	for _, p := range seen[:min(len(seen), maxListed)] {
-		routes = append(routes, p.String())
-	}
-	if more := len(seen) - maxListed; more > 0 {
-		routes = append(routes, fmt.Sprintf("and %d more", more))
-	}
-	return routes
+	return seen
 }

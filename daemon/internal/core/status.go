@@ -41,7 +41,8 @@ type Facts struct {
 	Traffic   map[key.NodePublic]Traffic
 	Relays    []ipc.Relay
 	Drops     ipc.Drops
-	DNS       *ipc.DNS // nil: names are not resolved yet
+	DNS       *ipc.DNS       // nil: names are not resolved yet
+	Cut       []netip.Prefix // that this machine leads others to, and does not reach itself
 
 	Coord    ipc.Link
 	Failures []ipc.Problem // what the shells could not do
@@ -206,6 +207,8 @@ func (f *Facts) graver(ending ipc.Problem, soon bool) []ipc.Problem {
 	}
 	ps = append(ps, f.exitProblems()...)
 	ps = append(ps, f.lockedOffers()...)
+	ps = append(ps, f.darkness()...)
+	ps = append(ps, f.cutOff()...)
 	if !f.Coord.Connected && f.Coord.Error != "" {
 		text := "No connection to the coordination server: " + strings.TrimSuffix(f.Coord.Error, ".") + "."
 		if f.Netmap != nil {

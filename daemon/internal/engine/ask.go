@@ -13,10 +13,11 @@ import (
 
 // asking is the questions to exit nodes, and to routers of subnets: one round at a time, while there is a plane.
 type asking struct {
-	timer *time.Timer // when the next round is due
-	armed bool        // there will be one
-	round bool        // one is under way
-	began time.Time   // when the last one did
+	timer *time.Timer   // when the next round is due
+	armed bool          // there will be one
+	every time.Duration // how often there is one
+	round bool          // one is under way
+	began time.Time     // when the last one did
 	seen  map[key.NodePublic]core.Traffic
 }
 
@@ -31,7 +32,12 @@ type questions struct {
 // planAsks sees to it that exit nodes and routers are asked while they matter. sooner: something tells against the exit node in use.
 func (e *Engine) planAsks(sooner bool) {
 	a := &e.asks
-	if e.plane == nil || !e.connects() || len(e.leads.Ask(e.net.netmap, e.wants))+len(e.leads.Contested()) == 0 {
+	every := time.Duration(0)
+	if e.plane != nil && e.connects() {
+		every = e.leads.Every(e.net.netmap, e.wants)
+	}
+	often := every < a.every
+	if a.every = every; every == 0 {
 		a.timer.Stop()
 		a.armed = false
 		return
@@ -41,8 +47,8 @@ func (e *Engine) planAsks(sooner bool) {
 	case sooner:
 		a.timer.Reset(0)
 		a.armed = true
-	case !a.armed:
-		a.timer.Reset(core.ExitAsk)
+	case !a.armed, often:
+		a.timer.Reset(every)
 		a.armed = true
 	}
 }
@@ -63,7 +69,7 @@ func (e *Engine) ask() {
 	for _, id := range e.leads.Ask(e.net.netmap, e.wants) {
 		q.exits[id] = e.net.netmap.Peer(id).Key
 	}
-	for _, id := range e.leads.Contested() {
+	for _, id := range e.leads.Used() {
 		if n := e.net.netmap.Peer(id); n != nil && q.exits[id] == (key.NodePublic{}) {
 			q.routers[id], q.unsure[id] = n.Key, e.leads.Unsure(id)
 		}
@@ -78,8 +84,8 @@ func (e *Engine) ask() {
 	})
 }
 
-// put asks all exit nodes at once, and the routers that get packets and send none: nobody who is silent because nobody asks it for
-// anything is disturbed.
+// put asks all exit nodes at once, and the routers that are in doubt, or get packets and send none: nobody who is silent because
+// nobody asks it for anything is disturbed.
 func (q *questions) put(ctx context.Context, p Plane) (answered map[coord.NodeID]bool, seen map[key.NodePublic]core.Traffic) {
 	ask, heard := maps.Clone(q.exits), make(map[coord.NodeID]bool)
 	if len(q.routers) > 0 {
@@ -124,10 +130,10 @@ func (e *Engine) answered(from *cancelling, answered map[coord.NodeID]bool, seen
 		return // of a plane that is closed
 	}
 	e.asks.round, e.asks.seen = false, seen
-	next := core.ExitAsk - time.Since(e.asks.began) // however long another one was waited for
+	next := e.asks.every - time.Since(e.asks.began) // however long another one was waited for
 	for id, ok := range answered {
 		e.leads.Answered(id, ok, time.Now())
-		if !ok && (id == e.leads.Exit && e.leads.Up || e.leads.Unsure(id)) {
+		if !ok && (id == e.leads.Exit && e.leads.Up || e.leads.Missed(id)) {
 			next = core.ExitRetry
 		}
 	}

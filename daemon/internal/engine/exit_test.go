@@ -194,6 +194,70 @@ func TestASilentRouterOfASubnetIsReplacedByTheNextAndAQuietOneIsNotDisturbed(t *
 	})
 }
 
+// TestWhereNobodyIsLeftToLeadIsSaidUntilOneAnswers: bob and carl lead to one subnet, and bob alone to another.
+func TestWhereNobodyIsLeftToLeadIsSaidUntilOneAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := withExits(t)
+		defer func() { m.stop() }()
+		site, own := netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("10.9.0.0/24")
+		m.srv.set(func(s *server) {
+			s.netmap.Peers[0].Routes, s.netmap.Peers[1].Routes = []netip.Prefix{site, own}, []netip.Prefix{site}
+		})
+		m.stop()
+		m.start()
+		if _, err := m.edit(ipc.PrefsEdit{AcceptRoutes: new(true)}); err != nil {
+			t.Fatal(err)
+		}
+		talk := func(to byte, silent ...byte) {
+			m.host.silence(silent...)
+			m.host.mu.Lock()
+			defer m.host.mu.Unlock()
+			m.host.talks = to
+		}
+		said := func() (n int) {
+			for _, c := range codes(m.status()) {
+				if c == ipc.ProblemRouteDown {
+					n++
+				}
+			}
+			return n
+		}
+		time.Sleep(time.Hour)
+		if n := said(); n != 0 {
+			t.Errorf("%d problems while all is well", n)
+		}
+		talk(2, 2, 5)
+		time.Sleep(core.ExitSilence + core.ExitAsk)
+		if n := said(); n != 1 {
+			t.Errorf("bob is silent: %d problems, want that of his own subnet", n)
+		}
+		talk(5, 2, 5)
+		time.Sleep(core.ExitSilence + core.ExitAsk)
+		if n := said(); n != 2 {
+			t.Errorf("both are silent: %d problems", n)
+		}
+		talk(0, 2, 5)
+		time.Sleep(time.Hour)
+		if n := said(); n != 2 {
+			t.Errorf("for an hour nobody wanted anything of them: %d problems", n)
+		}
+		m.host.silence()
+		time.Sleep(core.LoneAsk + core.ExitAsk)
+		if n := said(); n != 0 {
+			t.Errorf("they are back: %d problems", n)
+		}
+		m.host.mu.Lock()
+		asked := m.host.pings
+		m.host.mu.Unlock()
+		time.Sleep(time.Hour)
+		m.host.mu.Lock()
+		if m.host.pings != asked {
+			t.Errorf("%d questions when all is known", m.host.pings-asked)
+		}
+		m.host.mu.Unlock()
+	})
+}
+
 func TestWhatIsOfferedIsPublishedAndNothingThatCannotBe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := withExits(t)
@@ -204,13 +268,16 @@ func TestWhatIsOfferedIsPublishedAndNothingThatCannotBe(t *testing.T) {
 			}
 		}
 		site := netip.MustParsePrefix("10.0.0.0/24")
+		m.host.mu.Lock()
+		m.host.cut = []netip.Prefix{site}
+		m.host.mu.Unlock()
 		if _, err := m.edit(ipc.PrefsEdit{AdvertiseRoutes: &[]netip.Prefix{site}, AdvertiseExitNode: new(true), SNATSubnetRoutes: new(false)}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * time.Second)
 		m.srv.set(func(s *server) {
-			if u := s.updates[len(s.updates)-1]; !slices.Equal(u.Routes, append([]netip.Prefix{site}, exitRoutes...)) {
-				t.Errorf("published: %v", u.Routes)
+			if u := s.updates[len(s.updates)-1]; !slices.Equal(u.Routes, append([]netip.Prefix{site}, exitRoutes...)) || !slices.Equal(u.Cut, []netip.Prefix{site}) {
+				t.Errorf("published: %v, of which it does not reach %v", u.Routes, u.Cut)
 			}
 		})
 		m.host.mu.Lock()

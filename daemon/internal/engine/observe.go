@@ -26,7 +26,7 @@ func (w *wire) Observe(f *core.Facts) {
 			f.Histories[p.Key] = append(f.Histories[p.Key], change(c))
 		}
 	}
-	f.Traffic = w.Traffic()
+	f.Traffic, f.Cut = w.Traffic(), w.router.Cut()
 	for _, r := range s.Relays {
 		f.Relays = append(f.Relays, ipc.Relay{
 			Name: r.Name, Home: r.Home, Machine: r.Machine, Transport: r.Transport, Latency: ipc.Millis(r.Latency),

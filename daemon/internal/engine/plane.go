@@ -53,6 +53,7 @@ type Reach struct {
 	Endpoints []coord.Endpoint
 	Relay     coord.RelayID   // home; 0: none yet
 	Relaying  *coord.Relaying // how this machine relays for others, or would
+	Cut       []netip.Prefix  // that it leads others to, and does not reach itself
 }
 
 // PlaneConfig is what a Plane is made of.
@@ -178,7 +179,7 @@ func (w *wire) Apply(p *core.Plan) error {
 		return err
 	}
 	w.problems = append(w.relayFor(p), w.protect(p)...) // before there are addresses to protect
-	wish := router.Wish{MTU: peerpath.MaxMTU, Least: peerpath.SafeMTU, Addrs: p.Addrs, Routes: p.Routes, Host: p.DNS.Hosts(), Subnets: p.Subnets}
+	wish := router.Wish{MTU: peerpath.MaxMTU, Least: peerpath.SafeMTU, Addrs: p.Addrs, Routes: p.Routes, Host: p.DNS.Hosts(), Subnets: p.Subnets, Offers: p.Forward.Subnets}
 	if p.Exit != nil {
 		wish.Exit = &router.Exit{IPv4: p.Exit.IPv4, IPv6: p.Exit.IPv6, AllowLAN: p.Exit.AllowLAN}
 	}
@@ -263,7 +264,7 @@ func (w *wire) relayFor(p *core.Plan) []ipc.Problem {
 // Reach implements Plane.
 func (w *wire) Reach() Reach {
 	r := w.events.reach()
-	return Reach{Disco: w.disco.Public(), Endpoints: r.Endpoints, Relay: r.Home, Relaying: w.relay.Offer(r.Endpoints)}
+	return Reach{Disco: w.disco.Public(), Endpoints: r.Endpoints, Relay: r.Home, Relaying: w.relay.Offer(r.Endpoints), Cut: w.router.Cut()}
 }
 
 // Netcheck implements Plane.

@@ -195,7 +195,7 @@ func (e *Engine) published() coord.NodeUpdate {
 	u := coord.NodeUpdate{
 		Disco: reach.Disco, Relay: reach.Relay, Endpoints: slices.Clone(reach.Endpoints),
 		Hostname: e.state.Prefs().Hostname, OS: runtime.GOOS, Version: e.cfg.Version,
-		Routes: slices.Clone(e.wants.Offer),
+		Routes: slices.Clone(e.wants.Offer), Cut: reach.Cut,
 	}
 	if e.wants.Relay {
 		u.Relaying = reach.Relaying

@@ -15,6 +15,8 @@ type Wish struct {
 
 	Subnets []netip.Prefix // what is reached through the interface, unless the host leads there itself
 	Exit    *Exit          // nil: the host's own way out
+
+	Offers []netip.Prefix // subnets to which this host leads others; see Cut
 }
 
 // detour reports whether the wish needs rules.
@@ -89,7 +91,7 @@ func (w Wish) clean() Wish {
 	for _, r := range w.Subnets {
 		subnets = append(subnets, unmap(r).Masked())
 	}
-	return Wish{MTU: w.MTU, Least: w.Least, Addrs: unique(addrs), Routes: unique(routes), Host: unique(host), Subnets: unique(subnets), Exit: w.Exit}
+	return Wish{MTU: w.MTU, Least: w.Least, Addrs: unique(addrs), Routes: unique(routes), Host: unique(host), Subnets: unique(subnets), Exit: w.Exit, Offers: w.Offers}
 }
 
 // unmap turns an IPv4-mapped IPv6 prefix into the IPv4 prefix that it means.

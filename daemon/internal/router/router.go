@@ -48,13 +48,16 @@ type Router struct {
 	index   int                   // of the interface that the records below are about; 0: none
 	records map[change]journal.ID // what we made on it
 	fits    fits
-	noIPv6  bool // the host has IPv6 switched off, at the last look
-	leaving bool // see Leave
+	cut     []netip.Prefix        // see Cut
+	led     map[netip.Prefix]bool // of Wish.Offers, those to which there was more than the default route
+	noIPv6  bool                  // the host has IPv6 switched off, at the last look
+	leaving bool                  // see Leave
 }
 
 // told is what Watch needs to know of the last Apply. Watch may have begun before it.
 type told struct {
 	routes []netip.Prefix // that were wished: who else routes these is a rival
+	offers []netip.Prefix // that this host leads others to: how it gets there counts
 	rivals bool           // there are some
 	detour bool           // there are rules of ours: what the host is attached to counts
 }
@@ -107,7 +110,7 @@ func (r *Router) Apply(ctx context.Context, w Wish) ([]ipc.Problem, error) {
 		w.Addrs, w.Routes, w.Host, w.Subnets = ipv4(w.Addrs), ipv4(w.Routes), ipv4(w.Host), ipv4(w.Subnets)
 	}
 	r.fits.wish = w // for the routes that are added
-	now := told{routes: slices.Concat(w.Routes, w.Subnets), rivals: r.told().rivals, detour: w.detour()}
+	now := told{routes: slices.Concat(w.Routes, w.Subnets), offers: w.Offers, rivals: r.told().rivals, detour: w.detour()}
 	r.last.Store(&now)
 	p := diff(f, w, r.ours(kindAddr))
 	if err := r.follow(link, p); err != nil {
@@ -129,6 +132,9 @@ func (r *Router) Apply(ctx context.Context, w Wish) ([]ipc.Problem, error) {
 	}
 	problems, err := r.detour(ctx, f.index, &w, attached)
 	if err != nil {
+		return problems, err
+	}
+	if err := r.survey(f.index, w.Offers); err != nil {
 		return problems, err
 	}
 	rivals, err := r.conflicts(f.index, &w, attached)

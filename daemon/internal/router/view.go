@@ -117,7 +117,8 @@ func (v *view) link(data []byte, gone bool) Event {
 	}
 	// With a link that goes down the kernel drops its IPv4 routes, and says so of none: a rival may have been among them.
 	down := gone || msg.Flags&unix.IFF_UP == 0
-	return Event{Own: changed && down && v.told().rivals, Network: changed && known}
+	mine := down && v.told().rivals || len(v.told().offers) > 0
+	return Event{Own: changed && mine, Network: changed && known}
 }
 
 func (v *view) addr(data []byte, gone bool) Event {
@@ -162,7 +163,7 @@ func (v *view) addr(data []byte, gone bool) Event {
 	}
 	changed := v.set(fmt.Sprint("addr ", index, " ", a), state)
 	// What the host is attached to decides what our rules leave to it.
-	return Event{Own: changed && (index == v.own || v.told().detour), Network: changed && index != v.own}
+	return Event{Own: changed && (index == v.own || v.told().detour || len(v.told().offers) > 0), Network: changed && index != v.own}
 }
 
 // rule takes note of nothing: whatever changed, Apply looks whether ours are there.
@@ -222,10 +223,6 @@ func (v *view) route(data []byte, gone bool) Event {
 }
 
 func (v *view) rival(dst netip.Prefix) bool {
-	for _, p := range v.told().routes {
-		if p.Overlaps(dst) {
-			return true
-		}
-	}
-	return false
+	t := v.told()
+	return slices.ContainsFunc(t.routes, dst.Overlaps) || slices.ContainsFunc(t.offers, dst.Overlaps)
 }

@@ -1,0 +1,103 @@
+package core
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/ipc"
+)
+
+// darkness says to which subnets nobody leads now, and who should. Subnets of the same machines are told together.
+func (f *Facts) darkness() (ps []ipc.Problem) {
+	if f.Netmap == nil || f.Leads == nil || f.State() != ipc.StateRunning {
+		return nil
+	}
+	type group struct {
+		subnets []netip.Prefix
+		first   string // of its machines
+	}
+	routers := f.routersOf(f.Leads.Dark)
+	groups := make(map[string]*group)
+	var order []string
+	for _, p := range f.Leads.Dark {
+		why := blame(routers[p], p)
+		if groups[why] == nil {
+			groups[why] = &group{first: routers[p][0].Name}
+			order = append(order, why)
+		}
+		groups[why].subnets = append(groups[why].subnets, p)
+	}
+	for _, why := range order[:min(len(order), maxListed)] {
+		g := groups[why]
+		ps = append(ps, ipc.Problem{
+			Code: ipc.ProblemRouteDown, Text: fmt.Sprintf("Nobody leads to %s now: %s.", listed(g.subnets), why),
+			Fix: "See whether that machine runs and is on its network: warren ping " + g.first,
+		})
+	}
+	if more := len(order) - maxListed; more > 0 {
+		ps = append(ps, ipc.Problem{
+			Code: ipc.ProblemRouteDown, Text: fmt.Sprintf("Nor does anybody lead to the subnets of %d other groups of machines.", more), Fix: "Which those are: warren status",
+		})
+	}
+	return ps
+}
+
+// routersOf lists who should lead to each of some subnets, which are in order.
+func (f *Facts) routersOf(ps []netip.Prefix) map[netip.Prefix][]*coord.Node {
+	of := make(map[netip.Prefix][]*coord.Node, len(ps))
+	for i := range f.Netmap.Peers {
+		n := &f.Netmap.Peers[i]
+		for _, p := range n.Routes {
+			if among(ps, p) {
+				of[p] = append(of[p], n)
+			}
+		}
+	}
+	return of
+}
+
+// blame says of each machine that should lead to a subnet why it does not.
+func blame(routers []*coord.Node, p netip.Prefix) string {
+	var why []string
+	for _, n := range routers[:min(len(routers), maxListed)] {
+		switch {
+		case slices.Contains(n.Cut, p):
+			why = append(why, n.Name+" does not reach it itself")
+		case !n.Online:
+			why = append(why, n.Name+" is offline")
+		default:
+			why = append(why, n.Name+" does not answer")
+		}
+	}
+	if more := len(routers) - maxListed; more > 0 {
+		why = append(why, fmt.Sprintf("and %d more do not either", more))
+	}
+	return strings.Join(why, ", ")
+}
+
+// cutOff says what this machine leads others to, and does not reach itself.
+func (f *Facts) cutOff() []ipc.Problem {
+	if len(f.Cut) == 0 {
+		return nil
+	}
+	return []ipc.Problem{{
+		Code: ipc.ProblemRouteCut,
+		Text: fmt.Sprintf("This machine leads others to %s, and does not reach it itself: the interface towards it is down or not connected, or the route is gone.", listed(f.Cut)),
+		Fix:  "See to that interface and its routes (ip address, ip route). Meanwhile others go through another machine, if one leads there.",
+	}}
+}
+
+// listed names the first routes of a list, and says how many more there are.
+func listed(ps []netip.Prefix) string {
+	words := make([]string, 0, maxListed+1)
+	for _, p := range ps[:min(len(ps), maxListed)] {
+		words = append(words, p.String())
+	}
+	if more := len(ps) - maxListed; more > 0 {
+		words = append(words, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(words, ", ")
+}
