@@ -55,6 +55,8 @@ func TestAMachinesLifeWithThePackages(t *testing.T) {
 	l.step("an exit node is chosen", l.exit)
 	l.step("the timer makes a backup, from which the server is restored", l.backup)
 	l.step("an upgrade", l.upgrade)
+	l.step("an upgrade of the server that changes the database, and the way back", l.migrate)
+	l.step("a state that a newer daemon wrote", l.newer)
 	l.step("the daemon is killed", l.crash)
 	l.step("the daemon is restarted, hangs, and is stopped", l.restart)
 	l.step("the machine is started anew, and is on its network by itself", l.reboot)
@@ -253,34 +255,6 @@ printf '[Timer]\nOnActiveSec=0\nRandomizedDelaySec=0\n' >/etc/systemd/system/war
 		l.t.Errorf("backups and state are not the server's (%s) alone:\n%s", who, owned)
 	}
 	s.must("systemctl", "is-active", "warren-coord")
-}
-
-// upgrade installs the same programs as a package of a higher version, under traffic.
-func (l *life) upgrade() {
-	l.t.Helper()
-	dir := l.t.TempDir()
-	shell(l.t, "dpkg-deb", "-R", l.deb("warren"), dir+"/warren")
-	control := dir + "/warren/DEBIAN/control"
-	text, err := os.ReadFile(control)
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	text = bytes.Replace(text, []byte("\nVersion: "), []byte("\nVersion: 1000+"), 1)
-	if err := os.WriteFile(control, text, 0o644); err != nil {
-		l.t.Fatal(err)
-	}
-	newer := dir + "/warren_newer.deb"
-	shell(l.t, "dpkg-deb", "-b", "--root-owner-group", "-Znone", dir+"/warren", newer)
-	inside, old := l.host.put(newer), l.daemon()
-	var gap time.Duration
-	l.keeps("upgraded", func() { gap = l.underTraffic(func() { l.host.must("dpkg", "-i", inside) }, old) })
-	if version := l.host.must("dpkg-query", "--show", "--showformat=${Version}", "warren"); !strings.HasPrefix(version, "1000+") {
-		l.t.Errorf("after the upgrade the version is %s", version)
-	}
-	l.t.Logf("  longest time without an answer: %.2f s", gap.Seconds())
-	if gap > upgradeGap {
-		l.t.Errorf("an upgrade interrupts for %v, at most %v is allowed", gap, upgradeGap)
-	}
 }
 
 func (l *life) crash() {
