@@ -167,7 +167,7 @@ test-packages: packages image ## Build the packages again (the same bytes), look
 	desktop-file-validate packaging/desktop/*.desktop
 	appstreamcli validate --no-net packaging/desktop/*.metainfo.xml
 	lintian --allow-root --fail-on error,warning bin/packages-again/*.deb
-	WARREN_PACKAGES=$(CURDIR)/bin/packages-again WARREN_IMAGES=$(CURDIR)/bin/image $(GO) test -count=1 -v -timeout 15m ./packaging/install
+	WARREN_PACKAGES=$(CURDIR)/bin/packages-again WARREN_IMAGES=$(CURDIR)/bin/image $(GO) test -count=1 -v -timeout 25m ./packaging/install
 
 ##@ See it
 .PHONY: demo
