@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,70 +19,69 @@ import (
 	"github.com/warren-mesh/warren/daemon/e2e/lab"
 	"github.com/warren-mesh/warren/daemon/e2e/mesh"
 	"github.com/warren-mesh/warren/ipc"
+	"github.com/warren-mesh/warren/packaging/manual/documents"
 	"golang.org/x/net/html"
 )
 
-// What hosting.md (coord/warren-coord) gives to be put into the proxies' configurations, with the name and the certificate of the test.
-const (
-	nginxConf = `
-daemon off;
-user root;
-pid nginx.pid;
-error_log stderr;
-events {}
-http {
-access_log off;
-map $http_upgrade $connection_upgrade { default upgrade; '' close; }
-server {
-    listen 443 ssl;
-    server_name NAME;
-    ssl_certificate     CERT;
-    ssl_certificate_key KEY;
-    ssl_protocols       TLSv1.2 TLSv1.3; # machines speak 1.3, which old nginx has not on by itself
-    location / {
-        proxy_pass http://127.0.0.1:8080;
-        proxy_http_version 1.1;
-        proxy_set_header Host $host;
-        proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-        proxy_set_header Upgrade $http_upgrade;
-        proxy_set_header Connection $connection_upgrade;
-    }
+// proxies are those that hosting.md (coord/warren-coord) has a configuration for, how that becomes one with the name and the
+// certificate of the test, and how the program is started with it.
+var proxies = []struct {
+	name    string
+	fences  map[string]string // the file, and what the fence of the page has that is meant
+	change  []string          // in pairs: what stands in the page, and what in its place
+	around  string            // FENCE in it is the configuration
+	command []string
+}{
+	{
+		"nginx",
+		map[string]string{"conf": "proxy_pass"},
+		[]string{"coord.example.org", "NAME", "/etc/ssl/coord.pem", "CERT", "/etc/ssl/coord.key", "KEY"},
+		"daemon off; user root; pid nginx.pid; error_log stderr; events {}\nhttp {\naccess_log off;\nFENCE}\n",
+		[]string{"nginx", "-p", "DIR", "-c", "DIR/conf"},
+	},
+	{
+		"caddy",
+		map[string]string{"conf": "reverse_proxy"},
+		[]string{"coord.example.org {", "https://NAME {\n\ttls CERT KEY"},
+		"{\n\tadmin off\n\tauto_https disable_redirects\n\tdefault_sni NAME\n}\nFENCE",
+		[]string{"env", "HOME=DIR", "caddy", "run", "--adapter", "caddyfile", "--config", "DIR/conf"},
+	},
 }
-}
-`
-	caddyConf = `
-{
-	admin off
-	auto_https disable_redirects
-	default_sni NAME
-}
-https://NAME {
-	tls CERT KEY
-	reverse_proxy 127.0.0.1:8080
-}
-`
-)
 
+// TestAMeshBehindAReverseProxy has a server behind each, as the page says.
 func TestAMeshBehindAReverseProxy(t *testing.T) {
-	for _, c := range []struct {
-		name, conf string
-		command    []string
-	}{
-		{"nginx", nginxConf, []string{"nginx", "-p", "DIR", "-c", "DIR/conf"}},
-		{"caddy", caddyConf, []string{"env", "HOME=DIR", "caddy", "run", "--adapter", "caddyfile", "--config", "DIR/conf"}},
-	} {
-		t.Run(c.name, func(t *testing.T) { behindProxy(t, c.conf, c.command) })
+	pages, err := documents.Read("../../coord/warren-coord")
+	if err != nil || len(pages) != 1 {
+		t.Fatalf("%d pages (%v), want the one about hosting", len(pages), err)
+	}
+	for _, c := range proxies {
+		t.Run(c.name, func(t *testing.T) {
+			conf := map[string]string{}
+			for file, has := range c.fences {
+				for _, f := range pages[0].Fences() {
+					if strings.Contains(f.Text, has) {
+						conf[file] = strings.Replace(c.around, "FENCE", strings.NewReplacer(c.change...).Replace(f.Text), 1)
+					}
+				}
+				if conf[file] == "" {
+					t.Fatalf("the page has no fence with %q", has)
+				}
+			}
+			behindProxy(t, conf, slices.Clone(c.command))
+		})
 	}
 }
 
-func behindProxy(t *testing.T, conf string, command []string) {
+func behindProxy(t *testing.T, conf map[string]string, command []string) {
 	n := lab.New(t)
 	programs := mesh.Build(t)
 	host := n.Internet().Host("coord")
 	address := host.Addr().String()
 	cert, secret := certificateFor(t, host)
 	fill := strings.NewReplacer("NAME", address, "CERT", cert, "KEY", secret, "DIR", host.Dir())
-	mesh.Write(t, host, "conf", fill.Replace(conf))
+	for file, text := range conf {
+		mesh.Write(t, host, file, fill.Replace(text))
+	}
 	for i := range command {
 		command[i] = fill.Replace(command[i])
 	}
