@@ -146,6 +146,7 @@ func (e *apiError) GetStatus() int { return e.Problem.Status }
 
 // ownErrors makes huma's errors ours, which it keeps for a whole process.
 var ownErrors = sync.OnceFunc(func() {
+	sayUnfit()
 	huma.NewError = func(status int, message string, causes ...error) huma.StatusError {
 		return &apiError{Problem: refuse(status, coord.CodeBadRequest, unfit(message, causes))}
 	}
@@ -168,7 +169,8 @@ func unfit(message string, causes []error) string {
 		case len(parts) == 3:
 			continue
 		case errors.As(c, &d):
-			parts = append(parts, strings.TrimPrefix(d.Location+": "+d.Message, ": "))
+			_, field, _ := strings.Cut(d.Location, ".") // which part of the request it is in goes without saying
+			parts = append(parts, strings.TrimPrefix(field+": "+d.Message, ": "))
 		}
 	}
 	if len(parts) == 0 {

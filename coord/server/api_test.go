@@ -332,15 +332,16 @@ func TestBodiesAreHeldToTheirTypes(t *testing.T) {
 	r.user("anna", "correct horse")
 	p := r.program("anna", account.Scopes...)
 	for _, c := range []struct{ path, body, says string }{
-		{"/users", `{"login":"x","password":"secret one","rolle":"owner"}`, "unexpected property"},
+		{"/users", `{"login":"x","password":"secret one","rolle":"owner"}`, "rolle: there is no such field"},
 		{"/users", `{"login":"x"}`, "password"},
-		{"/users", `{"login":7,"password":"secret one"}`, "expected string"},
+		{"/users", `{"login":7,"password":"secret one"}`, "login: must be a string"},
 		{"/users", `{"login":"x","password":"secret one"`, ""},
 		{"/users", `{"login":"x","password":"` + strings.Repeat("y", 70_000) + `"}`, "too long"},
 		{"/keys", `{"expirySeconds":-1}`, "expirySeconds"},
 		{"/keys", `{"expirySeconds":1e99}`, ""},
 		{"/tokens", `{"name":"x","scopes":["root"]}`, "root"},
 		{"/users/anna/role", `{"role":"king"}`, "role"},
+		{"/keys", `{"tags":[` + strings.Repeat(`"t",`, 32) + `"t"]}`, "The request does not fit: tags: may have 32 entries at the most"},
 	} {
 		var says string
 		status, code := p.call(http.MethodPost, c.path, c.body, &says)
