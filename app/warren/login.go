@@ -58,7 +58,7 @@ func (p *program) showLogin(page login.Page, l *ipc.Login, listener *login.Liste
 	opened := false
 	if listener != nil {
 		if !f.noBrowser {
-			err := listener.Open(p.environ)
+			_, err := listener.Open(p.environ) // if that fails later, the address stands there already
 			opened = err == nil
 			if err != nil && login.CanOpen(p.environ) {
 				p.note("warren: %v", err)

@@ -165,6 +165,8 @@ func daemon(ts *testscript.TestScript, neg bool, args []string) {
 		w.mu.Unlock()
 	case "waiting": // until a program waits for a login's end
 		ts.Check(w.AwaitLogin(ctx))
+	case "gone": // until none waits for one any more
+		ts.Check(w.AwaitNoLogin(ctx))
 	case "seen": // until a watcher has the last status
 		ts.Check(w.AwaitSeen(ctx))
 	case "pending": // an admin has to approve the machine

@@ -46,6 +46,8 @@ type Daemon struct {
 	netcheck *ipc.Netcheck // nil: a usual one
 	pings    []any         // *ipc.PingReply or error, in order; the last one repeats
 	upErr    error
+	upHangs  bool      // the next Up does
+	hung     int       // how many do
 	stuck    ipc.State // Up gets no further
 	lastUp   ipc.UpRequest
 
@@ -185,6 +187,23 @@ func (d *Daemon) EndLogin(err error) {
 // AwaitLogin returns when a program waits for the end of a login.
 func (d *Daemon) AwaitLogin(ctx context.Context) error {
 	return d.await(ctx, func() bool { return d.waiters > 0 })
+}
+
+// HangUp lets the next Up wait for a server that is silent, until its caller goes away.
+func (d *Daemon) HangUp() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.upHangs = true
+}
+
+// AwaitHung returns when so many callers of Up wait for such a server.
+func (d *Daemon) AwaitHung(ctx context.Context, n int) error {
+	return d.await(ctx, func() bool { return d.hung == n })
+}
+
+// AwaitNoLogin returns when no program waits for the end of a login: one that gave up is gone a moment before that is seen here.
+func (d *Daemon) AwaitNoLogin(ctx context.Context) error {
+	return d.await(ctx, func() bool { return d.waiters == 0 })
 }
 
 // AwaitSeen returns when a watcher has taken the last status.
@@ -342,6 +361,17 @@ func (d *Daemon) Up(ctx context.Context, r ipc.UpRequest) (*ipc.UpReply, error) 
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.lastUp = r
+	if d.upHangs {
+		d.upHangs = false
+		d.hung++
+		d.step()
+		d.mu.Unlock()
+		<-ctx.Done()
+		d.mu.Lock()
+		d.hung--
+		d.step()
+		return nil, ctx.Err()
+	}
 	if r.Server != "" {
 		d.prefs.Server = r.Server
 	}

@@ -299,7 +299,7 @@ func TestTheBrowserGetsTheURLAndNoSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.l.Close()
-	if err := l.Open([]string{"PATH=" + os.Getenv("PATH"), "DISPLAY=:0", "TOKEN=hush", "LD_PRELOAD=/x", "XDG_RUNTIME_DIR=/run/user/1"}); err != nil {
+	if _, err := l.Open([]string{"PATH=" + os.Getenv("PATH"), "DISPLAY=:0", "TOKEN=hush", "LD_PRELOAD=/x", "XDG_RUNTIME_DIR=/run/user/1"}); err != nil {
 		t.Fatal(err)
 	}
 	var text []byte
@@ -310,11 +310,17 @@ func TestTheBrowserGetsTheURLAndNoSecrets(t *testing.T) {
 	if !strings.HasPrefix(got, "1 "+l.URL()+"\n") || strings.Contains(got, "hush") || strings.Contains(got, "LD_PRELOAD") || !strings.Contains(got, "XDG_RUNTIME_DIR") {
 		t.Errorf("got %q", got)
 	}
-	if err := l.Open([]string{"PATH=/usr/bin"}); !errors.Is(err, ErrNoBrowser) {
+	if _, err := l.Open([]string{"PATH=/usr/bin"}); !errors.Is(err, ErrNoBrowser) {
 		t.Errorf("without a display: %v", err)
 	}
+	if err := os.WriteFile(filepath.Join(dir, "xdg-open"), []byte("#!/bin/sh\nexit 3\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if ended, err := l.Open([]string{"DISPLAY=:0"}); err != nil || <-ended == nil {
+		t.Errorf("where xdg-open finds no browser, it ends well; %v", err)
+	}
 	t.Setenv("PATH", "/nowhere")
-	if err := l.Open([]string{"DISPLAY=:0"}); !errors.Is(err, ErrNoBrowser) {
+	if _, err := l.Open([]string{"DISPLAY=:0"}); !errors.Is(err, ErrNoBrowser) {
 		t.Errorf("without xdg-open: %v", err)
 	}
 }

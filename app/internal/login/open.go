@@ -37,30 +37,32 @@ func CanOpen(environ []string) bool {
 }
 
 // Open shows a page of p in the person's browser. The URL was built here and starts with its scheme; that xdg-open
-// cannot take it for an option matters, since it knows no "--".
-func (l *Listener) Open(environ []string) error {
+// cannot take it for an option matters, since it knows no "--". What it returns gets how xdg-open ended: one that finds no browser
+// fails within seconds; one that has become the browser may outlive this program.
+func (l *Listener) Open(environ []string) (ended <-chan error, err error) {
 	if !CanOpen(environ) {
-		return ErrNoBrowser
+		return nil, ErrNoBrowser
 	}
 	path, err := exec.LookPath("xdg-open")
 	if err != nil || !filepath.IsAbs(path) {
-		return fmt.Errorf("%w: xdg-open is not installed", ErrNoBrowser)
+		return nil, fmt.Errorf("%w: xdg-open is not installed", ErrNoBrowser)
 	}
 	page := l.URL()
 	if !strings.HasPrefix(page, "https://") && !strings.HasPrefix(page, "http://") {
-		return ErrUnsafe
+		return nil, ErrUnsafe
 	}
 	cmd := exec.Command(path, page)
 	cmd.Env = browserEnv(environ)
 	// Ctrl-C here must not end the browser.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("%w: %w", ErrNoBrowser, err)
+		return nil, fmt.Errorf("%w: %w", ErrNoBrowser, err)
 	}
 	// It may be the browser itself and live longer than we do: nobody can wait for this but the kernel. While
 	// we live, it leaves no zombie.
-	go func() { _ = cmd.Wait() }()
-	return nil
+	ends := make(chan error, 1)
+	go func() { ends <- cmd.Wait() }()
+	return ends, nil
 }
 
 func browserEnv(environ []string) []string {

@@ -65,7 +65,7 @@ func (p *program) follow(ctx context.Context) {
 			continue
 		}
 		if !errors.Is(err, errLater) {
-			send(ctx, p.facts, facts{missing: told(err), autostart: p.autostart()})
+			send(ctx, p.facts, facts{missing: p.refusal(err), autostart: p.autostart()})
 		}
 		if tries < firstTries {
 			pause(ctx, firstRetry)
@@ -142,15 +142,6 @@ func (p *program) autostart() string {
 		return view.On
 	}
 	return view.Off
-}
-
-// told gives an error as people read it.
-func told(err error) *ipc.Error {
-	var e *ipc.Error
-	if errors.As(err, &e) {
-		return e
-	}
-	return &ipc.Error{Code: ipc.CodeInternal, Message: err.Error()}
 }
 
 func pause(ctx context.Context, d time.Duration) {

@@ -46,20 +46,42 @@ func (p *program) do(do view.Intent) {
 	case view.OpLook:
 		p.look(do.Arg == view.On)
 	case view.OpCancelLogin:
-		if p.cancelLogin != nil {
-			p.cancelLogin()
-		}
+		p.cancel()
 	default:
 		order := p.order(do)
 		if order == nil || p.in.Busy {
 			return
 		}
-		p.in.Busy, p.in.Failed = true, nil
+		p.in.Busy, p.in.Failed, p.in.Tried, p.in.Asking = true, nil, do.Op, p.asks(do)
+		ctx, cancel := context.WithTimeout(p.ctx, orderLimit)
+		p.cancelOrder = cancel
 		p.work.Go(func() {
-			ctx, cancel := context.WithTimeout(p.ctx, orderLimit)
 			defer cancel()
 			send(p.ctx, p.ends, order(ctx))
 		})
+	}
+}
+
+// asks is the server that an order asks for a login, "" for any other order. Only such a one can be broken off: it has changed
+// nothing yet.
+func (p *program) asks(do view.Intent) string {
+	switch {
+	case do.Op == view.OpJoin, do.Op == view.OpAdd:
+		return do.Arg
+	case do.Op == view.OpLogin && p.in.Status != nil:
+		return p.in.Status.Server
+	}
+	return ""
+}
+
+// cancel ends a login, or the question for one: the daemon sees that nobody waits any more.
+func (p *program) cancel() {
+	switch {
+	case p.in.Asking != "":
+		p.in.Asking, p.stopped = "", true
+		p.cancelOrder()
+	case p.cancelLogin != nil:
+		p.cancelLogin()
 	}
 }
 
@@ -128,7 +150,7 @@ func (p *program) nearest(ctx context.Context) end {
 	best, err := nearest.Exit(ctx, p.client)
 	switch {
 	case errors.Is(err, nearest.ErrNone), errors.Is(err, nearest.ErrSilent):
-		return end{err: &ipc.Error{Code: ipc.CodeNoExit, Message: p.Language.NoNearest(errors.Is(err, nearest.ErrSilent))}}
+		return end{err: p.Language.NoNearest(errors.Is(err, nearest.ErrSilent))}
 	case err != nil:
 		return end{err: err}
 	}
@@ -186,26 +208,43 @@ func (p *program) up(r ipc.UpRequest) func(context.Context) end {
 
 // ended draws how an order ended.
 func (p *program) ended(e end) {
-	p.in.Busy = false
+	stopped := p.stopped
+	p.in.Busy, p.in.Asking, p.stopped = false, "", false
 	if e.prefs != nil {
 		p.in.Prefs = *e.prefs
 	}
 	if e.autostart != "" {
 		p.in.Autostart = e.autostart
 	}
-	if e.login != nil {
+	if e.login != nil && !stopped {
 		p.logIn(e.login, e.secret, e.asked)
 	}
-	p.fail(e.err)
+	p.fail(e.err, p.in.Tried)
 }
 
-// fail tells a person what went wrong, if anything did.
-func (p *program) fail(err error) {
+// fail tells a person what went wrong, if anything did. tried is what they had asked for.
+func (p *program) fail(err error, tried view.Op) {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return
 	}
-	p.in.Failed = told(err)
-	p.say(p.Language.Failure(p.in.Failed))
+	p.in.Failed, p.in.Tried = p.refusal(err), tried
+	p.say(p.Language.Failure(p.in.Failed, tried))
+}
+
+// refusal gives an error as people read it.
+func (p *program) refusal(err error) *ipc.Error {
+	var e *ipc.Error
+	switch {
+	case errors.As(err, &e):
+		return e
+	case errors.Is(err, login.ErrUnsafe):
+		return p.Language.UnsafePage(err)
+	case errors.Is(err, login.ErrExpired):
+		return p.Language.LoginExpired()
+	case errors.Is(err, context.DeadlineExceeded):
+		return p.Language.NoAnswer()
+	}
+	return &ipc.Error{Message: err.Error()}
 }
 
 // step is what a login has come to.
@@ -228,30 +267,38 @@ func (p *program) logIn(l *ipc.Login, secret login.Secret, asked string) {
 	p.work.Go(func() {
 		defer cancel()
 		err := login.Through(ctx, p.client, l, secret, asked, func(page login.Page, listener *login.Listener) {
-			s := step{number: number, shown: &view.Login{Page: page.Elsewhere(), Code: l.Code, Expires: l.Expires}}
-			if p.browse(ctx, listener) != nil {
-				s.err = &ipc.Error{Code: ipc.CodeLogin, Message: p.Language.NoBrowser(page.Elsewhere())}
-			}
-			send(p.ctx, p.steps, s)
+			shown := view.Login{Page: page.Elsewhere(), Code: l.Code, Expires: l.Expires}
+			send(p.ctx, p.steps, step{number: number, shown: &shown})
+			p.work.Go(func() { // which may take a while to fail; the login does not wait for it
+				if err := p.browse(ctx, listener); err != nil && ctx.Err() == nil {
+					unopened := shown
+					unopened.Unopened = true
+					send(p.ctx, p.steps, step{number: number, shown: &unopened, err: p.Language.NoBrowser(page.Elsewhere())})
+				}
+			})
 		})
-		if errors.Is(err, login.ErrExpired) {
-			err = &ipc.Error{Code: ipc.CodeLogin, Message: p.Language.LoginExpired()}
-		}
 		send(p.ctx, p.steps, step{number: number, over: true, err: err})
 	})
 }
 
-// stepped draws how a login goes on. What an older one still has to say is of no interest.
+// stepped draws how a login goes on. What one that is over still has to say is of no interest.
 func (p *program) stepped(s step) {
 	if s.number != p.login {
 		return
 	}
 	p.in.Login = s.shown
-	if s.over {
+	switch {
+	case s.over:
 		p.cancelLogin = nil
+		p.login++
+	case p.window: // it shows the page's address in the middle
+		return
 	}
-	p.fail(s.err)
+	p.fail(s.err, view.OpLogin)
 }
+
+// opens is how long xdg-open is watched: one that finds no browser says so within it, also on a busy machine.
+const opens = 10 * time.Second
 
 // browse opens the page, whose address was built here, by the desktop's portal, or by xdg-open.
 func (p *program) browse(ctx context.Context, l *login.Listener) error {
@@ -261,7 +308,18 @@ func (p *program) browse(ctx context.Context, l *login.Listener) error {
 	if p.desktop != nil && p.desktop.OpenPage(ctx, l.URL()) == nil {
 		return nil
 	}
-	return l.Open(p.Environ)
+	ended, err := l.Open(p.Environ)
+	if err != nil {
+		return err
+	}
+	watched := time.NewTimer(opens)
+	defer watched.Stop()
+	select {
+	case err = <-ended:
+	case <-watched.C: // a browser
+	case <-ctx.Done():
+	}
+	return err
 }
 
 // copy takes a text into the clipboard, which may need another program.
@@ -280,7 +338,7 @@ func (p *program) copy(text string) {
 
 func (p *program) open(page view.Page) {
 	if p.Window != nil {
-		p.fail(p.Window(page))
+		p.fail(p.Window(page), view.OpOpen)
 	}
 }
 
@@ -334,7 +392,7 @@ func (p *program) netcheck() {
 			if p.in.Checking = false; err == nil {
 				p.in.Netcheck = n
 			}
-			p.fail(err)
+			p.fail(err, view.OpNetcheck)
 		})
 	})
 }
@@ -371,7 +429,7 @@ func (p *program) ping(machine string) {
 		a := answer{machine: id, name: name}
 		var err error
 		if a.Reply, err = p.client.Ping(ctx, ipc.PingRequest{Peer: name}); err != nil {
-			a.Reply, a.Err = nil, told(err)
+			a.Reply, a.Err = nil, p.refusal(err)
 		}
 		send(p.ctx, p.answers, a)
 	})

@@ -71,6 +71,8 @@ type program struct {
 	told        *notify.Known      // what notices told of the status; nil: they do not, the other process does
 	login       int                // number of the last one
 	cancelLogin context.CancelFunc // nil without a login
+	cancelOrder context.CancelFunc // of the last order
+	stopped     bool               // a person has broken it off
 }
 
 // facts are what the daemon says.

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/warren-mesh/warren/app/internal/desktop"
+	"github.com/warren-mesh/warren/app/internal/fake"
 	"github.com/warren-mesh/warren/app/internal/view"
 	"github.com/warren-mesh/warren/ipc"
 )
@@ -80,6 +81,42 @@ func TestAPersonJoinsInTheWindow(t *testing.T) {
 	if got := d.daemon.LastUp(); got.Server != "https://warren.example.org/join#server:00" || got.Challenge == "" || got.Reauth {
 		t.Errorf("the daemon was asked for %+v", got)
 	}
+}
+
+// A server that does not answer is seen to be asked, and a person need not wait for it.
+func TestAPersonBreaksOffAQuestionThatIsNotAnswered(t *testing.T) {
+	d := newDesk(t)
+	d.daemon.Edit(func(s *ipc.Status) { *s = ipc.Status{State: ipc.StateNoServer} })
+	d.daemon.HangUp()
+	d.serve(ipc.LevelOperate)
+	w := d.window(false, view.PageHome)
+	w.shows(func(v view.Window) bool { return v.First != nil })
+	w.clicks <- view.Intent{Op: view.OpJoin, Arg: " https://warren.example.org/join#server:00"}
+	w.shows(func(v view.Window) bool {
+		return v.Waiting != nil && v.Waiting.Asks && v.Waiting.Title == "Asking warren.example.org…" && v.Waiting.Cancel.Do.Op == view.OpCancelLogin
+	})
+	d.must(d.daemon.AwaitHung(d.ctx, 1))
+	w.clicks <- view.Intent{Op: view.OpCancelLogin}
+	w.until(func(in *view.Input) bool { return in.Asking == "" && !in.Busy && in.Failed == nil })
+	d.must(d.daemon.AwaitHung(d.ctx, 0)) // the daemon asks no more
+	w.clicks <- view.Intent{Op: view.OpJoin, Arg: "https://warren.example.org"}
+	w.shows(func(v view.Window) bool { return v.First == nil && v.Power.Do.Op == view.OpDisconnect })
+}
+
+// A browser that cannot be opened after all, which xdg-open finds out only when it runs.
+func TestAPageThatDidNotOpenIsNamed(t *testing.T) {
+	d := newDesk(t)
+	d.program("xdg-open", "exit 3")
+	d.daemon.Edit(func(s *ipc.Status) { s.State = ipc.StateNeedsLogin })
+	d.serve(ipc.LevelOperate)
+	w := d.window(false, view.PageHome)
+	w.clicks <- view.Intent{Op: view.OpJoin, Arg: "https://warren.example.org"}
+	page := "https://warren.example.org/login/" + fake.LoginID
+	w.shows(func(v view.Window) bool {
+		return v.Waiting != nil && v.Waiting.Address == page && v.Waiting.Copy.Do == (view.Intent{Op: view.OpCopy, Arg: page}) && v.Failed == ""
+	})
+	w.clicks <- view.Intent{Op: view.OpCancelLogin}
+	w.shows(func(v view.Window) bool { return v.Waiting == nil && v.Failed == "" })
 }
 
 // Another account gets a name of its own: the login in use stays what it is.

@@ -98,29 +98,42 @@ func (f *first) draw(v *view.First, back string) {
 
 // waiting is the page of somebody who is at the browser.
 type waiting struct {
-	object                       *fyne.Container
-	title, text, elsewhere, code *widget.Label
-	copies, cancel               *widget.Button
-	v                            *view.Waiting
+	object                                *fyne.Container
+	title, text, address, elsewhere, code *widget.Label
+	asks                                  *widget.ProgressBarInfinite
+	line                                  *widget.Separator
+	copies, cancel                        *widget.Button
+	v                                     *view.Waiting
 }
 
 func newWaiting(do func(view.Intent)) *waiting {
-	w := &waiting{title: title(), text: wrapped(), elsewhere: wrapped(), code: title(), v: &view.Waiting{}}
+	w := &waiting{title: title(), text: wrapped(), address: wrapped(), elsewhere: wrapped(), code: title(), v: &view.Waiting{}}
+	w.asks, w.line = widget.NewProgressBarInfinite(), widget.NewSeparator()
+	w.asks.Hide() // it moves only while it is seen
+	w.address.Wrapping, w.address.Selectable, w.address.Alignment = fyne.TextWrapBreak, true, fyne.TextAlignCenter
+	w.address.TextStyle.Monospace = true
 	w.code.TextStyle.Monospace = true
 	w.text.Alignment, w.elsewhere.Alignment = fyne.TextAlignCenter, fyne.TextAlignCenter
 	w.copies = widget.NewButtonWithIcon("", theme.ContentCopyIcon(), func() { do(w.v.Copy.Do) })
 	w.cancel = widget.NewButton("", func() { do(w.v.Cancel.Do) })
-	w.object = card(w.title, w.text, widget.NewSeparator(), w.elsewhere, w.code,
+	w.object = card(w.title, w.asks, w.text, w.address, w.line, w.elsewhere, w.code,
 		container.NewHBox(layout.NewSpacer(), w.copies, w.cancel, layout.NewSpacer()))
 	return w
 }
 
 func (w *waiting) draw(v *view.Waiting) {
 	if v == nil {
+		w.asks.Hide()
 		return
 	}
 	w.v = v
 	changed := set(w.title, v.Title)
+	changed = show(w.asks, v.Asks) || changed
+	changed = set(w.address, v.Address) || changed
+	changed = show(w.address, v.Address != "") || changed
+	for _, o := range []fyne.CanvasObject{w.line, w.elsewhere, w.code} {
+		changed = show(o, v.Code != "") || changed
+	}
 	changed = set(w.text, v.Text) || changed
 	changed = set(w.elsewhere, v.Elsewhere) || changed
 	changed = set(w.code, v.Code) || changed

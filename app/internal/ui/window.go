@@ -138,7 +138,8 @@ func (w *Window) Draw(in *view.Input, now view.Window) {
 	if len(was.Tabs) == 0 || was.Tabs[0] != v.Tabs[0] {
 		w.pages.Refresh()
 	}
-	if v.First != nil || v.Waiting != nil || was.Waiting != nil || v.Join == nil || (was.State != "" && was.Server != v.Server) {
+	waits := func(v *view.Waiting) bool { return v != nil && !v.Asks } // an answer that does not come changes nothing
+	if v.First != nil || waits(v.Waiting) || waits(was.Waiting) || v.Join == nil || (was.State != "" && was.Server != v.Server) {
 		w.joining = false
 	}
 	w.drawBody()

@@ -155,6 +155,14 @@ var pictures = []struct {
 		}
 	})}, view.PageProblems, 0},
 	{"first", view.Input{Status: &ipc.Status{State: ipc.StateNoServer}}, view.PageMachines, 0},
+	{"asking", view.Input{Status: &ipc.Status{State: ipc.StateNoServer}, Busy: true, Asking: "https://warren.example.org/join#x"}, view.PageMachines, 0},
+	{"unopened", view.Input{
+		Status: &ipc.Status{State: ipc.StateNoServer},
+		Login:  &view.Login{Page: "https://warren.example.org/login/" + strings.Repeat("x", 32), Code: "4821-93", Unopened: true},
+	}, view.PageMachines, 0},
+	{"german-other-server", view.Input{Status: &ipc.Status{State: ipc.StateNoServer}, Language: view.German, Tried: view.OpJoin, Failed: &ipc.Error{
+		Code: ipc.CodeIdentity, Reason: ipc.ReasonOtherServer, About: []string{"warren.example.org", "3f2a91c0", "99b1e7d4"},
+	}}, view.PageMachines, 0},
 	{"waiting", view.Input{
 		Status: status(func(s *ipc.Status) { s.State = ipc.StateNeedsLogin; s.Peers = nil; s.Self.Addrs = nil }),
 		Login:  &view.Login{Page: "https://warren.example.org/login/x", Code: "4821-93"},

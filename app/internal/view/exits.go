@@ -138,7 +138,7 @@ func (d *drawer) allExits() Exits {
 		Settings: d.settings(exitPreferences),
 	}
 	if d.noLogin() {
-		x.None, x.Settings = d.say(textMachinesOff), nil
+		x.None, x.Settings = d.machinesOff(), nil
 		return x
 	}
 	all := d.exits()
@@ -169,7 +169,8 @@ func (l Language) Answer(a Answer) string {
 	d := drawer{in: &Input{Language: l}, texts: l.texts()}
 	switch {
 	case a.Err != nil:
-		return long(a.Err.Message)
+		words, _ := d.refused(a.Err, OpNone)
+		return long(words)
 	case a.Reply == nil:
 		return d.say(textPinging)
 	}

@@ -22,6 +22,8 @@ type Input struct {
 	Busy    bool       // an order was given, and has not ended
 	Login   *Login     // a login that waits for a person
 	Failed  *ipc.Error // how the last order ended, if not well
+	Tried   Op         // which order that was
+	Asking  string     // the server that is asked for a login, as a person named it
 	Windows bool       // a window can be opened
 
 	Autostart string // On or Off: whether the tray starts with the desktop; "" where that cannot be told
@@ -43,6 +45,8 @@ type Login struct {
 	Page    string // to open on another device
 	Code    string // to type there
 	Expires time.Time
+
+	Unopened bool // no browser opened it here
 }
 
 // Op is what a person can ask for.
@@ -54,7 +58,7 @@ const (
 	OpConnect     Op = "connect"
 	OpDisconnect  Op = "disconnect"
 	OpLogin       Op = "login"        // at the server in use, also if the login holds: that extends the key
-	OpCancelLogin Op = "cancel-login" //
+	OpCancelLogin Op = "cancel-login" // also while the server is asked for one
 	OpJoin        Op = "join"         // Arg: a server's address, or an invite link
 	OpAdd         Op = "add"          // the same, beside the accounts that there are
 	OpLogout      Op = "logout"

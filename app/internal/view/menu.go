@@ -3,7 +3,6 @@ package view
 import (
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/warren-mesh/warren/ipc"
@@ -117,7 +116,8 @@ func (d *drawer) withoutDaemon() Menu {
 	if e := d.in.Missing; e == nil {
 		m.Icon = IconDisconnected
 	} else {
-		state, fix = d.missing(e)
+		state, fix = d.refused(e, OpNone)
+		state, fix = long(state), long(fix)
 	}
 	m.Tooltip = d.say(textTooltip, state)
 	m.Items = []Item{note("state", state)}
@@ -127,19 +127,6 @@ func (d *drawer) withoutDaemon() Menu {
 	m.Items = append(m.Items, separator("foot"))
 	m.Items = append(m.Items, d.foot()...)
 	return m
-}
-
-// missing says why the daemon cannot be asked, and what to do.
-func (d *drawer) missing(e *ipc.Error) (state, fix string) {
-	switch e.Code {
-	case ipc.CodeNotRunning:
-		return d.say(textNotRunning), d.say(textStartIt)
-	case ipc.CodeDenied:
-		return d.say(textNoEntry), long(e.Fix)
-	case ipc.CodeUnsupported:
-		return d.say(textVersions), d.say(textRestartIt)
-	}
-	return long(e.Message), long(e.Fix)
 }
 
 // icon is the worst that is to be told.
@@ -177,8 +164,7 @@ func (d *drawer) stateLine() string {
 		return d.say(textNeedsLogin, host(d.s.Server))
 	case ipc.StateNoServer:
 		if d.joins() {
-			server, _, _ := strings.Cut(strings.TrimPrefix(d.in.Login.Page, "https://"), "/")
-			return d.say(textNeedsLogin, short(server))
+			return d.say(textNeedsLogin, host(d.in.Login.Page))
 		}
 		return d.say(textNoServer)
 	}
@@ -192,9 +178,10 @@ func (d *drawer) joins() bool { return d.s.State == ipc.StateNoServer && d.in.Lo
 func (d *drawer) head() []Item {
 	items := []Item{note("state", d.stateLine())}
 	if e := d.in.Failed; e != nil {
-		items = append(items, note("failed", long(d.failure(e))))
-		if fix := long(d.failureFix(e)); fix != "" {
-			items = append(items, note("failed-fix", fix))
+		words, fix := d.refused(e, d.in.Tried)
+		items = append(items, note("failed", d.say(textProblem, long(words))))
+		if fix != "" {
+			items = append(items, note("failed-fix", long(fix)))
 		}
 	}
 	shown := 0
@@ -212,30 +199,6 @@ func (d *drawer) head() []Item {
 		})
 	}
 	return items
-}
-
-// failure says how an order ended. What to do next is at the end of a sentence: the window and notices have room for all of it, a
-// menu's line has not.
-func (d *drawer) failure(e *ipc.Error) string {
-	switch {
-	case adminOnly(e):
-		return d.say(textDeniedAdmin)
-	case e.Code == ipc.CodeDenied:
-		return d.say(textDenied)
-	}
-	return d.say(textProblem, plain(e.Message, maxText))
-}
-
-func (d *drawer) failureFix(e *ipc.Error) string {
-	if e.Code == ipc.CodeDenied && !adminOnly(e) {
-		return d.say(textDeniedFix)
-	}
-	return plain(e.Fix, maxText)
-}
-
-// adminOnly tells a refusal that no group's membership helps against.
-func adminOnly(e *ipc.Error) bool {
-	return e.Code == ipc.CodeDenied && e.Fix != "" && !strings.Contains(e.Fix, "usermod") && strings.Contains(e.Fix, "sudo")
 }
 
 // power switches the connection.
@@ -259,7 +222,10 @@ func (d *drawer) login() []Item {
 		}
 		items = append(items, first)
 	}
-	if l := d.in.Login; l != nil {
+	if d.in.Asking != "" {
+		items = append(items, note("login-asks", d.say(textAskingServer, host(d.in.Asking))),
+			Item{Key: "login-cancel", Label: d.say(textAskingCancel), Do: Intent{Op: OpCancelLogin}})
+	} else if l := d.in.Login; l != nil {
 		items = append(items,
 			note("login-waits", d.say(textLoginWaits)),
 			Item{Key: "login-page", Label: d.say(textLoginElsewhere, short(l.Code)), Do: Intent{OpCopy, l.Page}},

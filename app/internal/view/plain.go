@@ -81,7 +81,11 @@ func bare(s string, limit int) string {
 	return strings.TrimSpace(b.String())
 }
 
-// host is a server's address without what is the same for all.
+// host is a server's address, or an invite link, without what is the same for all.
 func host(server string) string {
-	return short(strings.TrimSuffix(strings.TrimPrefix(server, "https://"), "/"))
+	server = strings.TrimPrefix(strings.TrimSpace(server), "https://")
+	if i := strings.IndexAny(server, "/?#"); i >= 0 {
+		server = server[:i]
+	}
+	return short(server)
 }

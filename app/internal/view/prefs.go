@@ -144,7 +144,6 @@ func (d *drawer) fields() []Field {
 
 // Edit is what OpSet's argument, KEY=VALUE, asks of the daemon. Its error is a sentence for people.
 func (l Language) Edit(arg string) (ipc.PrefsEdit, *ipc.Error) {
-	d := drawer{in: &Input{Language: l}, texts: l.texts()}
 	var e ipc.PrefsEdit
 	key, value, _ := strings.Cut(arg, "=")
 	value = strings.TrimSpace(value)
@@ -162,7 +161,7 @@ func (l Language) Edit(arg string) (ipc.PrefsEdit, *ipc.Error) {
 	case "port":
 		n, err := strconv.ParseUint(value, 10, 16)
 		if err != nil && value != "" {
-			return e, &ipc.Error{Code: ipc.CodeBadRequest, Message: d.say(textBadPort, short(value))}
+			return e, l.said(ipc.CodeBadRequest, textBadPort, short(value))
 		}
 		port := uint16(n)
 		e.Port = &port
@@ -172,14 +171,14 @@ func (l Language) Edit(arg string) (ipc.PrefsEdit, *ipc.Error) {
 		for _, word := range strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' || r == ';' }) {
 			route, err := netip.ParsePrefix(word)
 			if err != nil {
-				return e, &ipc.Error{Code: ipc.CodeBadRequest, Message: d.say(textBadRoute, short(word))}
+				return e, l.said(ipc.CodeBadRequest, textBadRoute, short(word))
 			}
 			routes = append(routes, route.Masked())
 		}
 		e.AdvertiseRoutes = &routes
 		return e, nil
 	}
-	return e, &ipc.Error{Code: ipc.CodeBadRequest, Message: d.say(textBadSetting, short(arg))}
+	return e, l.said(ipc.CodeBadRequest, textBadSetting, short(arg))
 }
 
 // preferencesMenu are the settings that people change daily.

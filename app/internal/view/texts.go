@@ -49,11 +49,6 @@ type text int
 const (
 	textTooltip text = iota // {0}: how it stands
 	textAsking
-	textNotRunning
-	textStartIt
-	textNoEntry
-	textVersions
-	textRestartIt
 
 	textConnected  // {0}: the network
 	textConnecting // {0}: the network or server
@@ -63,9 +58,6 @@ const (
 	textNoServer
 	textOtherState // {0}: the daemon's word
 	textProblem    // {0}: a sentence
-	textDenied
-	textDeniedFix
-	textDeniedAdmin
 
 	textConnect
 	textDisconnect
@@ -75,6 +67,23 @@ const (
 	textLoginWaits
 	textLoginElsewhere // {0}: the code
 	textLoginCancel
+	textAskingServer // {0}: the server
+	textAskingExplains
+	textAskingCancel
+
+	// An order that failed.
+	textAttempt // {0}: what it was, {1}: why
+	textNotConnected
+	textNotDisconnected
+	textNotLoggedIn
+	textNotJoined
+	textNotLoggedOut
+	textNotSwitched
+	textNotSet
+	textNotChecked
+	textNotOpened
+	textUnsafePage // {0}: why
+	textNoAnswerYet
 
 	textAccounts
 	textAccount        // {0}: a profile
@@ -124,10 +133,13 @@ const (
 	textFirstHint
 	textFirstButton
 	textWaitingText
+	textWaitingUnopened
 	textWaitingElsewhere
 	textSearch
 	textPick
 	textMachinesOff
+	textMachinesLogin
+	textMachinesPending
 	textAcceptDNSExplains
 	textOfflineSince // {0}: how long
 	textFactHow
@@ -413,19 +425,34 @@ func (l Language) CannotCopy(what string) string {
 	return fill(l.texts()[textCannotCopy], []string{long(what)})
 }
 
-// Failure says what went wrong, and what to do.
-func (l Language) Failure(e *ipc.Error) string {
-	d := drawer{in: &Input{Language: l}, texts: l.texts()}
-	return strings.TrimSpace(strings.TrimPrefix(d.failure(e), "⚠ ") + "\n" + d.failureFix(e))
+// NoBrowser says that a login's page could not be opened.
+func (l Language) NoBrowser(page string) *ipc.Error {
+	return l.said(ipc.CodeLogin, textNoBrowser, page)
 }
 
-// NoBrowser says that a login's page could not be opened.
-func (l Language) NoBrowser(page string) string {
-	return fill(l.texts()[textNoBrowser], []string{page})
+// UnsafePage says that a login's page is none that may be opened.
+func (l Language) UnsafePage(why error) *ipc.Error {
+	return l.said(ipc.CodeLogin, textUnsafePage, bare(why.Error(), maxText))
 }
 
 // LoginExpired says that nobody logged in.
-func (l Language) LoginExpired() string { return l.texts()[textLoginExpired] }
+func (l Language) LoginExpired() *ipc.Error { return l.said(ipc.CodeLogin, textLoginExpired) }
+
+// NoAnswer says that the daemon took too long.
+func (l Language) NoAnswer() *ipc.Error { return l.said(ipc.CodeTimeout, textNoAnswerYet) }
+
+// NoNearest says that there is no exit node to choose from, or that none of them answers.
+func (l Language) NoNearest(silent bool) *ipc.Error {
+	if silent {
+		return l.said(ipc.CodeNoExit, textExitsSilent)
+	}
+	return l.said(ipc.CodeNoExit, textNoExits)
+}
+
+// said is a refusal of the tray's own, in the person's language.
+func (l Language) said(code string, t text, with ...string) *ipc.Error {
+	return &ipc.Error{Code: code, Reason: Said, Message: fill(l.texts()[t], with)}
+}
 
 // NoHost says that this desktop shows no icons of programs.
 func (l Language) NoHost() string { return l.texts()[textNoHost] }
@@ -436,12 +463,4 @@ func (l Language) Started() string { return l.texts()[textStarted] }
 // Pinged says what came of a ping, for who is not looking at the machine.
 func (l Language) Pinged(name string, a Answer) string {
 	return fill(l.texts()[textPinged], []string{short(name), l.Answer(a)})
-}
-
-// NoNearest says that there is no exit node to choose from, or that none of them answers.
-func (l Language) NoNearest(silent bool) string {
-	if silent {
-		return l.texts()[textExitsSilent]
-	}
-	return l.texts()[textNoExits]
 }

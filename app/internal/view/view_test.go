@@ -92,7 +92,7 @@ var states = []struct {
 }{
 	{"start", Input{}},
 	{"not-running", Input{Missing: &ipc.Error{Code: ipc.CodeNotRunning, Message: "warrend is not running", Fix: "Start it: x"}}},
-	{"no-entry", Input{Missing: &ipc.Error{Code: ipc.CodeDenied, Message: "you may not use the socket", Fix: "Look at who may enter the socket's folder."}}},
+	{"no-entry", Input{Missing: &ipc.Error{Code: ipc.CodeDenied, Reason: ipc.ReasonSocket, About: []string{"/run/x.sock"}, Message: "you may not", Fix: "sudo"}}},
 	{"other-version", Input{Missing: &ipc.Error{Code: ipc.CodeUnsupported, Message: "what?"}}},
 	{"other-error", Input{Missing: &ipc.Error{Code: "x", Message: "too many\nopen files\x1b[2J"}}},
 	{"no-server", Input{Status: &ipc.Status{State: ipc.StateNoServer}}},
@@ -101,6 +101,14 @@ var states = []struct {
 		Status: &ipc.Status{State: ipc.StateNoServer}, Windows: true,
 		Login: &Login{Page: "https://warren.example.org:8443/login/x", Code: "4821-93", Expires: time.Unix(1, 0)},
 	}},
+	{"first-asks", Input{Status: &ipc.Status{State: ipc.StateNoServer}, Windows: true, Busy: true, Asking: " https://warren.example.org:8443/join#server:00"}},
+	{"first-unopened", Input{
+		Status: &ipc.Status{State: ipc.StateNoServer}, Windows: true,
+		Login: &Login{Page: "https://warren.example.org/login/x", Code: "4821-93", Expires: time.Unix(1, 0), Unopened: true},
+	}},
+	{"first-other-server", Input{Status: &ipc.Status{State: ipc.StateNoServer}, Windows: true, Tried: OpJoin, Failed: &ipc.Error{
+		Code: ipc.CodeIdentity, Reason: ipc.ReasonOtherServer, About: []string{"warren.example.org", "3f2a", "99b1"}, Message: "English",
+	}}},
 	{"needs-login", Input{Status: in(ipc.StateNeedsLogin), Profiles: profiles}},
 	{"login", Input{
 		Status: in(ipc.StateNeedsLogin), Profiles: profiles,
@@ -129,10 +137,10 @@ var states = []struct {
 		s.Problems = []ipc.Problem{{Code: "n", Text: "a notice", Level: ipc.ProblemNotice}}
 		return s
 	}()}},
-	{"denied", Input{Status: in(ipc.StateDown), Failed: &ipc.Error{Code: ipc.CodeDenied, Message: "only root", Fix: "Run: sudo x\nOr: sudo usermod"}}},
-	{"denied-admin", Input{Status: in(ipc.StateDown), Failed: &ipc.Error{Code: ipc.CodeDenied, Message: "only root", Fix: "Run: sudo x"}}},
+	{"denied", Input{Status: in(ipc.StateDown), Failed: &ipc.Error{Code: ipc.CodeDenied, Reason: ipc.ReasonOperate, Message: "only root", Fix: "Run: sudo x\nOr: sudo usermod"}}},
+	{"denied-admin", Input{Status: in(ipc.StateDown), Failed: &ipc.Error{Code: ipc.CodeDenied, Reason: ipc.ReasonAdmin, Message: "only root", Fix: "Run: sudo x"}}},
 	{"failed-long", Input{Status: in(ipc.StateNoServer), Failed: &ipc.Error{Code: ipc.CodeCoord, Message: strings.Repeat("what went wrong, ", 10) + "what to do next"}}},
-	{"failed", Input{Status: in(ipc.StateDown), Failed: &ipc.Error{Code: ipc.CodeCoord, Message: "the server refused", Fix: "Ask its admin."}}},
+	{"failed", Input{Status: in(ipc.StateDown), Tried: OpConnect, Failed: &ipc.Error{Code: ipc.CodeCoord, Message: "the server refused", Fix: "Ask its admin."}}},
 	{"exit", Input{Windows: true, Status: exits("bob", true), Prefs: ipc.Prefs{ExitNodes: []string{"bob"}, ExitNodeAllowLAN: true, AdvertiseExitNode: true, Relay: true}}},
 	{"exit-down", Input{Status: exits("dave", false), Prefs: ipc.Prefs{ExitNodes: []string{"dave"}}}},
 	{"exit-gone", Input{Windows: true, Status: func() *ipc.Status {

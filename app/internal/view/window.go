@@ -59,10 +59,13 @@ type First struct {
 	Do                        Op // with what a person gives
 }
 
-// Waiting is the page of somebody who is at the browser.
+// Waiting is the page of somebody who is at the browser, or waits for the server's answer before.
 type Waiting struct {
-	Title, Text, Elsewhere, Code string
-	Copy, Cancel                 Button
+	Asks            bool   // the server is asked: nothing can be opened yet
+	Title, Text     string //
+	Address         string // of the page, where a person has to open it
+	Elsewhere, Code string // on another device
+	Copy, Cancel    Button
 }
 
 // Machines is the page of the other machines.
@@ -112,7 +115,7 @@ func DrawWindow(in *Input) Window {
 	}
 	w.About = []Fact{{d.say(textVersionHere), bare(in.Version, maxShort), false}}
 	if e := in.Failed; e != nil {
-		w.Failed = in.Language.Failure(e)
+		w.Failed = in.Language.Failure(e, in.Tried)
 	}
 	if d.s == nil {
 		d.absent(&w)
@@ -153,7 +156,7 @@ func (d *drawer) absent(w *Window) {
 	w.Icon, w.State = IconDisconnected, d.say(textAsking)
 	if e := d.in.Missing; e != nil {
 		w.Icon = IconAttention
-		w.State, w.Below = d.missing(e)
+		w.State, w.Below = d.refused(e, OpNone)
 		t := Trouble{Text: w.State, Fix: w.Below, Level: ipc.ProblemUrgent}
 		if c := command(w.Below); c != "" {
 			t.Button = Button{d.say(textCopyCommand), false, Intent{OpCopy, c}}
@@ -193,21 +196,31 @@ func (d *drawer) join() *First {
 }
 
 func (d *drawer) waiting() *Waiting {
+	if d.in.Asking != "" {
+		return &Waiting{
+			Asks: true, Title: d.say(textAskingServer, host(d.in.Asking)), Text: d.say(textAskingExplains),
+			Cancel: Button{d.say(textAskingCancel), false, Intent{Op: OpCancelLogin}},
+		}
+	}
 	l := d.in.Login
 	if l == nil {
 		return nil
 	}
-	return &Waiting{
+	w := &Waiting{
 		Title: d.say(textLoginWaits), Text: d.say(textWaitingText), Elsewhere: d.say(textWaitingElsewhere), Code: bare(l.Code, maxShort),
 		Copy: Button{d.say(textCopyPage), false, Intent{OpCopy, l.Page}}, Cancel: Button{d.say(textLoginCancel), false, Intent{Op: OpCancelLogin}},
 	}
+	if l.Unopened {
+		w.Text, w.Address = d.say(textWaitingUnopened), bare(l.Page, maxText)
+	}
+	return w
 }
 
 // allMachines lists the others, those that are there first.
 func (d *drawer) allMachines() Machines {
 	m := Machines{Search: d.say(textSearch), None: d.say(textNoMachines), Nobody: d.say(textNobodyFound), Pick: d.say(textPick)}
 	if d.s.State != ipc.StateRunning {
-		m.None = d.say(textMachinesOff)
+		m.None = d.machinesOff()
 		return m
 	}
 	m.Rows = make([]Row, 0, len(d.s.Peers))
@@ -219,6 +232,19 @@ func (d *drawer) allMachines() Machines {
 		}
 	}
 	return m
+}
+
+// machinesOff says what a person has to do to see the others.
+func (d *drawer) machinesOff() string {
+	switch d.s.State {
+	case ipc.StateNoServer, ipc.StateNeedsLogin:
+		return d.say(textMachinesLogin)
+	case ipc.StatePending:
+		return d.say(textMachinesPending)
+	case ipc.StateStarting:
+		return d.stateLine()
+	}
+	return d.say(textMachinesOff)
 }
 
 func (d *drawer) row(p *ipc.Peer) Row {
