@@ -11,6 +11,7 @@ import (
 
 	"github.com/warren-mesh/warren/app/internal/autostart"
 	"github.com/warren-mesh/warren/app/internal/desktop"
+	"github.com/warren-mesh/warren/app/internal/hush"
 	"github.com/warren-mesh/warren/app/internal/tray"
 	"github.com/warren-mesh/warren/app/internal/view"
 	"github.com/warren-mesh/warren/ipc"
@@ -30,6 +31,7 @@ const usage = `Warren-tray shows Warren in the panel of your desktop.
 var errUsage = errors.New("see warren-tray --help")
 
 func main() {
+	hush.Over()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:])
 	stop()

@@ -26,6 +26,7 @@ type rest struct {
 	on      bool // the loop runs: it can be woken
 	pending int  // what is to be done by the loop
 	stirred bool // somebody else may have given it something to do
+	moves   bool // something in the window moves by itself
 }
 
 // do has Fyne's goroutine do something.
@@ -55,6 +56,13 @@ func (r *rest) stir() {
 	}
 }
 
+// move says whether something in the window moves by itself.
+func (r *rest) move(moves bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.moves = moves
+}
+
 // end is called before the loop ends, on Fyne's goroutine.
 func (r *rest) end() {
 	r.mu.Lock()
@@ -69,7 +77,7 @@ func (r *rest) run(ctx context.Context) {
 	r.mu.Unlock()
 	for last := time.Now(); ctx.Err() == nil; {
 		limit := frame
-		if time.Since(last) > lively {
+		if time.Since(last) > lively && !r.moving() {
 			limit = nap
 		}
 		fyne.DoAndWait(func() {
@@ -78,6 +86,12 @@ func (r *rest) run(ctx context.Context) {
 			}
 		})
 	}
+}
+
+func (r *rest) moving() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.moves
 }
 
 // wait returns when something happens, or after a while. It tells whether a person did it.

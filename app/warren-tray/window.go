@@ -23,6 +23,14 @@ const maxClicks = 16
 var errNoDisplay = errors.New("there is no display to show a window on (DISPLAY).\n" +
 	"  Start it in a desktop's session; Wayland's desktops have one too (XWayland)")
 
+// newApp makes Fyne's application. It gets its name only afterwards: one that has a name at once keeps preferences in a file, of
+// which there are none, and finds that file empty while another window is open, or where one was killed.
+func newApp() fyne.App {
+	a := app.NewWithID("")
+	app.SetMetadata(fyne.AppMetadata{ID: desktop.Name, Name: "Warren", Version: version})
+	return a
+}
+
 // hasDisplay tells whether a window can be shown. Fyne's driver ends the program if it cannot.
 func hasDisplay() bool { return os.Getenv("DISPLAY") != "" }
 
@@ -38,7 +46,7 @@ func runWindow(ctx context.Context, c tray.Config, page view.Page) error {
 	if err == nil {
 		defer func() { _ = d.Close() }()
 	}
-	a := app.NewWithID(desktop.Name)
+	a := newApp()
 	a.SetIcon(fyne.NewStaticResource("warren.png", icon.PNG(view.IconConnected, 256)))
 	a.Settings().SetTheme(ui.NewTheme())
 	clicks := make(chan view.Intent, maxClicks)
@@ -60,7 +68,11 @@ func runWindow(ctx context.Context, c tray.Config, page view.Page) error {
 		ended <- tray.RunWindow(ctx, d, c, page, tray.Face{
 			Draw: func(in view.Input) {
 				now := view.DrawWindow(&in)
-				rest.do(func() { w.Draw(&in, now); drawn = true })
+				rest.do(func() {
+					w.Draw(&in, now)
+					drawn = true
+					rest.move(now.Waiting != nil && now.Waiting.Asks)
+				})
 			},
 			Open: func(p view.Page) {
 				rest.do(func() {
