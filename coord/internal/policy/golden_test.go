@@ -305,6 +305,37 @@ func TestVerdictsSayWhichRuleOrWhichIsNearest(t *testing.T) {
 	}
 }
 
+// TestTestsOfAFileAreBounded: each machine of one group is tried with each of another, and with each rule.
+func TestTestsOfAFileAreBounded(t *testing.T) {
+	file := func(users, rules, tests int, src string) *Compiled {
+		var b strings.Builder
+		b.WriteString(`{"groups": {"group:g": [`)
+		for u := range users {
+			fmt.Fprintf(&b, `"u%d@",`, u)
+		}
+		b.WriteString(`]}, "grants": [`)
+		for r := range rules {
+			fmt.Fprintf(&b, `{"src": [%q], "dst": ["192.168.%d.%d"], "ip": ["tcp:1"]},`, src, r/250, r%250)
+		}
+		b.WriteString(`], "tests": [`)
+		for range tests {
+			b.WriteString(`{"src": "group:g", "deny": ["group:g:22"]},`)
+		}
+		b.WriteString(`]}`)
+		return Compile(mustParse(t, b.String()), Network{})
+	}
+	if ps := file(100, 100, 10, "10.0.0.0/8").RunTests(); len(ps) > 0 { // rules that have nothing to do with them cost little
+		t.Errorf("%v", ps)
+	}
+	for name, c := range map[string]*Compiled{
+		"rules": file(60, 60, 60, "group:g"), "machines": file(600, 1, 1, "10.0.0.0/8"),
+	} {
+		if ps := c.runTests(1 << 17); len(ps) != 1 || ps[0].Text != textTestsLarge {
+			t.Errorf("%s: %.200s", name, ps.Error())
+		}
+	}
+}
+
 func TestTheFilesOwnTests(t *testing.T) {
 	for _, name := range []string{"office", "sites"} {
 		text, err := os.ReadFile("testdata/" + name + ".hujson")
