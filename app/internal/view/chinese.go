@@ -326,6 +326,11 @@ var chinese = [texts]string{
 	textVerdictHard:   "此 NAT 难以穿透：部分连接需要中继。",
 	textFactMTU:       "最大数据包",
 	textBytesLong:     "{0} 字节",
+	textAdvicePortal:  "请在浏览器中登录该网络。使用出口节点或锁定时，请先在出口节点页面允许登录。",
+	textAdviceBlocked: "请在网络的防火墙中放行出站 UDP：之后即可直接连接。",
+	textAdviceMapping: "请在路由器中启用端口映射（UPnP-IGD、NAT-PMP 或 PCP），或将一个 UDP 端口转发到本机并在设置中填写。",
+	textAdviceMTU:     "途中的隧道或路由器使数据包变小。连接可用，但更大的 MTU 会更快。",
+	textAdviceSmall:   "能通过的数据包太小，无法直接连接：如果出口的 MTU 不增大，所有连接都经中继。",
 	textFactFiltering: "NAT 过滤（RFC 4787）",
 	textFactMapping:   "NAT 映射（RFC 4787）",
 

@@ -327,6 +327,11 @@ var english = [texts]string{
 	textVerdictHard:   "This NAT is hard to pass: some connections need a relay.",
 	textFactMTU:       "Largest packet",
 	textBytesLong:     "{0} bytes",
+	textAdvicePortal:  "Sign in to the network in a browser. With an exit node or lockdown, let yourself sign in on the page of exit nodes first.",
+	textAdviceBlocked: "Let UDP out in the network's firewall: then direct connections become possible.",
+	textAdviceMapping: "Switch on port mapping in the router (UPnP-IGD, NAT-PMP or PCP), or forward a UDP port to this machine and set it in the preferences.",
+	textAdviceMTU:     "A tunnel or a router on the way makes packets smaller. Connections work; a larger MTU would make them faster.",
+	textAdviceSmall:   "The packets that get through are too small for a direct connection: without a larger MTU on the way out, all are relayed.",
 	textFactFiltering: "NAT's filtering (RFC 4787)",
 	textFactMapping:   "NAT's mapping (RFC 4787)",
 

@@ -327,6 +327,11 @@ var german = [texts]string{
 	textVerdictHard:   "Diese NAT ist schwer zu passieren: manche Verbindungen brauchen ein Relais.",
 	textFactMTU:       "Größtes Paket",
 	textBytesLong:     "{0} Bytes",
+	textAdvicePortal:  "Melden Sie sich im Browser beim Netz an. Mit Ausgang oder Abriegelung erlauben Sie das zuerst auf der Seite der Ausgänge.",
+	textAdviceBlocked: "Erlauben Sie ausgehendes UDP in der Firewall des Netzes: dann werden direkte Verbindungen möglich.",
+	textAdviceMapping: "Schalten Sie im Router Portfreigaben ein (UPnP-IGD, NAT-PMP oder PCP), oder leiten Sie einen UDP-Port an diesen Rechner weiter und stellen Sie ihn hier ein.",
+	textAdviceMTU:     "Ein Tunnel oder Router auf dem Weg macht Pakete kleiner. Verbindungen gehen; eine größere MTU würde sie schneller machen.",
+	textAdviceSmall:   "Die Pakete, die durchkommen, sind für eine direkte Verbindung zu klein: ohne größere MTU auf dem Weg hinaus gehen alle über ein Relais.",
 	textFactFiltering: "Filterung der NAT (RFC 4787)",
 	textFactMapping:   "Zuordnung der NAT (RFC 4787)",
 

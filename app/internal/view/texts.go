@@ -373,6 +373,11 @@ const (
 	textVerdictHard
 	textFactMTU
 	textBytesLong // {0}: a number
+	textAdvicePortal
+	textAdviceBlocked
+	textAdviceMapping
+	textAdviceMTU
+	textAdviceSmall
 	textFactFiltering
 	textFactMapping
 
