@@ -87,9 +87,9 @@ func (c *candidate) need(now time.Time) int {
 	return 5
 }
 
-// timeout is how long to wait for an answer before doubting the path.
+// timeout is how long to wait for an answer before taking a probe for lost.
 func (c *candidate) timeout() time.Duration {
-	return min(max(2*c.latency+50*time.Millisecond, 300*time.Millisecond), 1500*time.Millisecond)
+	return min(max(2*c.latency+50*time.Millisecond, 300*time.Millisecond), mostPatience)
 }
 
 // answered takes the answer to a probe into account.

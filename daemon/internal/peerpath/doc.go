@@ -18,6 +18,7 @@
 // the hunt last began anew, while there is traffic.
 //
 // What a direct path carries beyond the least is found out while it is used, and lowered when it carries less: mtu.go.
+// A probe of the path in use that is not answered is asked again before it is taken for more than lost: inquiry.go.
 //
 // Where a hunt finds nothing and one side is behind a NAT with a port for each destination, ports are searched for: search.go.
 //

@@ -110,6 +110,9 @@ func (m *Machine) name(now time.Time, addrs []netip.AddrPort, o origin) {
 		}
 	}
 	fresh := m.cands.replace(now, ok, o, m.current)
+	if len(fresh) > 0 {
+		m.renewed()
+	}
 	if m.hunt.wanted {
 		for _, c := range fresh {
 			m.try(now, c, causeEvent)
@@ -218,10 +221,27 @@ func (h *hunt) gap(now time.Time) time.Duration {
 
 // try probes a candidate, if it may be probed.
 func (m *Machine) try(now time.Time, c *candidate, why cause) bool {
+	if !m.ask(now, c, m.monitored(c), why) {
+		return false
+	}
+	c.lastProbe = now
+	if c == m.current && !m.doubt {
+		m.inquire(now)
+	}
+	return true
+}
+
+// ask sends a probe of a size. There is no other way to send one: each that goes to an address that has not shown lately that
+// it is the peer's is in the ledger.
+func (m *Machine) ask(now time.Time, c *candidate, step int, why cause) bool {
 	if !c.trusted(now) && !m.ledger.take(now, c.addr, why) {
 		return false
 	}
-	m.send(now, c)
+	p := Probe{To: c.addr, Number: m.probes.add(now, c.addr, step)}
+	if step > 0 {
+		p.MTU = steps[step]
+	}
+	m.out = append(m.out, p)
 	return true
 }
 
@@ -229,11 +249,6 @@ func (m *Machine) try(now time.Time, c *candidate, why cause) bool {
 func (m *Machine) probe(now time.Time, c *candidate) {
 	c.lastProbe = now // also where it may not be probed: it is the time of the next attempt that counts
 	m.try(now, c, causeEvent)
-}
-
-func (m *Machine) send(now time.Time, c *candidate) {
-	c.lastProbe = now
-	m.sendSize(now, c, m.monitored(c))
 }
 
 // probes are those not answered yet.

@@ -8,7 +8,7 @@ import (
 )
 
 // The times of the machine. Together they bound how long a path that dies silently goes unnoticed:
-// monitorEvery and a candidate's timeout, 1.3 s on a short path.
+// monitorEvery and a candidate's patience, 1.3 s on a short path.
 const (
 	idleAfter    = 15 * time.Second        // without traffic; longer than WireGuard's KeepaliveTimeout of 10 s
 	monitorEvery = time.Second             // between probes of a path in use
@@ -93,7 +93,7 @@ func (m *Machine) Deadline() time.Time {
 	}
 	next = earliest(next, m.sent.Add(idleAfter))
 	if m.current != nil {
-		next = earliest(earliest(next, m.watchNext()), earliest(m.climb.next, m.climb.unsure))
+		next = earliest(earliest(next, m.watchNext()), earliest(m.climb.next, m.climb.inquiry.next))
 	}
 	return next
 }
@@ -127,6 +127,7 @@ func (m *Machine) apply(now time.Time, ev Event) {
 		m.changeSearch(now, ev.Network, m.search.hard)
 		m.distrust(now, ReasonNetwork)
 	case EndpointsChanged:
+		m.renewed()
 		if m.hunt.wanted || (m.sent.IsZero() && m.huntMatters(now)) {
 			m.callMe(now)
 		}
@@ -170,7 +171,7 @@ func (m *Machine) distrust(now time.Time, why Reason) {
 	for _, c := range m.cands.list {
 		c.forget()
 	}
-	m.probes.out = nil
+	m.probes.out, m.climb = nil, climb{}
 	if m.current != nil {
 		m.startDoubt(now, why)
 	}
@@ -188,7 +189,6 @@ func (m *Machine) wake(now time.Time) {
 	}
 	if m.current != nil {
 		m.startDoubt(now, ReasonIdle)
-		m.rested(now)
 		return
 	}
 	m.startHunt(now, true)
@@ -197,8 +197,12 @@ func (m *Machine) wake(now time.Time) {
 // startDoubt has packets go over the relay as well, until the direct path is proven again or given up.
 func (m *Machine) startDoubt(now time.Time, why Reason) {
 	m.doubt, m.since, m.reason = true, now, why
-	m.current.streak = 0
-	if why != ReasonIdle {
+	m.current.streak, m.climb.inquiry = 0, inquiry{}
+	switch {
+	case m.sent.IsZero(): // whoever talks next sees
+	case why == ReasonIdle, why == ReasonCalled:
+		m.askSize(now)
+	default:
 		m.fall(now)
 	}
 }
@@ -214,7 +218,7 @@ func (m *Machine) watchNext() time.Time {
 		return next
 	}
 	if c.lastPong.Before(c.lastProbe) {
-		return c.lastProbe.Add(c.timeout())
+		return c.lastProbe.Add(c.patience())
 	}
 	return c.lastProbe.Add(c.monitorGap())
 }
@@ -253,7 +257,7 @@ func (m *Machine) watch(now time.Time) {
 		}
 		m.probe(now, c)
 	case !m.doubt && c.lastPong.Before(c.lastProbe):
-		if now.Sub(c.lastProbe) >= c.timeout() {
+		if now.Sub(c.lastProbe) >= c.patience() {
 			m.startDoubt(now, ReasonSilent)
 			m.startHunt(now, true)
 			m.probe(now, c)
@@ -277,7 +281,7 @@ func (m *Machine) pong(now time.Time, ev Pong) {
 	c.answered(now, now.Sub(p.at))
 	switch {
 	case c == m.current:
-		m.carried(p.step)
+		m.carried(p)
 		if m.doubt {
 			m.doubt, m.reason = false, ReasonProven
 		}

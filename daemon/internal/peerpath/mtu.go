@@ -26,6 +26,7 @@ var steps = [...]int{SafeMTU, 1344, 1376, 1392, 1408, PadMTU, 4000, MaxMTU}
 const (
 	climbTries = 3                      // of each size: one may be lost
 	climbAgain = 10 * time.Minute       // until larger ones are tried again (RFC 8899, section 5.1.1: PMTU_RAISE_TIMER)
+	climbLeast = 30 * time.Second       // and that where the way may be another one: a peer could say so all the time
 	climbEvery = 300 * time.Millisecond // the least time between tries
 
 	// A path whose size shrinks must be noticed before TCP has doubled its patience too often: within 800 ms on a short path.
@@ -42,29 +43,24 @@ func (UseMTU) action() {}
 
 // climb is the search for the largest packets that the path in use carries.
 type climb struct {
-	of     *candidate // nil: there is no path
-	tries  int
-	next   time.Time // zero: nothing is to be tried
-	after  time.Time // not before that begins the next
-	unsure time.Time // by then a large packet must have been answered, after a rest; zero: nothing is asked
+	of      *candidate // nil: there is no path
+	tries   int
+	next    time.Time // zero: nothing is to be tried
+	after   time.Time // not before that begins the next
+	gaveUp  time.Time // when all tries were made; zero: they were not
+	inquiry inquiry
 }
 
 // sizing probes with packets that are larger than what the path in use is known to carry.
 func (m *Machine) sizing(now time.Time) {
+	m.measure()
+	m.inquiring(now)
 	c, up := m.current, &m.climb
-	if c != up.of {
-		if *up = (climb{of: c}); c != nil {
-			c.step = 0
-		}
-	}
 	if c == nil {
 		return
 	}
-	if !up.unsure.IsZero() && !now.Before(up.unsure) {
-		m.fall(now)
-	}
 	if m.doubt || m.sent.IsZero() || c.step == len(steps)-1 {
-		up.tries, up.next = 0, time.Time{}
+		up.next = time.Time{}
 		return
 	}
 	if up.next.IsZero() {
@@ -74,41 +70,70 @@ func (m *Machine) sizing(now time.Time) {
 		return
 	}
 	if up.tries == climbTries {
-		up.after = now.Add(climbAgain)
+		up.gaveUp, up.after = now, now.Add(climbAgain)
 		up.tries, up.next = 0, up.after
 		return
 	}
 	for step := len(steps) - 1; step > c.step; step-- {
-		m.sendSize(now, c, step)
+		m.ask(now, c, step, causeEvent)
 	}
 	up.tries++
 	up.next = now.Add(max(c.timeout(), climbEvery))
 }
 
-// carried takes into account that the path in use carried a probe of that size.
-func (m *Machine) carried(step int) {
-	if step >= m.current.step {
-		m.climb.unsure = time.Time{}
+// measure has the climb be that of the path in use. What is new there begins with the safe size.
+func (m *Machine) measure() {
+	if c := m.current; c != m.climb.of {
+		if m.climb = (climb{of: c}); c != nil {
+			c.step, m.climb.after = 0, c.climbs()
+		}
 	}
-	m.current.step = max(m.current.step, step)
 }
 
-// rested has the size of a path looked at that nobody has used for a while. Until then it counts, as the path does.
-func (m *Machine) rested(now time.Time) {
+// climbs says from when on larger packets may be tried, after the falls that there were: another path in between changes nothing.
+func (c *candidate) climbs() time.Time {
+	if c.falls <= fallsFree {
+		return c.lastFall
+	}
+	return c.lastFall.Add(min(time.Second<<(c.falls-fallsFree), climbAgain))
+}
+
+// renewed has larger sizes tried again before their time: here or there endpoints are others now, and so perhaps the way is.
+func (m *Machine) renewed() {
+	if up := &m.climb; !up.gaveUp.IsZero() {
+		up.after = later(up.of.climbs(), up.gaveUp.Add(climbLeast))
+		up.tries, up.next, up.gaveUp = 0, time.Time{}, time.Time{}
+	}
+}
+
+// carried takes into account that the path in use carried a probe.
+func (m *Machine) carried(p probe) {
+	c, q := m.current, &m.climb.inquiry
+	if p.at.Before(c.lastFall) {
+		return // late: it has carried less since
+	}
+	if p.step >= c.step && !p.at.Before(q.since) {
+		*q = inquiry{}
+	}
+	c.step = max(c.step, p.step)
+}
+
+// askSize has the size of a path looked at that nobody has used for a while, or that the peer may have left. Until then it counts,
+// as the path does. Who has not answered for long is not asked for it: what the address may get is better used to prove it.
+func (m *Machine) askSize(now time.Time) {
 	switch c := m.current; {
 	case c.step == 0:
 	case !c.trusted(now):
 		m.fall(now)
 	default:
-		m.sendSize(now, c, c.step)
-		m.climb.unsure = now.Add(c.timeout())
+		m.ask(now, c, c.step, causeEvent)
+		m.inquire(now)
 	}
 }
 
 // fall makes the path's size the safe one, until it has shown more again.
 func (m *Machine) fall(now time.Time) {
 	c := m.current
-	m.climb.unsure = time.Time{}
 	if c.step == 0 {
 		return
 	}
@@ -116,10 +141,7 @@ func (m *Machine) fall(now time.Time) {
 		c.falls = 0
 	}
 	c.step, c.falls, c.lastFall = 0, c.falls+1, now
-	m.climb = climb{of: m.climb.of, after: now}
-	if c.falls > fallsFree {
-		m.climb.after = now.Add(min(time.Second<<(c.falls-fallsFree), climbAgain))
-	}
+	m.climb = climb{of: c, after: c.climbs()}
 }
 
 // monitorGap is the time between probes of the path in use.
@@ -128,14 +150,6 @@ func (c *candidate) monitorGap() time.Duration {
 		return monitorLarge
 	}
 	return monitorEvery
-}
-
-func (m *Machine) sendSize(now time.Time, c *candidate, step int) {
-	p := Probe{To: c.addr, Number: m.probes.add(now, c.addr, step)}
-	if step > 0 {
-		p.MTU = steps[step]
-	}
-	m.out = append(m.out, p)
 }
 
 // publishMTU says the size, if it is another one now.
