@@ -140,9 +140,11 @@ func (s *Sock) send(e *Endpoint, bufs [][]byte) error {
 	return nil
 }
 
-// sendRelay sends what every path carries. Larger packets can only be on their way while the route's MTU comes down.
+// sendRelay sends what fits into a frame of Ethernet with what the relay's link adds. More than every path carries can only be
+// on its way while the route's MTU comes down: a TCP that has just sent again what a dead path took would wait twice as long
+// for the next time.
 func (s *Sock) sendRelay(l *link, to key.NodePublic, bufs [][]byte) {
-	if large := func(b []byte) bool { return len(b) > fullSize }; slices.ContainsFunc(bufs, large) {
+	if large := func(b []byte) bool { return len(b) > relaySize }; slices.ContainsFunc(bufs, large) {
 		fit := slices.DeleteFunc(slices.Clone(bufs), large)
 		s.drops.relay.Add(uint64(len(bufs) - len(fit)))
 		bufs = fit

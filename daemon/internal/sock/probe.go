@@ -17,6 +17,9 @@ import (
 // on a path is that long: a path that small packets pass and large ones do not is no path, and answers none.
 var fullSize = wireSize(peerpath.SafeMTU)
 
+// relaySize is the same for what a relay's link may carry: 1,497 bytes in all over IPv4.
+var relaySize = wireSize(peerpath.PadMTU)
+
 // wireSize is the UDP payload of the largest packet that WireGuard makes of packets up to an MTU: it pads them to
 // multiples of 16 (whitepaper, section 5.4.6), but never one of up to peerpath.PadMTU beyond that.
 // A larger one it pads by what is over.
