@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -61,6 +62,8 @@ func TestPacketsAreAsLargeAsEachPathCarries(t *testing.T) {
 	})
 	large.Stop()
 
+	call := startDatagrams(t, alice, carol, 1400-20-8)
+	lab.Eventually(t, patient, func() error { return call.goesOn(time.Now()) })
 	flow.longest.Store(0)
 	hole := carol.DropLongerThan(1400)
 	began := time.Now()
@@ -68,6 +71,10 @@ func TestPacketsAreAsLargeAsEachPathCarries(t *testing.T) {
 	t.Logf("1280 to carol %v after the black hole opened", time.Since(began).Round(time.Millisecond))
 	lab.Eventually(t, patient, func() error { return flow.goesOn(time.Now()) })
 	t.Logf("the connection stood still for %v", time.Duration(flow.longest.Load()).Round(time.Millisecond))
+	lab.Eventually(t, patient, func() error { return call.goesOn(time.Now()) }) // in pieces, inside the tunnel
+	if err := passes(alice, carol, 1400); err == nil || !strings.Contains(err.Error(), "+1 errors") {
+		t.Errorf("a program that wants its packets whole is not told that they are too long: %v", err)
+	}
 	if p, err := alice.Peer(carol); err != nil || p.Path.Kind != ipc.PathDirect {
 		t.Errorf("through the black hole: %+v, %v", p.Path, err)
 	}
@@ -85,6 +92,15 @@ func TestPacketsAreAsLargeAsEachPathCarries(t *testing.T) {
 	lab.Eventually(t, patient, func() error {
 		if pieces.Count() == 0 {
 			return errors.New("the capture sees no fragments where there are some")
+		}
+		return nil
+	})
+
+	waitMTU(t, bob, alice, 8896)
+	bob.Daemon.Kill9()
+	lab.Eventually(t, patient, func() error {
+		if routes := bob.MustRun("ip", "route", "show", "table", "all"); strings.Contains(routes, " mtu ") {
+			return errorf("the daemon is dead, and its routes are there:\n%s", routes)
 		}
 		return nil
 	})
@@ -199,6 +215,40 @@ func startBulk(t *testing.T, from, to *mesh.Node) *bulk {
 		t.Fatal(err)
 	}
 	return bulkOver(t, l, c, false)
+}
+
+// startDatagrams sends datagrams of so many bytes all the time, as a call does.
+func startDatagrams(t *testing.T, from, to *mesh.Node, size int) *bulk {
+	t.Helper()
+	in, err := to.ListenUDP(8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := from.Dial("udp", net.JoinHostPort(to.Inner().String(), "8"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, done := &bulk{}, make(chan struct{}, 2)
+	t.Cleanup(func() {
+		_ = in.Close()
+		_ = out.Close()
+		<-done
+		<-done
+	})
+	go func() {
+		defer func() { done <- struct{}{} }()
+		f.read(t, in)
+	}()
+	go func() {
+		defer func() { done <- struct{}{} }()
+		for err := error(nil); !errors.Is(err, net.ErrClosed); <-time.After(20 * time.Millisecond) {
+			if _, err = out.Write(make([]byte, size)); errors.Is(err, syscall.EMSGSIZE) {
+				t.Errorf("a datagram of %d bytes: %v", size, err)
+				return
+			}
+		}
+	}()
+	return f
 }
 
 // bulkOver is a bulk that goes through a connection to a listener or, if it is a download, comes from there.

@@ -6,6 +6,7 @@ package e2e
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -117,5 +118,8 @@ func play(t *testing.T, name, want string, a, b *mesh.Node) {
 	}
 	if want == "relay" && kind != ipc.PathRelay {
 		t.Errorf("%s: %q, not through the relay", name, kind)
+	}
+	if text := why(a, b); want == "relay" && !strings.Contains(text, "hairpinning") {
+		t.Errorf("%s: it is not said why: %s", name, text)
 	}
 }

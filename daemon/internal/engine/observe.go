@@ -133,7 +133,7 @@ func (w *wire) Explain(ctx context.Context, k key.NodePublic) (tried []ipc.PathT
 	if !direct && (asked || len(tried) == 0 || e.UDPBlocked) { // otherwise there was no traffic yet
 		advice = netcheck.Obstacles(netcheck.Pair{
 			Blocked: e.UDPBlocked, OwnHard: e.OwnHard, PeerHard: e.PeerHard, Mapped: e.Mapped, Relayed: e.Relayed,
-			Tried: len(tried) > 0, Searches: e.Searches, Searching: e.Searching,
+			Tried: len(tried) > 0, Searches: e.Searches, Searching: e.Searching, Shared: e.Shared,
 		})
 	}
 	return tried, advice, nil

@@ -298,7 +298,8 @@ func TestEveryObstacleSaysWhatCouldBeChanged(t *testing.T) {
 		"offline":            func(p *Pair) { p.Tried = false },
 		"warren status":      func(p *Pair) { p.Relayed = false },
 		"being searched":     func(p *Pair) { p.PeerHard, p.Searching = true, true },
-		"Both machines":      func(p *Pair) { p.OwnHard, p.PeerHard = true, true },
+		"NATs that give":     func(p *Pair) { p.OwnHard, p.PeerHard = true, true },
+		"(203.0.113.7)":      func(p *Pair) { p.OwnHard, p.PeerHard, p.Shared = true, true, netip.MustParseAddr("203.0.113.7") },
 		"in 2 searches":      func(p *Pair) { p.OwnHard, p.Searches = true, 2 },
 		"a firewall on its ": func(p *Pair) { p.OwnHard, p.PeerHard, p.Mapped = true, true, true },
 	} {

@@ -2,6 +2,7 @@ package netcheck
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/warren-mesh/warren/ipc"
@@ -31,7 +32,11 @@ const (
 	obstacleBothHard  = "Both machines are behind NATs that give each destination a port of its own, and neither can guess the other's. " + adviceEither
 	obstacleSearching = "One side's NAT gives each destination a port of its own: ports are being searched for, which takes some seconds."
 	obstacleSearched  = "One side's NAT gives each destination a port of its own, and no port was found in %d searches. " + adviceEither
-	obstacleSilent    = "None of the other machine's addresses answers: a firewall on its side or on this one drops UDP between the two. " + adviceEither
+	obstacleShared    = "Both machines have the same address on the internet (%s): they are behind one router, of a home or of a provider, that leads no packets " +
+		"from its inside back to its inside (hairpinning). And inside they do not reach each other: each has a home router of its own, or guests' Wi-Fi " +
+		"keeps them apart, or a firewall on one of them drops UDP. A forwarded port does not help here. What helps: IPv6 on both; or, where that router is " +
+		"yours, hairpinning (NAT loopback) there, or no isolation of its clients."
+	obstacleSilent = "None of the other machine's addresses answers: a firewall on its side or on this one drops UDP between the two. " + adviceEither
 
 	adviceEither = "What helps on either side: port mapping in the router (UPnP-IGD, NAT-PMP, PCP); IPv6 on both; or a fixed port " +
 		"(sudo warren set --port 41641), and UDP 41641 forwarded to the machine and let in by its firewall. " +
@@ -125,6 +130,7 @@ type Pair struct {
 	Tried             bool // the peer has addresses
 	Searches          int  // for ports, that found nothing
 	Searching         bool
+	Shared            netip.Addr // the address that both have on the internet; not valid: they have not
 }
 
 // Obstacles says what stands between the two, and what a person could change.
@@ -138,6 +144,8 @@ func Obstacles(p Pair) []string {
 		return []string{obstacleRelay}
 	case p.Searching:
 		return []string{obstacleSearching}
+	case p.Shared.IsValid():
+		return []string{fmt.Sprintf(obstacleShared, p.Shared)}
 	case p.OwnHard && p.PeerHard && !p.Mapped:
 		return []string{obstacleBothHard}
 	case p.Searches > 0:

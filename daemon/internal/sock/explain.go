@@ -2,6 +2,7 @@ package sock
 
 import (
 	"context"
+	"net/netip"
 
 	"github.com/warren-mesh/warren/coord/key"
 	"github.com/warren-mesh/warren/daemon/internal/peerpath"
@@ -10,9 +11,10 @@ import (
 // Explanation is why the path to a peer is what it is.
 type Explanation struct {
 	peerpath.Explanation
-	UDPBlocked bool // no relay answers over UDP
-	Mapped     bool // the router leads a port here
-	Relayed    bool // there is a link to the peer's relay
+	UDPBlocked bool       // no relay answers over UDP
+	Mapped     bool       // the router leads a port here
+	Relayed    bool       // there is a link to the peer's relay
+	Shared     netip.Addr // the public address that both are behind; not valid: they are not, as far as is known
 }
 
 type explainAsk struct {
@@ -41,8 +43,16 @@ func (l *loop) answerExplain(ask explainAsk) {
 		ask.reply <- nil
 		return
 	}
-	ask.reply <- &Explanation{
+	e := &Explanation{
 		Explanation: p.machine.Explain(), UDPBlocked: l.local.blocked, Mapped: len(l.portEndpoint()) > 0,
 		Relayed: l.relayEvent(p).Up,
 	}
+	for _, own := range l.local.mapped {
+		for _, t := range e.Tries {
+			if !t.Local && t.Addr.Addr() == own.addr.Addr() {
+				e.Shared = t.Addr.Addr()
+			}
+		}
+	}
+	ask.reply <- e
 }
