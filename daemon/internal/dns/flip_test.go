@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"errors"
 	"os"
 	"slices"
 	"sync/atomic"
@@ -13,16 +14,27 @@ import (
 )
 
 // flips puts one thing after the other at /etc/resolv.conf, many times, and has the daemon look after each.
-func flips(t *testing.T, things ...func()) {
+func flips(t *testing.T, things ...func(path string)) {
 	t.Helper()
+	put := func(thing func(string)) { // at once: in between the daemon may look, too
+		t.Helper()
+		const next = "/etc/next"
+		thing(next)
+		err := os.Rename(next, confPath)
+		if errors.Is(err, os.ErrNotExist) {
+			err = os.Remove(confPath)
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
 	d := openDNS(t)
 	var steps atomic.Int32
 	d.step = func() { steps.Add(1) }
 	var seconds atomic.Int64 // however long it takes here
 	began := time.Now()
 	d.now = func() time.Time { return began.Add(time.Duration(seconds.Load()) * time.Second) }
-	_ = os.Remove(confPath)
-	things[0]()
+	put(things[0])
 	w := wish(coord.DNS{})
 	look := func() *Status {
 		t.Helper()
@@ -36,9 +48,8 @@ func flips(t *testing.T, things ...func()) {
 		return slices.ContainsFunc(s.Problems, func(p ipc.Problem) bool { return p.Code == ipc.ProblemDNSContested })
 	}
 	round := func() {
-		for _, put := range slices.Backward(things) {
-			_ = os.Remove(confPath)
-			put()
+		for _, thing := range slices.Backward(things) {
+			put(thing)
 			seconds.Add(1)
 			look()
 		}
@@ -49,9 +60,8 @@ func flips(t *testing.T, things ...func()) {
 	if s := look(); !said(s) || s.DNS.Contested != hostmode.MaxAgain {
 		t.Errorf("it goes on, or is not said: %+v", s)
 	}
-	for _, put := range things { // their files are theirs
-		_ = os.Remove(confPath)
-		put()
+	for _, thing := range things { // their files are theirs
+		put(thing)
 		before := read(t, confPath)
 		if look(); read(t, confPath) != before || hostmode.Marked(before) {
 			t.Errorf("their file has become\n%s", read(t, confPath))
@@ -72,21 +82,24 @@ func flips(t *testing.T, things ...func()) {
 
 // TestAProgramThatFlipsTheFileIsFoughtNoLongerThanAnother: whatever it puts there in turn, and whoever would have to be told then.
 func TestAProgramThatFlipsTheFileIsFoughtNoLongerThanAnother(t *testing.T) {
-	file := func() { write(t, confPath, theirs) }
+	file := func(path string) { write(t, path, theirs) }
+	linkTo := func(to string) func(string) { return func(path string) { sh(t, "ln -s "+to+" "+path) } }
+	stub := linkTo("../run/systemd/resolve/stub-resolv.conf")
 	t.Run("a file and a link", func(t *testing.T) {
 		newHost(t)
-		flips(t, file, func() { write(t, "/run/theirs", theirs); sh(t, "ln -s ../run/theirs "+confPath) })
+		write(t, "/run/theirs", theirs)
+		flips(t, file, linkTo("../run/theirs"))
 	})
 	t.Run("a file and a service that does not run", func(t *testing.T) {
 		newHost(t)
-		flips(t, file, func() { sh(t, "ln -s ../run/systemd/resolve/stub-resolv.conf "+confPath) })
+		flips(t, file, stub)
 	})
 	t.Run("a file and a service", func(t *testing.T) {
 		newResolvedHost(t)
-		flips(t, file, func() { sh(t, "ln -s ../run/systemd/resolve/stub-resolv.conf "+confPath) })
+		flips(t, file, stub)
 	})
 	t.Run("a file and a service and nothing", func(t *testing.T) {
 		newResolvedHost(t)
-		flips(t, func() { sh(t, "ln -s ../run/systemd/resolve/stub-resolv.conf "+confPath) }, file, func() {})
+		flips(t, stub, file, func(string) {})
 	})
 }
