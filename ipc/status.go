@@ -43,6 +43,7 @@ type Status struct {
 	Lockdown bool      `json:"lockdown,omitempty"`  // nothing leaves this host but through the network
 	Shields  bool      `json:"shieldsUp,omitempty"` // nothing comes in from the network but answers
 	Portal   time.Time `json:"portal,omitzero"`     // until then, neither Lockdown nor Exit: a person signs in to a network
+	Prefs    uint32    `json:"prefs,omitempty"`     // stands for what the preferences are: another number, others (Prefs.Number)
 }
 
 // Exit is how this machine's packets to the internet leave the network.

@@ -295,7 +295,9 @@ func (d *Daemon) EditPrefs(_ context.Context, e ipc.PrefsEdit) (ipc.Prefs, error
 	if e.Profile != nil {
 		d.edit(func(s *ipc.Status) { s.Profile = *e.Profile })
 	}
-	return d.prefs, d.editRoutes(e)
+	err := d.editRoutes(e)
+	d.edit(func(s *ipc.Status) { s.Prefs = d.prefs.Number() })
+	return d.prefs, err
 }
 
 // editRoutes does what concerns exit nodes and subnets: dave alone is an exit node.

@@ -3,8 +3,6 @@ package tray
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/warren-mesh/warren/app/internal/view"
@@ -92,25 +90,11 @@ func (p *program) look(live bool) {
 type known struct {
 	state                          ipc.State
 	profile, server, user, network string
-	dns, accepts, relaying         bool
-	routes, lockdown, lan, shields bool
-	name, exits, offers            string
-	port                           uint16
+	prefs                          uint32
 }
 
 func knows(s *ipc.Status) known {
-	k := known{
-		state: s.State, profile: s.Profile, server: s.Server, user: s.Self.User, network: s.Network.Name,
-		routes: s.Accepts, lockdown: s.Lockdown, shields: s.Shields, name: s.Self.Name, port: s.Self.Port, offers: fmt.Sprint(s.Self.Offers),
-	}
-	k.relaying = s.Self.Relaying != nil
-	if s.Exit != nil {
-		k.exits, k.lan = strings.Join(s.Exit.Wanted, " "), s.Exit.AllowLAN
-	}
-	if s.DNS != nil {
-		k.dns, k.accepts = true, s.DNS.Accept
-	}
-	return k
+	return known{s.State, s.Profile, s.Server, s.Self.User, s.Network.Name, s.Prefs}
 }
 
 // ask completes what a status does not hold. It is false where the daemon does not answer.

@@ -171,3 +171,17 @@ func TestThereIsOneWindow(t *testing.T) {
 	d.stop()
 	first.shows(func(v view.Window) bool { return v.Icon == view.IconAttention && len(v.Problems) == 1 })
 }
+
+// What is set elsewhere, the window shows too: each of them alone.
+func TestASettingOfElsewhereIsSeen(t *testing.T) {
+	d := newDesk(t)
+	d.serve(ipc.LevelOperate)
+	w := d.window(false, view.PageSettings)
+	w.until(func(in *view.Input) bool { return in.Prefs.Server != "" })
+	no, port, name := false, uint16(4242), "den"
+	for _, e := range []ipc.PrefsEdit{{SNATSubnetRoutes: &no}, {Port: &port}, {Hostname: &name}} {
+		want, err := d.daemon.EditPrefs(d.ctx, e)
+		d.must(err)
+		w.until(func(in *view.Input) bool { return in.Prefs.Number() == want.Number() })
+	}
+}

@@ -105,6 +105,10 @@ func TestStatusShowsEveryPeerByNameAndWhatIsWrong(t *testing.T) {
 	if ps := f.Status(now).Problems; len(ps) != 1 {
 		t.Errorf("problems while down: %+v", ps)
 	}
+	f.Prefs.NoSNAT = true // nothing else of a status tells of it
+	if was, is := s.Prefs, f.Status(now).Prefs; was == 0 || was == is {
+		t.Errorf("the preferences had the number %d, and have %d", was, is)
+	}
 }
 
 func TestAKeysEndIsSaidTheLouderTheNearerItIs(t *testing.T) {

@@ -94,7 +94,7 @@ func (f *Facts) Status(now time.Time) *ipc.Status {
 	}
 	slices.SortFunc(s.Relays, func(a, b ipc.Relay) int { return cmp.Compare(a.Name, b.Name) })
 	s.Lockdown, s.Shields, s.Accepts, s.Portal = f.Wants.Lockdown, f.Wants.ShieldsUp, f.Wants.Accept, f.Paused
-	s.Exit = f.exit()
+	s.Exit, s.Prefs = f.exit(), f.Prefs.Number()
 	m := f.Netmap
 	if m == nil {
 		return s
