@@ -29,6 +29,7 @@ type Notice struct {
 	Urgent bool   // it stays until a person has seen it
 	Button string // empty: none
 	Do     view.Intent
+	Opens  string // what a click on the notice itself does, in words: some servers show it as a button, too
 }
 
 // Known is what has been told so far. The zero value knows nothing.
@@ -81,6 +82,9 @@ func Next(l view.Language, k Known, s *ipc.Status) (next Known, tell []Notice, o
 		})
 	case k.exit && !next.exit:
 		over = append(over, TopicExit)
+	}
+	for i := range tell {
+		tell[i].Opens = l.Opens()
 	}
 	return next, tell, over
 }

@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"cmp"
 	"context"
 	"html"
 	"slices"
@@ -169,7 +170,7 @@ func (n *Notifier) show(ctx context.Context, t *topic, notice Notice) {
 	}
 	actions := []string{}
 	if slices.Contains(n.can, "actions") {
-		actions = append(actions, actionDefault, "Warren")
+		actions = append(actions, actionDefault, cmp.Or(notice.Opens, "Warren"))
 		if notice.Button != "" {
 			actions = append(actions, actionButton, notice.Button)
 		}

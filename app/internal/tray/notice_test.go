@@ -47,11 +47,19 @@ func TestAPersonExtendsALogin(t *testing.T) {
 }
 
 func TestWhatAPersonDidNotSeeIsTold(t *testing.T) {
-	d := runs(t)
+	d := newDesk(t)
+	d.serve(ipc.LevelOperate)
+	d.show()
+	opened := make(chan view.Page, 1)
+	d.start(func(c *Config) { c.Window = func(page view.Page) error { opened <- page; return nil } })
 	d.click("Disconnect")
 	d.sees("Disconnected")
 	d.click("Connect")
 	d.says("Connected to demo")
+	d.must(d.panel.Press(d.ctx, "Open Warren")) // some desktops show what a click on the notice does as a button
+	if page := <-opened; page != view.PageHome {
+		t.Errorf("%s opened", page)
+	}
 }
 
 func TestTheDesktopStartsTheTrayIfAPersonWantsSo(t *testing.T) {

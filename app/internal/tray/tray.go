@@ -303,7 +303,7 @@ func (p *program) speak(ctx context.Context) {
 				said, at = text, now
 				_, _ = fmt.Fprintln(p.Words, "warren-tray: "+text)
 				if p.notes != nil {
-					p.notes.Tell(notify.Notice{Topic: notify.TopicOrder, Title: "Warren", Text: text})
+					p.notes.Tell(notify.Notice{Topic: notify.TopicOrder, Title: "Warren", Text: text, Opens: p.Language.Opens()})
 				}
 			}
 		}

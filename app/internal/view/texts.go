@@ -465,6 +465,9 @@ func (l Language) NoHost() string { return l.texts()[textNoHost] }
 // Started says that another tray runs already.
 func (l Language) Started() string { return l.texts()[textStarted] }
 
+// Opens says that a click shows the window.
+func (l Language) Opens() string { return l.texts()[textOpen] }
+
 // Pinged says what came of a ping, for who is not looking at the machine.
 func (l Language) Pinged(name string, a Answer) string {
 	return fill(l.texts()[textPinged], []string{short(name), l.Answer(a)})
