@@ -56,6 +56,7 @@ func run(ctx context.Context, args []string) error {
 	page := flags.String("window", "", "")
 	background := flags.Bool("background", false, "")
 	shows := flags.Bool("version", false, "")
+	keeps := flags.Bool("keep-clipboard", false, "") // for ourselves alone
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return err
 	} else if err != nil || flags.NArg() > 0 {
@@ -64,6 +65,9 @@ func run(ctx context.Context, args []string) error {
 	if *shows {
 		fmt.Println(version)
 		return nil
+	}
+	if *keeps {
+		return runClipboard(ctx)
 	}
 	c := tray.Config{Socket: socket, Version: version, Language: view.Speak(locale()), Environ: os.Environ(), Words: os.Stderr, Background: *background}
 	if self, err := os.Executable(); err == nil {
@@ -101,6 +105,7 @@ func runTray(ctx context.Context, c tray.Config) error {
 	defer func() { _ = d.Close() }()
 	if hasDisplay() {
 		c.Window = openWindow(c.Socket)
+		d.Keep = keepInClipboard
 	}
 	return tray.Run(ctx, d, c)
 }

@@ -322,17 +322,21 @@ func (p *program) browse(ctx context.Context, l *login.Listener) error {
 	return err
 }
 
-// copy takes a text into the clipboard, which may need another program.
+// copy takes a text into the clipboard, which may need another program. The window has copied it itself already, for as long as
+// it is open.
 func (p *program) copy(text string) {
 	if p.desktop == nil {
-		return // the window copies by itself
+		return
 	}
 	p.work.Go(func() {
-		if err := p.desktop.Copy(p.ctx, text); err != nil {
+		err := p.desktop.Copy(p.ctx, text)
+		switch {
+		case p.window:
+		case err != nil:
 			p.say(p.Language.CannotCopy(text))
-			return
+		default:
+			p.say(p.Language.Copied(text))
 		}
-		p.say(p.Language.Copied(text))
 	})
 }
 
