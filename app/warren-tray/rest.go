@@ -25,7 +25,6 @@ type rest struct {
 	mu      sync.Mutex
 	on      bool // the loop runs: it can be woken
 	pending int  // what is to be done by the loop
-	stirred bool // somebody else may have given it something to do
 	moves   bool // something in the window moves by itself
 }
 
@@ -43,15 +42,6 @@ func (r *rest) do(f func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.on {
-		glfw.PostEmptyEvent()
-	}
-}
-
-// stir has the loop look for itself what there is to do.
-func (r *rest) stir() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.stirred = true; r.on {
 		glfw.PostEmptyEvent()
 	}
 }
@@ -97,15 +87,14 @@ func (r *rest) moving() bool {
 // wait returns when something happens, or after a while. It tells whether a person did it.
 func (r *rest) wait(limit time.Duration) (woken bool) {
 	r.mu.Lock()
-	waits, woken := r.on && r.pending == 0 && !r.stirred, r.stirred
-	r.stirred = false
+	waits := r.on && r.pending == 0
 	r.mu.Unlock()
 	if !waits {
-		return woken
+		return false
 	}
 	began := time.Now()
 	glfw.WaitEventsTimeout(limit.Seconds())
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.stirred || r.pending == 0 && time.Since(began) < limit*9/10
+	return r.pending == 0 && time.Since(began) < limit*9/10
 }

@@ -8,6 +8,7 @@ import (
 
 	"fyne.io/fyne/v2"
 	"fyne.io/fyne/v2/app"
+	"github.com/go-gl/glfw/v3.3/glfw"
 
 	"github.com/warren-mesh/warren/app/internal/desktop"
 	"github.com/warren-mesh/warren/app/internal/icon"
@@ -45,10 +46,12 @@ func runWindow(ctx context.Context, c tray.Config, page view.Page) error {
 	d, err := desktop.Connect(ctx, c.Environ)
 	if err == nil {
 		defer func() { _ = d.Close() }()
+		d.Keep = keepInClipboard
 	}
 	a := newApp()
 	a.SetIcon(fyne.NewStaticResource("warren.png", icon.PNG(view.IconConnected, 256)))
-	a.Settings().SetTheme(ui.NewTheme())
+	wished := os.Getenv("FYNE_THEME") // Fyne's own variable: light or dark, whatever the desktop is
+	a.Settings().SetTheme(ui.NewTheme(wished == "dark"))
 	clicks := make(chan view.Intent, maxClicks)
 	w := ui.New(a, func(i view.Intent) {
 		select {
@@ -59,8 +62,8 @@ func runWindow(ctx context.Context, c tray.Config, page view.Page) error {
 	w.SetMaster()
 	var rest rest
 	w.SetOnClosed(rest.end)
-	if d != nil {
-		go d.FollowTheme(ctx, func(bool) { rest.stir() }) // Fyne follows it too, if it is awake
+	if d != nil && wished == "" {
+		go d.FollowTheme(ctx, func(dark bool) { rest.do(func() { a.Settings().SetTheme(ui.NewTheme(dark)) }) })
 	}
 	drawn, shown := false, false
 	ended := make(chan error, 1)
@@ -83,6 +86,7 @@ func runWindow(ctx context.Context, c tray.Config, page view.Page) error {
 					w.RequestFocus()
 					if !shown {
 						shown = true
+						w.Fit(room(w))
 						go rest.run(ctx)
 					}
 				})
@@ -97,6 +101,20 @@ func runWindow(ctx context.Context, c tray.Config, page view.Page) error {
 	a.Run()
 	cancel()
 	return <-ended
+}
+
+// frameHeight is what a desktop's frame takes of a screen's height, in pixels, at the most.
+const frameHeight = 40
+
+// room is how large a window can be that is seen whole, in Fyne's units.
+func room(w fyne.Window) fyne.Size {
+	screen := glfw.GetPrimaryMonitor()
+	if screen == nil {
+		return w.Canvas().Size()
+	}
+	_, _, wide, high := screen.GetWorkarea()
+	scale := w.Canvas().Scale()
+	return fyne.NewSize(float32(wide)/scale, float32(high-frameHeight)/scale)
 }
 
 // openWindow starts the window's process. One that is open already comes to the front instead.

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -73,39 +74,77 @@ func measureWindow(b *testing.B, program string, edit func(*ipc.Status)) {
 	d := newDesk(b)
 	d.daemon.Edit(edit)
 	d.serve(ipc.LevelOperate)
-	screen := exec.CommandContext(d.ctx, "Xvfb", "-displayfd", "1", "-screen", "0", "1024x760x24", "-nolisten", "tcp")
-	out, err := screen.StdoutPipe()
-	d.must(err)
-	d.must(screen.Start())
-	defer func() { _ = screen.Process.Kill(); _ = screen.Wait() }()
-	number := make([]byte, 16)
-	n, err := out.Read(number)
-	d.must(err)
-	display := "DISPLAY=:" + string(bytes.TrimSpace(number[:n]))
-
-	ctx, stop := context.WithCancel(d.ctx)
-	cmd := exec.CommandContext(ctx, program, "--socket", d.socket, "--window", "home")
-	cmd.Env = append(slices.Clone(d.environ), display, "LIBGL_ALWAYS_SOFTWARE=1", "LANG=en_US.UTF-8")
+	d.screen()
 	began := time.Now()
-	d.must(cmd.Start())
-	defer func() { stop(); _ = cmd.Wait() }()
-	for {
-		find := exec.CommandContext(d.ctx, "xdotool", "search", "--sync", "--onlyvisible", "--name", "^Warren$")
-		find.Env = cmd.Env
-		if find.Run() == nil {
-			break
-		}
-		d.must(d.ctx.Err())
-	}
+	pid, _ := d.opens(program)
 	b.ReportMetric(float64(time.Since(began).Milliseconds()), "ms-to-window")
 	time.Sleep(20 * time.Second) // until what still moves has come to rest
 	const quiet = 20 * time.Second
-	pid := cmd.Process.Pid
 	before, busy := wakeups(b, pid), busyTicks(b, pid)
 	time.Sleep(quiet)
 	b.ReportMetric(float64(wakeups(b, pid)-before)*float64(time.Minute/quiet), "wakeups/min")
 	b.ReportMetric(float64(busyTicks(b, pid)-busy)*float64(time.Minute/quiet)*10, "cpu-ms/min")
 	b.ReportMetric(float64(field(b, fmt.Sprintf("/proc/%d/status", pid), "VmRSS"))/1024, "MiB")
+}
+
+// screen gives the desktop a screen, for as long as the test lasts.
+func (d *desk) screen() {
+	d.t.Helper()
+	x := exec.CommandContext(d.ctx, "Xvfb", "-displayfd", "1", "-screen", "0", "1024x760x24", "-nolisten", "tcp")
+	out, err := x.StdoutPipe()
+	d.must(err)
+	d.must(x.Start())
+	d.t.Cleanup(func() { _ = x.Process.Kill(); _ = x.Wait() })
+	number := make([]byte, 16)
+	n, err := out.Read(number)
+	d.must(err)
+	d.environ = append(slices.Clone(d.environ), "DISPLAY=:"+string(bytes.TrimSpace(number[:n])), "LIBGL_ALWAYS_SOFTWARE=1", "LANG=en_US.UTF-8")
+}
+
+// opens starts the program's window, for as long as the test lasts, and gives its process and its number on the screen.
+func (d *desk) opens(program string) (pid int, window string) {
+	d.t.Helper()
+	ctx, stop := context.WithCancel(d.ctx)
+	cmd := exec.CommandContext(ctx, program, "--socket", d.socket, "--window", "home")
+	cmd.Env = d.environ
+	d.must(cmd.Start())
+	d.t.Cleanup(func() { stop(); _ = cmd.Wait() })
+	for {
+		find := exec.CommandContext(d.ctx, "xdotool", "search", "--sync", "--onlyvisible", "--name", "^Warren$")
+		find.Env = d.environ
+		if out, err := find.Output(); err == nil {
+			window, _, _ = strings.Cut(string(out), "\n")
+			return cmd.Process.Pid, window
+		}
+		d.must(d.ctx.Err())
+	}
+}
+
+// The window is light where the desktop does not say that it is dark, and follows it while nobody touches it.
+func TestTheWindowIsAsDarkAsTheDesktop(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "warren-tray")
+	if out, err := exec.Command("go", "build", "-o", program, "github.com/warren-mesh/warren/app/warren-tray").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	d := newDesk(t)
+	d.serve(ipc.LevelOperate)
+	d.show()
+	d.screen()
+	_, window := d.opens(program)
+	for _, dark := range []bool{false, true, false} {
+		d.must(d.panel.SetDark(dark))
+		for {
+			shot := exec.CommandContext(d.ctx, "import", "-window", window, "-resize", "1x1!", "-depth", "8", "gray:-")
+			shot.Env = d.environ
+			point, err := shot.Output()
+			d.must(err)
+			if len(point) > 0 && dark == (point[0] < 128) && point[0] != 0 {
+				break
+			}
+			d.must(d.ctx.Err())
+			time.Sleep(50 * time.Millisecond) // for the next look
+		}
+	}
 }
 
 // busyTicks is a process's time on processors, in hundredths of a second (proc(5), USER_HZ).

@@ -38,7 +38,7 @@ type halves struct{ share float32 }
 // MinSize implements fyne.Layout.
 func (*halves) MinSize(o []fyne.CanvasObject) fyne.Size {
 	left, right := o[0].MinSize(), o[2].MinSize()
-	return fyne.NewSize(max(left.Width/listShare, right.Width/(1-listShare))+grip, max(left.Height, right.Height))
+	return fyne.NewSize(left.Width+grip+right.Width, max(left.Height, right.Height))
 }
 
 // Layout implements fyne.Layout. Neither half becomes narrower than it can be.

@@ -1,10 +1,7 @@
 package ui
 
 import (
-	"image/color"
-
 	"fyne.io/fyne/v2"
-	"fyne.io/fyne/v2/canvas"
 	"fyne.io/fyne/v2/container"
 	"fyne.io/fyne/v2/layout"
 	"fyne.io/fyne/v2/theme"
@@ -25,11 +22,10 @@ type detail struct {
 	v      *view.Detail
 	trace  view.Trace
 
-	dot            *canvas.Circle
 	name, how, why *widget.Label
 	answer         *widget.Label
-	copies, ping   *widget.Button
-	exit           *widget.Button
+	copies, ping   *push
+	exit           *push
 	buttons        *fyne.Container
 	latency        *plot
 	traffic        *plot
@@ -40,13 +36,13 @@ type detail struct {
 }
 
 func newDetail(do func(view.Intent)) *detail {
-	d := &detail{v: &view.Detail{}, dot: canvas.NewCircle(color.Transparent), name: widget.NewLabel(""), how: widget.NewLabel(""), why: wrapped(), answer: wrapped()}
+	d := &detail{v: &view.Detail{}, name: widget.NewLabel(""), how: widget.NewLabel(""), why: wrapped(), answer: wrapped()}
 	d.name.TextStyle.Bold, d.name.SizeName, d.name.Truncation = true, theme.SizeNameSubHeadingText, fyne.TextTruncateEllipsis
 	d.how.Importance, d.how.Truncation = widget.LowImportance, fyne.TextTruncateEllipsis
-	d.copies = widget.NewButtonWithIcon("", theme.ContentCopyIcon(), func() { do(d.v.Copy.Do) })
-	d.ping = widget.NewButtonWithIcon("", theme.MediaReplayIcon(), func() { do(d.v.Ping.Do) })
-	d.exit = widget.NewButtonWithIcon("", theme.LogoutIcon(), func() { do(d.v.Exit.Do) })
-	d.buttons = container.NewHBox(d.copies, d.ping, d.exit)
+	d.copies = newPush("", theme.ContentCopyIcon(), func() { do(d.v.Copy.Do) })
+	d.ping = newPush("", theme.MediaReplayIcon(), func() { do(d.v.Ping.Do) })
+	d.exit = newPush("", theme.LogoutIcon(), func() { do(d.v.Exit.Do) })
+	d.buttons = container.New(&flow{}, d.copies, d.ping, d.exit)
 	d.latency, d.traffic, d.way = newPlot(plotPoints), newPlot(plotPoints), newWay()
 	d.facts = container.New(layout.NewFormLayout())
 	head := container.New(layout.NewCustomPaddedVBoxLayout(-10), d.name, d.how)

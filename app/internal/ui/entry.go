@@ -25,11 +25,13 @@ func (e *entry) TypedShortcut(s fyne.Shortcut) {
 
 // TypedKey is any other key that is no letter.
 func (e *entry) TypedKey(k *fyne.KeyEvent) {
-	if k.Name != fyne.KeyEscape {
+	if !escapes(e, k) {
 		e.Entry.TypedKey(k)
-		return
 	}
-	if c := fyne.CurrentApp().Driver().CanvasForObject(e); c != nil && c.OnTypedKey() != nil {
-		c.OnTypedKey()(k)
-	}
+}
+
+// FocusGained implements fyne.Focusable.
+func (e *entry) FocusGained() {
+	e.Entry.FocusGained()
+	reveal(e)
 }

@@ -1,10 +1,7 @@
 package ui
 
 import (
-	"image/color"
-
 	"fyne.io/fyne/v2"
-	"fyne.io/fyne/v2/canvas"
 	"fyne.io/fyne/v2/container"
 	"fyne.io/fyne/v2/layout"
 	"fyne.io/fyne/v2/theme"
@@ -18,12 +15,12 @@ type exits struct {
 	object   fyne.CanvasObject
 	do       func(view.Intent)
 	v        view.Exits
-	list     *widget.List
+	list     *list
 	state    *widget.Label
 	explains *widget.Label
 	none     *widget.Label
-	nearest  *widget.Button
-	portal   *widget.Button
+	nearest  *push
+	portal   *push
 	switches *switches
 	side     *fyne.Container
 }
@@ -32,20 +29,20 @@ func newExits(do func(view.Intent)) *exits {
 	x := &exits{do: do, state: widget.NewLabel(""), explains: wrapped(), none: wrapped(), switches: newSwitches(do)}
 	x.state.TextStyle.Bold, x.state.SizeName, x.state.Truncation = true, theme.SizeNameSubHeadingText, fyne.TextTruncateEllipsis
 	x.explains.Importance, x.none.Importance = widget.LowImportance, widget.LowImportance
-	x.list = widget.NewList(func() int { return len(x.v.Rows) }, newExitRow, x.row)
+	x.list = newList(func() int { return len(x.v.Rows) }, newExitRow, x.row)
 	x.list.OnSelected = func(i widget.ListItemID) {
 		x.list.UnselectAll() // the mark says which one is chosen
 		if i < len(x.v.Rows) && !x.v.Rows[i].Chosen {
 			x.do(x.v.Rows[i].Do)
 		}
 	}
-	x.nearest = widget.NewButtonWithIcon("", theme.SearchIcon(), func() { do(x.v.Nearest.Do) })
-	x.portal = widget.NewButtonWithIcon("", theme.LoginIcon(), func() { do(x.v.Portal.Do) })
+	x.nearest = newPush("", theme.SearchIcon(), func() { do(x.v.Nearest.Do) })
+	x.portal = newPush("", theme.LoginIcon(), func() { do(x.v.Portal.Do) })
 	x.none.Alignment = fyne.TextAlignCenter
 	nobody := container.NewVBox(layout.NewSpacer(), x.none, layout.NewSpacer())
 	left := container.NewBorder(nil, container.NewPadded(x.nearest), nil, nil, container.NewStack(x.list, nobody))
-	x.side = container.NewVBox(x.state, x.explains, inset(widget.NewSeparator()), x.switches.object, inset(container.NewHBox(x.portal)))
-	x.object = beside(left, container.NewVScroll(airy(x.side)))
+	x.side = container.NewVBox(x.state, x.explains, inset(widget.NewSeparator()), x.switches.object, inset(container.New(&flow{}, x.portal)))
+	x.object = beside(left, container.NewScroll(airy(x.side)))
 	return x
 }
 
@@ -56,7 +53,7 @@ func newExitRow() fyne.CanvasObject {
 	name.TextStyle.Bold, name.Truncation = true, fyne.TextTruncateEllipsis
 	how.SizeName, how.Importance, how.Truncation = theme.SizeNameCaptionText, widget.LowImportance, fyne.TextTruncateEllipsis
 	text := container.New(layout.NewCustomPaddedVBoxLayout(-12), name, how)
-	far := container.NewCenter(container.NewGridWrap(fyne.NewSize(64, 8), container.New(&share{high: 8}, canvas.NewRectangle(color.Transparent))))
+	far := container.NewCenter(container.NewGridWrap(fyne.NewSize(64, 8), container.New(&share{high: 8}, newBlock(look{fill: theme.ColorNamePrimary, radius: 4}))))
 	return container.NewBorder(nil, nil, container.New(layout.NewCustomPaddedLayout(0, 0, 8, 0), container.NewCenter(mark)), container.New(layout.NewCustomPaddedLayout(0, 0, 0, 14), far), text)
 }
 
@@ -88,11 +85,8 @@ func (x *exits) row(i widget.ListItemID, o fyne.CanvasObject) {
 		icon = theme.NewPrimaryThemedResource(theme.RadioButtonCheckedIcon())
 	}
 	mark.SetResource(icon)
-	far := place.Objects[0].(*canvas.Rectangle)
-	far.CornerRadius = 4
-	far.FillColor = theme.Color(theme.ColorNamePrimary)
 	place.Layout = &share{parts: []float32{r.Far}, high: 8}
-	show(far, r.Far > 0)
+	show(place.Objects[0], r.Far > 0)
 	place.Refresh()
 }
 
@@ -134,7 +128,7 @@ func (s *switches) draw(all []view.Setting) bool {
 	if !same {
 		var lines []fyne.CanvasObject
 		for i, one := range all {
-			check := widget.NewCheck(one.Label, func(bool) {
+			box := newCheck(one.Label, func(bool) {
 				if !s.busy && i < len(s.drawn) {
 					s.do(s.drawn[i].Do)
 				}
@@ -142,21 +136,21 @@ func (s *switches) draw(all []view.Setting) bool {
 			explains := wrapped()
 			explains.Importance, explains.SizeName = widget.LowImportance, theme.SizeNameCaptionText
 			explains.SetText(one.Explains)
-			lines = append(lines, container.New(layout.NewCustomPaddedVBoxLayout(-10), check, container.New(layout.NewCustomPaddedLayout(0, 4, 25, 0), explains)))
+			lines = append(lines, container.New(layout.NewCustomPaddedVBoxLayout(-10), box, container.New(layout.NewCustomPaddedLayout(0, 4, 25, 0), explains)))
 		}
 		s.object.Objects = lines
 		s.object.Refresh()
 	}
 	for i, one := range all {
-		check := s.object.Objects[i].(*fyne.Container).Objects[0].(*widget.Check)
-		if check.Checked != one.On {
-			check.SetChecked(one.On)
+		box := s.object.Objects[i].(*fyne.Container).Objects[0].(*check)
+		if box.Checked != one.On {
+			box.SetChecked(one.On)
 		}
 		switch {
-		case one.Disabled && !check.Disabled():
-			check.Disable()
-		case !one.Disabled && check.Disabled():
-			check.Enable()
+		case one.Disabled && !box.Disabled():
+			box.Disable()
+		case !one.Disabled && box.Disabled():
+			box.Enable()
 		}
 	}
 	return !same

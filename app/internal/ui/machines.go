@@ -1,10 +1,7 @@
 package ui
 
 import (
-	"image/color"
-
 	"fyne.io/fyne/v2"
-	"fyne.io/fyne/v2/canvas"
 	"fyne.io/fyne/v2/container"
 	"fyne.io/fyne/v2/layout"
 	"fyne.io/fyne/v2/theme"
@@ -25,7 +22,7 @@ type machines struct {
 	chosen int64      // a machine's number; 0: none
 
 	search *entry
-	list   *widget.List
+	list   *list
 	none   *widget.Label
 	pick   *widget.Label
 	detail *detail
@@ -37,7 +34,8 @@ func newMachines(do func(view.Intent)) *machines {
 	m := &machines{do: do, watch: func() {}}
 	m.search = newEntry()
 	m.search.OnChanged = func(string) { m.find() }
-	m.list = widget.NewList(func() int { return len(m.shown) }, newRow, m.row)
+	m.list = newList(func() int { return len(m.shown) }, newRow, m.row)
+	m.list.chosen = func() bool { return m.chosen != 0 }
 	m.list.OnSelected = func(i widget.ListItemID) {
 		if i < len(m.shown) {
 			m.chosen = m.shown[i].ID
@@ -45,9 +43,10 @@ func newMachines(do func(view.Intent)) *machines {
 		}
 	}
 	m.none, m.pick = centred(), centred()
+	m.none.Wrapping, m.pick.Wrapping = fyne.TextWrapWord, fyne.TextWrapWord
 	m.detail = newDetail(do)
 	above := container.NewPadded(m.search)
-	left := container.New(layout.NewBorderLayout(above, nil, nil, nil), above, container.NewStack(m.list, container.NewCenter(m.none))) // Tab goes in this order
+	left := container.New(layout.NewBorderLayout(above, nil, nil, nil), above, container.NewStack(m.list, container.NewVBox(layout.NewSpacer(), m.none, layout.NewSpacer()))) // Tab goes in this order
 	m.object = beside(left, container.NewPadded(container.NewStack(m.detail.object, container.NewVBox(layout.NewSpacer(), m.pick, layout.NewSpacer()))))
 	return m
 }
@@ -60,7 +59,7 @@ func centred() *widget.Label {
 
 // newRow is a line of the list: a dot, the name, and below it the address and the path.
 func newRow() fyne.CanvasObject {
-	dot := canvas.NewCircle(color.Transparent)
+	dot := newBlock(look{radius: 5, width: 2})
 	place := container.NewCenter(container.NewGridWrap(fyne.NewSquareSize(10), dot))
 	name, how := widget.NewLabel(""), widget.NewLabel("")
 	name.TextStyle.Bold, name.Truncation = true, fyne.TextTruncateEllipsis
@@ -78,26 +77,24 @@ func (m *machines) row(i widget.ListItemID, o fyne.CanvasObject) {
 	parts := o.(*fyne.Container).Objects
 	text := parts[0].(*fyne.Container).Objects
 	place := parts[1].(*fyne.Container).Objects[0].(*fyne.Container)
-	dot := place.Objects[0].(*fyne.Container).Objects[0].(*canvas.Circle)
+	dot := place.Objects[0].(*fyne.Container).Objects[0].(*block)
 	set(text[0].(*widget.Label), r.Name)
 	how := r.How
 	if r.Addr != "" {
 		how = r.Addr + "  ·  " + how
 	}
 	set(text[1].(*widget.Label), how)
-	c := theme.Color(theme.ColorNameDisabled)
+	line, fill := theme.ColorNameDisabled, fyne.ThemeColorName("")
 	switch {
 	case r.Kind == ipc.PathRelay:
-		c = theme.Color(theme.ColorNameWarning)
+		line = theme.ColorNameWarning
 	case r.Here:
-		c = theme.Color(theme.ColorNamePrimary)
+		line = theme.ColorNamePrimary
 	}
-	// A ring where it is not there: nobody has to tell colours apart.
-	dot.StrokeWidth, dot.StrokeColor, dot.FillColor = 2, c, color.Transparent
-	if r.Here {
-		dot.FillColor = c
+	if r.Here { // a ring where it is not: nobody has to tell colours apart
+		fill = line
 	}
-	dot.Refresh()
+	dot.paint(fill, line)
 }
 
 func (m *machines) draw(v *view.Window, in *view.Input) {

@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"fyne.io/fyne/v2"
-	"fyne.io/fyne/v2/canvas"
 	"fyne.io/fyne/v2/container"
 	"fyne.io/fyne/v2/layout"
 	"fyne.io/fyne/v2/theme"
@@ -23,7 +22,7 @@ type network struct {
 	all     *fyne.Container
 	verdict *widget.Label
 	mark    *widget.Icon
-	check   *widget.Button
+	check   *push
 	tiles   *fyne.Container
 	relays  *fyne.Container
 	facts   *fyne.Container
@@ -34,8 +33,8 @@ type network struct {
 func newNetwork(do func(view.Intent)) *network {
 	n := &network{do: do, none: centred(), verdict: wrapped(), mark: widget.NewIcon(nil)}
 	n.verdict.TextStyle.Bold, n.verdict.SizeName = true, theme.SizeNameSubHeadingText
-	n.check = widget.NewButtonWithIcon("", theme.ViewRefreshIcon(), func() { do(n.v.Check.Do) })
-	n.tiles = container.NewGridWithColumns(4)
+	n.check = newPush("", theme.ViewRefreshIcon(), func() { do(n.v.Check.Do) })
+	n.tiles = container.New(&columns{least: 175, most: 4})
 	n.relays = container.New(layout.NewFormLayout())
 	n.facts = container.New(layout.NewFormLayout())
 	n.advice = container.NewVBox()
@@ -46,7 +45,7 @@ func newNetwork(do func(view.Intent)) *network {
 	mark := container.NewCenter(container.NewGridWrap(fyne.NewSquareSize(32), n.mark))
 	head := container.NewBorder(nil, nil, container.New(layout.NewCustomPaddedLayout(0, 0, 8, 0), mark), container.NewCenter(n.check), n.verdict)
 	n.all = container.NewVBox(head, n.advice, n.tiles, gap(2), n.titles[0], n.relays, n.titles[1], n.facts)
-	n.object = container.NewStack(container.NewVScroll(airy(container.New(column(pageWidth+120), n.all))), container.NewCenter(n.none))
+	n.object = container.NewStack(container.NewScroll(airy(container.New(column(pageWidth+120), n.all))), container.NewCenter(n.none))
 	return n
 }
 
@@ -130,11 +129,9 @@ func tile(t view.Tile) fyne.CanvasObject {
 	text.SizeName = theme.SizeNameCaptionText
 	text.SetText(t.Text)
 	back := panel()
-	edge := canvas.NewRectangle(theme.Color(moodColor(t.Mood)))
-	edge.CornerRadius = 2
+	edge := newBlock(look{fill: moodColor(t.Mood), radius: 2, least: fyne.NewSize(4, 0)})
 	mark := container.NewCenter(widget.NewIcon(moodIcon(t.Mood)))
 	head := container.NewBorder(nil, nil, container.New(layout.NewCustomPaddedLayout(0, 0, 6, -4), mark), nil, label)
-	edge.SetMinSize(fyne.NewSize(4, 0))
 	inner := container.NewBorder(nil, nil, edge, nil, container.New(layout.NewCustomPaddedVBoxLayout(-8), head, text))
 	return container.NewStack(back, inner)
 }

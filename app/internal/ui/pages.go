@@ -21,6 +21,7 @@ const (
 	// cardWidth is how wide a page of few words is, and pageWidth one of many: lines that are longer are hard to read.
 	cardWidth = 460
 	pageWidth = 640
+	halfWidth = 340 // of two halves of a page, which stand below each other where there is less room
 )
 
 // first is the page of somebody who never saw it, or who adds an account.
@@ -28,8 +29,8 @@ type first struct {
 	object      *fyne.Container
 	title, text *widget.Label
 	server      *entry
-	join        *widget.Button
-	back        *widget.Button
+	join        *push
+	back        *push
 	steps       *fyne.Container
 	drawn       []string
 	op          view.Op // of the button
@@ -42,10 +43,10 @@ func newFirst(do func(view.Intent), back func()) *first {
 			do(view.Intent{Op: f.op, Arg: f.server.Text})
 		}
 	}
-	f.join = widget.NewButton("", join)
+	f.join = newPush("", nil, join)
 	f.join.Importance = widget.HighImportance
 	f.server.OnSubmitted = func(string) { join() }
-	f.back = widget.NewButtonWithIcon("", theme.NavigateBackIcon(), back)
+	f.back = newPush("", theme.NavigateBackIcon(), back)
 	f.text.Alignment = fyne.TextAlignCenter
 	f.steps = container.NewHBox()
 	picture := canvas.NewImageFromImage(icon.Draw(view.IconConnected, iconPixels))
@@ -56,10 +57,8 @@ func newFirst(do func(view.Intent), back func()) *first {
 }
 
 // panel is what stands behind things that belong together.
-func panel() *canvas.Rectangle {
-	r := canvas.NewRectangle(color.Transparent)
-	r.CornerRadius, r.StrokeWidth, r.StrokeColor = 8, 1, theme.Color(theme.ColorNameSeparator)
-	return r
+func panel() fyne.CanvasObject {
+	return newBlock(look{line: theme.ColorNameSeparator, radius: 8, width: 1})
 }
 
 // gap is nothing, of a height.
@@ -102,7 +101,7 @@ type waiting struct {
 	title, text, address, elsewhere, code *widget.Label
 	asks                                  *widget.ProgressBarInfinite
 	line                                  *widget.Separator
-	copies, cancel                        *widget.Button
+	copies, cancel                        *push
 	v                                     *view.Waiting
 }
 
@@ -114,8 +113,8 @@ func newWaiting(do func(view.Intent)) *waiting {
 	w.address.TextStyle.Monospace = true
 	w.code.TextStyle.Monospace = true
 	w.text.Alignment, w.elsewhere.Alignment = fyne.TextAlignCenter, fyne.TextAlignCenter
-	w.copies = widget.NewButtonWithIcon("", theme.ContentCopyIcon(), func() { do(w.v.Copy.Do) })
-	w.cancel = widget.NewButton("", func() { do(w.v.Cancel.Do) })
+	w.copies = newPush("", theme.ContentCopyIcon(), func() { do(w.v.Copy.Do) })
+	w.cancel = newPush("", nil, func() { do(w.v.Cancel.Do) })
 	w.object = card(w.title, w.asks, w.text, w.address, w.line, w.elsewhere, w.code,
 		container.NewHBox(layout.NewSpacer(), w.copies, w.cancel, layout.NewSpacer()))
 	return w
@@ -157,7 +156,7 @@ func wrapped() *widget.Label {
 
 // card is a column in the middle of the window.
 func card(parts ...fyne.CanvasObject) *fyne.Container {
-	return container.NewCenter(container.New(wide{}, container.NewVBox(parts...)))
+	return container.NewStack(container.NewScroll(container.NewCenter(container.New(wide{}, container.NewVBox(parts...)))))
 }
 
 // wide is the layout of one object that is as wide as a column.
@@ -197,15 +196,17 @@ type settings struct {
 
 // field is a setting that is typed.
 type field struct {
-	v     view.Field
-	entry *entry
-	save  *widget.Button
+	object fyne.CanvasObject
+	v      view.Field
+	entry  *entry
+	save   *push
+	saving bool // what is typed has been sent, and no answer came yet
 }
 
 func newSettings(do func(view.Intent)) *settings {
-	s := &settings{do: do, switches: newSwitches(do), fields: container.NewVBox(), accounts: container.NewGridWithColumns(2), title: widget.NewLabel("")}
+	s := &settings{do: do, switches: newSwitches(do), fields: container.NewVBox(), accounts: container.New(&columns{least: halfWidth, most: 2}), title: widget.NewLabel("")}
 	s.title.TextStyle.Bold = true
-	s.object = container.NewVBox(container.NewGridWithColumns(2, s.switches.object, s.fields), inset(widget.NewSeparator()), s.title, s.accounts)
+	s.object = container.NewVBox(container.New(&columns{least: halfWidth, most: 2}, s.switches.object, s.fields), inset(widget.NewSeparator()), s.title, s.accounts)
 	return s
 }
 
@@ -220,49 +221,64 @@ func (s *settings) draw(v *view.Window) {
 	}
 }
 
-// drawFields shows what was typed before. What a person types stays until it is saved.
+// drawFields shows what is set. What a person types stays until it is saved, whatever is set elsewhere meanwhile.
 func (s *settings) drawFields(v *view.Window) bool {
-	changed := len(s.typed) != len(v.Fields)
-	for i := range s.typed {
-		changed = changed || s.typed[i].v.Label != v.Fields[i].Label
-	}
+	changed := !slices.EqualFunc(s.typed, v.Fields, func(f *field, now view.Field) bool { return f.v.Key == now.Key })
 	if changed {
+		was := s.typed
 		s.typed = nil
 		s.fields.RemoveAll()
-		for _, f := range v.Fields {
-			s.addField(f, v.Save)
+		for _, now := range v.Fields {
+			f := newField(now, v.Save, s.do)
+			if i := slices.IndexFunc(was, func(f *field) bool { return f.v.Key == now.Key }); i >= 0 {
+				f = was[i]
+			}
+			s.typed = append(s.typed, f)
+			s.fields.Add(f.object)
 		}
 	}
 	for i, now := range v.Fields {
-		f := s.typed[i]
-		if f.v.Value != now.Value {
-			f.v.Value = now.Value
-			f.entry.SetText(now.Value)
-		}
-		hint(f.entry, now.Hint)
-		f.v = now
-		f.changed()
+		s.typed[i].draw(now)
 	}
 	return changed
 }
 
-func (s *settings) addField(v view.Field, saves string) {
+func newField(v view.Field, saves string, do func(view.Intent)) *field {
 	f := &field{v: v, entry: newEntry()}
 	f.entry.SetText(v.Value)
-	save := func() { s.do(view.Intent{Op: view.OpSet, Arg: f.v.Key + "=" + f.entry.Text}) }
-	f.save = widget.NewButton(saves, save)
-	f.entry.OnChanged = func(string) { f.changed() }
+	save := func() {
+		f.saving = true
+		do(view.Intent{Op: view.OpSet, Arg: f.v.Key + "=" + f.entry.Text})
+	}
+	f.save = newPush(saves, nil, save)
+	f.entry.OnChanged = func(string) {
+		f.saving = false
+		f.changed()
+	}
 	f.entry.OnSubmitted = func(string) {
 		if !f.save.Disabled() {
 			save()
 		}
 	}
-	s.typed = append(s.typed, f)
 	label, explains := widget.NewLabel(v.Label), wrapped()
 	explains.Importance, explains.SizeName = widget.LowImportance, theme.SizeNameCaptionText
 	explains.SetText(v.Explains)
-	entry := container.New(layout.NewCustomPaddedLayout(0, 0, 8, 4), container.NewBorder(nil, nil, nil, f.save, f.entry))
-	s.fields.Add(container.New(layout.NewCustomPaddedVBoxLayout(-4), label, entry, explains))
+	line := container.New(layout.NewCustomPaddedLayout(0, 0, 8, 4), container.NewBorder(nil, nil, nil, f.save, f.entry))
+	f.object = container.New(layout.NewCustomPaddedVBoxLayout(-4), label, line, explains)
+	return f
+}
+
+func (f *field) draw(now view.Field) {
+	was := f.v
+	f.v = now
+	if was.Value != now.Value {
+		if f.saving || f.entry.Text == was.Value {
+			f.entry.SetText(now.Value)
+		}
+		f.saving = false
+	}
+	hint(f.entry, now.Hint)
+	f.changed()
 }
 
 // changed lets save what is not saved yet.
@@ -282,7 +298,7 @@ func (s *settings) drawAccounts(items []view.Item) bool {
 	s.accounts.RemoveAll()
 	logins, buttons := container.NewVBox(), container.NewVBox()
 	for _, a := range items {
-		b := widget.NewButton(a.Label, func() { s.do(a.Do) })
+		b := newPush(a.Label, nil, func() { s.do(a.Do) })
 		if a.Disabled {
 			b.Disable()
 		}
@@ -331,7 +347,7 @@ func drawProblems(to *fyne.Container, was, v *view.Window, do func(view.Intent))
 			box.Add(fix)
 		}
 		if p.Button.Label != "" {
-			b := widget.NewButton(p.Button.Label, func() { do(p.Button.Do) })
+			b := newPush(p.Button.Label, nil, func() { do(p.Button.Do) })
 			if p.Level == ipc.ProblemUrgent {
 				b.Importance = widget.HighImportance
 			}
@@ -370,7 +386,7 @@ func drawFacts(to *fyne.Container, was, now []view.Fact, do func(view.Intent)) {
 		value.Wrapping = fyne.TextWrapBreak
 		row := container.NewBorder(nil, nil, nil, nil, value)
 		if f.Copy {
-			b := widget.NewButtonWithIcon("", theme.ContentCopyIcon(), func() { do(view.Intent{Op: view.OpCopy, Arg: f.Value}) })
+			b := newPush("", theme.ContentCopyIcon(), func() { do(view.Intent{Op: view.OpCopy, Arg: f.Value}) })
 			b.Importance = widget.LowImportance
 			row = container.NewBorder(nil, nil, nil, container.NewVBox(b), value)
 		}

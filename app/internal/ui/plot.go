@@ -26,9 +26,9 @@ type curve struct {
 type plot struct {
 	object *fyne.Container
 	head   *fyne.Container
-	title  *canvas.Text
-	most   *canvas.Text // what the height stands for
-	none   *canvas.Text
+	title  *caption
+	most   *caption // what the height stands for
+	none   *caption
 	raster *canvas.Raster
 	curves []curve
 	points int // that fit into the width
@@ -39,29 +39,10 @@ func newPlot(points int) *plot {
 	p := &plot{points: points}
 	p.raster = canvas.NewRaster(p.draw)
 	p.raster.SetMinSize(fyne.NewSize(120, 58))
-	p.title, p.most, p.none = caption(), caption(), caption()
-	p.none.Alignment = fyne.TextAlignCenter
+	p.title, p.most, p.none = newCaption(), newCaption(), newCaption()
 	p.head = container.NewBorder(nil, nil, p.title, p.most)
 	p.object = container.NewBorder(p.head, nil, nil, nil, container.NewStack(p.raster, container.NewCenter(p.none)))
 	return p
-}
-
-// caption is a small text beside a picture.
-func caption() *canvas.Text {
-	t := canvas.NewText("", theme.Color(theme.ColorNameDisabled))
-	t.TextSize = theme.CaptionTextSize()
-	return t
-}
-
-// setCaption changes a text only where it is another, and tells whether it was: it may need another place.
-func setCaption(t *canvas.Text, text string) bool {
-	c := theme.Color(theme.ColorNameDisabled)
-	if t.Text == text && t.Color == c {
-		return false
-	}
-	t.Text, t.Color = text, c
-	t.Refresh()
-	return true
 }
 
 func (p *plot) show(title, most, none string, top float64, curves ...curve) {
@@ -74,14 +55,14 @@ func (p *plot) show(title, most, none string, top float64, curves ...curve) {
 			}
 		}
 	}
-	changed := setCaption(p.title, title)
+	changed := p.title.set(title)
 	if seen < 2 || top <= 0 {
 		most, p.curves = "", nil // one point is no line
 	} else {
 		none = ""
 	}
-	changed = setCaption(p.most, most) || changed
-	if setCaption(p.none, none) || changed {
+	changed = p.most.set(most) || changed
+	if p.none.set(none) || changed {
 		relayout(p.object)
 	}
 	p.raster.Refresh()
@@ -195,9 +176,7 @@ func (s *share) Layout(objects []fyne.CanvasObject, size fyne.Size) {
 
 // bar is a rectangle of a share of its place's width.
 func bar(part float32, c fyne.ThemeColorName) fyne.CanvasObject {
-	r := canvas.NewRectangle(theme.Color(c))
-	r.CornerRadius = 4
-	return container.New(&share{parts: []float32{part}, high: 8}, r)
+	return container.New(&share{parts: []float32{part}, high: 8}, newBlock(look{fill: c, radius: 4}))
 }
 
 // kindColor is the colour of a kind of path.
@@ -214,14 +193,14 @@ func kindColor(k ipc.PathKind) fyne.ThemeColorName {
 // way draws how a machine was reached, as a strip with its words below.
 type way struct {
 	object *fyne.Container
-	title  *canvas.Text
+	title  *caption
 	strip  *fyne.Container
 	words  *fyne.Container
 	drawn  []view.Stretch
 }
 
 func newWay() *way {
-	w := &way{title: caption(), strip: container.New(&share{high: 12}), words: container.New(layout.NewCustomPaddedVBoxLayout(-8))}
+	w := &way{title: newCaption(), strip: container.New(&share{high: 12}), words: container.New(layout.NewCustomPaddedVBoxLayout(-8))}
 	w.object = container.NewVBox(w.title, w.strip, w.words)
 	return w
 }
@@ -230,7 +209,7 @@ func newWay() *way {
 const mostWords = 4
 
 func (w *way) show(title string, all []view.Stretch) {
-	setCaption(w.title, title)
+	w.title.set(title)
 	show(w.object, len(all) > 0)
 	same := len(w.drawn) == len(all)
 	parts := make([]float32, len(all))
@@ -247,9 +226,7 @@ func (w *way) show(title string, all []view.Stretch) {
 	w.strip.RemoveAll()
 	w.words.RemoveAll()
 	for _, s := range all {
-		r := canvas.NewRectangle(theme.Color(kindColor(s.Kind)))
-		r.CornerRadius = 3
-		w.strip.Add(r)
+		w.strip.Add(newBlock(look{fill: kindColor(s.Kind), radius: 3}))
 	}
 	for i := len(all) - 1; i >= max(0, len(all)-mostWords); i-- {
 		l := widget.NewLabel(all[i].Text)

@@ -7,15 +7,21 @@ import (
 	"fyne.io/fyne/v2/theme"
 )
 
-// Theme is Fyne's own in Warren's green, light or dark as the desktop is.
-type Theme struct{ fyne.Theme }
+// Theme is Fyne's own in Warren's green, light or dark as it was made: Fyne follows the desktop only where it has its own theme.
+type Theme struct {
+	fyne.Theme
+	dark bool
+}
 
 // NewTheme makes it.
-func NewTheme() Theme { return Theme{theme.DefaultTheme()} }
+func NewTheme(dark bool) Theme { return Theme{theme.DefaultTheme(), dark} }
 
 // Color implements fyne.Theme. The greens have a contrast of 4.5 to what stands on them, and to the background.
-func (t Theme) Color(name fyne.ThemeColorName, variant fyne.ThemeVariant) color.Color {
-	dark := variant == theme.VariantDark
+func (t Theme) Color(name fyne.ThemeColorName, _ fyne.ThemeVariant) color.Color {
+	dark, variant := t.dark, theme.VariantLight
+	if dark {
+		variant = theme.VariantDark
+	}
 	switch name {
 	case theme.ColorNamePrimary, theme.ColorNameHyperlink:
 		if dark {

@@ -28,8 +28,8 @@ type Window struct {
 	picture *canvas.Image
 	state   *widget.Label
 	below   *widget.Label
-	copies  *widget.Button
-	power   *widget.Button
+	copies  *push
+	power   *push
 	failed  *widget.Label
 	alarm   *fyne.Container
 	top     *fyne.Container // all of these
@@ -52,7 +52,8 @@ type Window struct {
 	about    *fyne.Container
 }
 
-// New makes the window of an application; do gets what a person asks for, and must not block. Texts are copied here.
+// New makes the window of an application; do gets what a person asks for, and must not block. A text to copy is copied
+// here, and asked for too: what has it here goes with the window.
 func New(app fyne.App, do func(view.Intent)) *Window {
 	w := &Window{Window: app.NewWindow("Warren")}
 	w.do = func(i view.Intent) {
@@ -60,6 +61,7 @@ func New(app fyne.App, do func(view.Intent)) *Window {
 		case view.OpNone:
 		case view.OpCopy:
 			app.Clipboard().SetContent(i.Arg)
+			do(i)
 		case view.OpOpen:
 			w.Open(view.Page(i.Arg))
 		default:
@@ -81,9 +83,9 @@ func New(app fyne.App, do func(view.Intent)) *Window {
 		container.NewTabItemWithIcon("", theme.ComputerIcon(), w.machines.object),
 		container.NewTabItemWithIcon("", theme.LogoutIcon(), w.exits.object),
 		container.NewTabItemWithIcon("", theme.SearchIcon(), w.network.object),
-		container.NewTabItemWithIcon("", theme.SettingsIcon(), container.NewVScroll(airy(w.settings.object))),
-		container.NewTabItemWithIcon("", theme.WarningIcon(), container.NewStack(container.NewVScroll(airy(container.New(column(pageWidth+100), w.problems))), w.well)),
-		container.NewTabItemWithIcon("", theme.InfoIcon(), container.NewVScroll(airy(container.New(column(pageWidth), w.about)))),
+		container.NewTabItemWithIcon("", theme.SettingsIcon(), container.NewScroll(airy(w.settings.object))),
+		container.NewTabItemWithIcon("", theme.WarningIcon(), container.NewStack(container.NewScroll(airy(container.New(column(pageWidth+100), w.problems))), w.well)),
+		container.NewTabItemWithIcon("", theme.InfoIcon(), container.NewScroll(airy(container.New(column(pageWidth), w.about)))),
 	}
 	w.pages = container.NewAppTabs(w.tabs...)
 	w.pages.OnSelected = func(*container.TabItem) {
@@ -112,8 +114,8 @@ func (w *Window) head() {
 	w.state.TextStyle.Bold, w.state.SizeName, w.state.Truncation = true, theme.SizeNameSubHeadingText, fyne.TextTruncateEllipsis
 	w.below = widget.NewLabel("")
 	w.below.Truncation = fyne.TextTruncateEllipsis
-	w.copies = widget.NewButtonWithIcon("", theme.ContentCopyIcon(), func() { w.do(w.view.Copy.Do) })
-	w.power = widget.NewButton("", func() { w.do(w.view.Power.Do) })
+	w.copies = newPush("", theme.ContentCopyIcon(), func() { w.do(w.view.Copy.Do) })
+	w.power = newPush("", nil, func() { w.do(w.view.Power.Do) })
 	w.failed = widget.NewLabel("")
 	w.failed.Wrapping = fyne.TextWrapWord
 	w.alarm = container.NewStack(canvas.NewRectangle(color.NRGBA{0xc2, 0x55, 0x0a, 0x30}), w.failed)
@@ -121,6 +123,13 @@ func (w *Window) head() {
 
 // iconPixels is how the icon is drawn: enough for a display at 200 %.
 const iconPixels = 96
+
+// Fit makes the window no larger than a screen, of which it gets the part that others leave. A person can make it larger.
+func (w *Window) Fit(screen fyne.Size) {
+	if is := w.Canvas().Size(); is.Width > screen.Width || is.Height > screen.Height {
+		w.Resize(is.Min(screen))
+	}
+}
 
 // Draw shows what the daemon says: in, as view.DrawWindow has it, which need not be made on Fyne's goroutine.
 func (w *Window) Draw(in *view.Input, now view.Window) {
@@ -259,13 +268,17 @@ func (w *Window) Open(p view.Page) {
 }
 
 // relayout gives everything in a container the place that it needs now.
-func relayout(c *fyne.Container) {
-	for _, o := range c.Objects {
-		if inner, ok := o.(*fyne.Container); ok {
+func relayout(o fyne.CanvasObject) {
+	switch o := o.(type) {
+	case *fyne.Container:
+		for _, inner := range o.Objects {
 			relayout(inner)
 		}
+		o.Refresh()
+	case *container.Scroll:
+		relayout(o.Content)
+		o.Refresh()
 	}
-	c.Refresh()
 }
 
 // set changes a text only where it is another, so that nothing is drawn twice, and tells whether it was.
@@ -296,7 +309,7 @@ func show(o fyne.CanvasObject, visible bool) bool {
 	return true
 }
 
-func button(b *widget.Button, v view.Button) bool {
+func button(b *push, v view.Button) bool {
 	changed := b.Text != v.Label
 	if changed {
 		b.SetText(v.Label)

@@ -1,6 +1,8 @@
 package ui
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"image"
@@ -16,6 +18,7 @@ import (
 	"time"
 
 	"fyne.io/fyne/v2"
+	"fyne.io/fyne/v2/container"
 	"fyne.io/fyne/v2/driver/desktop"
 	"fyne.io/fyne/v2/test"
 	"fyne.io/fyne/v2/theme"
@@ -26,22 +29,11 @@ import (
 	"github.com/warren-mesh/warren/ipc"
 )
 
-// forced is our theme, light or dark whatever the desktop is.
-type forced struct {
-	Theme
-	variant fyne.ThemeVariant
-}
-
-// Color implements fyne.Theme.
-func (f forced) Color(n fyne.ThemeColorName, _ fyne.ThemeVariant) color.Color {
-	return f.Theme.Color(n, f.variant)
-}
-
 // open makes a window in memory; what a person asks for is in asked.
 func open(t testing.TB, variant fyne.ThemeVariant) (w *Window, asked *[]view.Intent) {
 	t.Helper()
 	app := test.NewTempApp(t)
-	app.Settings().SetTheme(forced{NewTheme(), variant})
+	app.Settings().SetTheme(NewTheme(variant == theme.VariantDark))
 	asked = &[]view.Intent{}
 	w = New(app, func(i view.Intent) { *asked = append(*asked, i) })
 	t.Cleanup(w.Close)
@@ -187,14 +179,10 @@ func TestPictures(t *testing.T) {
 			}
 			t.Run(name+"-"+p.name, func(t *testing.T) {
 				w, _ := open(t, variant)
-				in := p.in
-				in.Version, in.Windows = "1.2.3", true
-				draw(w, &in)
-				w.Open(p.page)
-				if p.choose > 0 {
-					w.machines.list.Select(p.choose - 1)
-				}
+				paint(w, i, "")
 				if p.name == "detail" {
+					in := p.in
+					in.Version, in.Windows = "1.2.3", true
 					live(w, in)
 				}
 				img := w.Canvas().Capture()
@@ -211,6 +199,94 @@ func TestPictures(t *testing.T) {
 					save(t, filepath.Join(folder, name+"-"+p.name+".png"), img)
 				}
 			})
+		}
+	}
+}
+
+// What was drawn in the light looks in the dark as if it had been drawn there, also what no change has touched since.
+func TestTheWindowFollowsADesktopThatBecomesDark(t *testing.T) {
+	for i, p := range pictures {
+		if !slices.Contains([]string{"detail", "exits", "checked", "problems", "settings"}, p.name) || slower > 1 && p.name != "checked" {
+			continue
+		}
+		shot := func(before fyne.ThemeVariant) image.Image {
+			w, _ := open(t, before)
+			if slower > 1 {
+				w.Resize(small)
+			}
+			paint(w, i, "")
+			w.Canvas().Capture()
+			fyne.CurrentApp().Settings().SetTheme(NewTheme(true))
+			w.Canvas().Content().Refresh()
+			return w.Canvas().Capture()
+		}
+		was, fresh := shot(theme.VariantLight), shot(theme.VariantDark)
+		if n := unlike(was, fresh); n > 0 {
+			t.Errorf("%s: %d points are as they were in the light", p.name, n)
+		}
+	}
+}
+
+// paint shows one of the pictures, in a language.
+func paint(w *Window, picture int, l view.Language) {
+	p := pictures[picture]
+	p.in.Version, p.in.Windows = "1.2.3", true
+	p.in.Language = cmp.Or(l, p.in.Language)
+	draw(w, &p.in)
+	w.Open(p.page)
+	if p.choose > 0 {
+		w.machines.list.Select(p.choose - 1)
+	}
+}
+
+// unlike counts the points in which two pictures differ.
+func unlike(a, b image.Image) (n int) {
+	x, y := a.(*image.NRGBA), b.(*image.NRGBA)
+	for i := 0; i < len(x.Pix); i += 4 {
+		if !bytes.Equal(x.Pix[i:i+4], y.Pix[i:i+4]) {
+			n++
+		}
+	}
+	return n
+}
+
+// small is a screen of 1024x600 at 200 %.
+var small = fyne.NewSize(512, 300)
+
+// No page, in no language, keeps the window from becoming as small as a small screen is. What has no room there can be scrolled to.
+func TestTheWindowFitsASmallScreen(t *testing.T) {
+	for _, l := range []view.Language{view.English, view.German, view.Chinese} {
+		w, _ := open(t, theme.VariantLight)
+		for i, p := range pictures {
+			if slower > 1 && i%6 != 0 {
+				continue
+			}
+			paint(w, i, l)
+			if got := w.Content().MinSize(); got.Width > small.Width || got.Height > small.Height {
+				t.Errorf("%s, %s: the window cannot be smaller than %v", p.name, l, got)
+			}
+		}
+		if w.Fit(small); w.Canvas().Size() != small {
+			t.Errorf("%s: on a screen of %v, it is %v", l, small, w.Canvas().Size())
+		}
+		if w.Fit(size); w.Canvas().Size() != small {
+			t.Errorf("%s: on a large screen, it becomes %v", l, w.Canvas().Size())
+		}
+	}
+}
+
+// TestSmallPictures is as TestPictures, on small screens; it is for those who look.
+func TestSmallPictures(t *testing.T) {
+	folder := os.Getenv("WARREN_PICTURES")
+	if folder == "" {
+		t.Skip("WARREN_PICTURES names no folder for them")
+	}
+	for name, is := range map[string]fyne.Size{"middle": fyne.NewSize(682, 360), "small": small} {
+		w, _ := open(t, theme.VariantLight)
+		w.Resize(is)
+		for i, p := range pictures {
+			paint(w, i, view.English)
+			save(t, filepath.Join(folder, name+"-"+p.name+".png"), w.Canvas().Capture())
 		}
 	}
 }
@@ -284,7 +360,7 @@ func TestClicksAskForWhatIsShown(t *testing.T) {
 	draw(w, in)
 	test.Tap(w.waiting.copies)
 	test.Tap(w.waiting.cancel)
-	want := []view.Intent{{Op: view.OpDisconnect}, {Op: view.OpConnect}, {Op: view.OpCancelLogin}}
+	want := []view.Intent{{Op: view.OpDisconnect}, {Op: view.OpConnect}, {Op: view.OpCopy, Arg: "https://a.example/login/x"}, {Op: view.OpCancelLogin}}
 	if !slices.Equal(*asked, want) {
 		t.Errorf("asked was %v, want %v", *asked, want)
 	}
@@ -470,6 +546,50 @@ func TestKeysLeadEverywhere(t *testing.T) {
 	}
 }
 
+// With Tab, the arrows, Enter and Space all is reached and done, and what has the focus is in sight, however small the window is.
+func TestKeysDoWhatTheMouseDoes(t *testing.T) {
+	w, asked := open(t, theme.VariantLight)
+	draw(w, &view.Input{Status: status(office), Profiles: profiles, Autostart: view.Off, Windows: true})
+	w.Resize(small)
+	press := func(k fyne.KeyName) { w.Canvas().Focused().TypedKey(&fyne.KeyEvent{Name: k}) }
+	w.Canvas().Focus(w.machines.list)
+	for _, want := range []int64{1, 2, 3} { // as the list has them: the first, then those below
+		if press(fyne.KeyDown); w.machines.chosen != w.machines.shown[want-1].ID {
+			t.Errorf("the arrow leads to the machine %d, and not to line %d", w.machines.chosen, want)
+		}
+	}
+	w.Canvas().Focus(w.machines.detail.ping)
+	press(fyne.KeyReturn)
+	if want := (view.Intent{Op: view.OpPing, Arg: fmt.Sprint(w.machines.chosen)}); !slices.Contains(*asked, want) {
+		t.Errorf("asked was %v, want %v", *asked, want)
+	}
+	w.Open(view.PageSettings)
+	w.Canvas().Unfocus()
+	page := w.tabs[3].Content.(*container.Scroll)
+	seen := map[fyne.Focusable]bool{}
+	for range 40 {
+		test.FocusNext(w.Canvas())
+		on := w.Canvas().Focused()
+		if o := on.(fyne.CanvasObject); len(around(page, o)) > 0 {
+			seen[on] = true
+			d := fyne.CurrentApp().Driver()
+			at := d.AbsolutePositionForObject(o).Y - d.AbsolutePositionForObject(page).Y
+			if at < 0 || at+o.Size().Height > page.Size().Height {
+				t.Errorf("%T has the focus at %v, of a page that is %v high", o, at, page.Size().Height)
+			}
+		}
+		if box, ok := on.(*check); ok && box.Text == w.view.Settings[0].Label {
+			*asked = nil
+			if press(fyne.KeyReturn); !slices.Equal(*asked, []view.Intent{w.view.Settings[0].Do}) {
+				t.Errorf("Enter on a switch asks for %v", *asked)
+			}
+		}
+	}
+	if want := len(w.view.Settings) + len(w.view.Fields); len(seen) < want {
+		t.Errorf("Tab reaches %d of the settings, want %d at least", len(seen), want)
+	}
+}
+
 // Who has joined types no more where the invite link was: Enter there would join once more. Who stops logging in does.
 func TestKeysGoWhereTheEyeIs(t *testing.T) {
 	w, _ := open(t, theme.VariantLight)
@@ -543,10 +663,49 @@ func TestASettingIsTypedAndSaved(t *testing.T) {
 	if draw(w, &next); !port.save.Disabled() {
 		t.Error("what is saved can be saved again")
 	}
-	check := w.settings.switches.object.Objects[0].(*fyne.Container).Objects[0].(*widget.Check)
+	next.Prefs.Port = 5000 // elsewhere, while nobody types here
+	if draw(w, &next); port.entry.Text != "5000" || !port.save.Disabled() {
+		t.Errorf("set elsewhere was 5000, and it shows %q", port.entry.Text)
+	}
+	check := w.settings.switches.object.Objects[0].(*fyne.Container).Objects[0].(*check)
 	test.Tap(check)
 	if got := (*asked)[1]; got != (view.Intent{Op: view.OpSet, Arg: "accept-dns=off"}) {
 		t.Errorf("asked was %v", got)
+	}
+}
+
+// What is being typed is a person's, also where the same is set elsewhere; what came of it takes its place, as the daemon writes it.
+func TestWhatIsTypedIsNotLost(t *testing.T) {
+	w, asked := open(t, theme.VariantLight)
+	in := view.Input{Status: status(), Prefs: ipc.Prefs{Port: 41641}}
+	draw(w, &in)
+	routes := w.settings.typed[2]
+	test.Type(routes.entry, "192.168.7.9/24")
+	in.Prefs.AdvertiseRoutes = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}
+	now := in
+	draw(w, &now)
+	if routes.entry.Text != "192.168.7.9/24" {
+		t.Errorf("typed was 192.168.7.9/24, and it shows %q", routes.entry.Text)
+	}
+	port := w.settings.typed[1]
+	port.entry.SetText("4000")
+	away := in // where there is no login, there are no subnets
+	away.Status = status(func(s *ipc.Status) { s.State = ipc.StateNeedsLogin })
+	draw(w, &away)
+	draw(w, &now)
+	if got := w.settings.typed[1].entry; got != port.entry || got.Text != "4000" {
+		t.Errorf("typed was 4000, and it shows %q", got.Text)
+	}
+	routes = w.settings.typed[2]
+	routes.entry.SetText("192.168.7.9/24,10.2.0.0/16")
+	test.Tap(routes.save)
+	if want := (view.Intent{Op: view.OpSet, Arg: "advertise-routes=192.168.7.9/24,10.2.0.0/16"}); !slices.Contains(*asked, want) {
+		t.Errorf("asked was %v, want %v", *asked, want)
+	}
+	saved := in
+	saved.Prefs.AdvertiseRoutes = []netip.Prefix{netip.MustParsePrefix("192.168.7.0/24"), netip.MustParsePrefix("10.2.0.0/16")}
+	if draw(w, &saved); routes.entry.Text != "192.168.7.0/24, 10.2.0.0/16" || !routes.save.Disabled() {
+		t.Errorf("after that, it shows %q", routes.entry.Text)
 	}
 }
 
