@@ -55,8 +55,9 @@ func TestTheTrayInARealPanel(t *testing.T) {
 	}
 }
 
-// comes is a person who never saw it, on a desktop without a session bus: the program says so and opens its window, where an
-// invite link and a key lead to the login's page in a browser, and that back to the window, connected.
+// comes is a person who never saw it, on a desktop without a session bus and at a scale of 150 %: the program says so and opens its
+// window, which fits the screen, and where an invite link that was copied and a key lead to the login's page in a browser, and that
+// back to the window, connected.
 func comes(s *screen, carol *mesh.Node, program, invite string) {
 	s.t.Helper()
 	opened := filepath.Join(s.home, "opened")
@@ -64,7 +65,7 @@ func comes(s *screen, carol *mesh.Node, program, invite string) {
 	if err := os.WriteFile(filepath.Join(s.home, "xdg-open"), []byte(script), 0o755); err != nil {
 		s.t.Fatal(err)
 	}
-	environ := []string{"env", "-i"}
+	environ := []string{"env", "-i", "FYNE_SCALE=1.5"}
 	for _, v := range s.environ {
 		if path, ok := strings.CutPrefix(v, "PATH="); ok {
 			v = "PATH=" + s.home + ":" + path
@@ -81,10 +82,14 @@ func comes(s *screen, carol *mesh.Node, program, invite string) {
 	if said := tray.Output(); strings.Count(said, "no session bus") != 1 {
 		s.t.Errorf("without a bus it says %q", said)
 	}
-	if _, err := s.run("xdotool", "windowfocus", "--sync", w, "type", "--delay", "20", invite); err != nil {
+	if wide, high := first.Rect.Dx(), first.Rect.Dy(); wide > screenWidth || high > screenHeight-panelHeight {
+		s.t.Errorf("on a screen of %dx%d, the window has %dx%d", screenWidth, screenHeight, wide, high)
+	}
+	s.copies(program, invite)
+	if _, err := s.run("xdotool", "windowfocus", "--sync", w); err != nil {
 		s.t.Fatal(err)
 	}
-	s.keys("Return")
+	s.keys("ctrl+v", "Return")
 	s.find(w, badgeAttention)
 	s.keep("window-waiting", s.calm(w, first))
 	browses(s.t, carol, opened, "anna")

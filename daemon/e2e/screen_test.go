@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -55,6 +56,12 @@ const panelConfig = `<?xml version="1.0" encoding="UTF-8"?>
 </channel>
 `
 
+// The size of the screen.
+const (
+	screenWidth  = 1024
+	screenHeight = 760
+)
+
 // panelHeight is a row of the screen above which is the panel.
 const panelHeight = 32
 
@@ -95,7 +102,7 @@ func newScreen(t *testing.T, dark bool, exec string) *screen {
 		"GTK_THEME=Adwaita:" + theme, "HOME=" + s.home, "XDG_RUNTIME_DIR=" + s.home, "XDG_DATA_HOME=" + filepath.Join(s.home, ".local/share"), "PATH=" + os.Getenv("PATH"), "LANG=en_US.UTF-8", "NO_AT_BRIDGE=1", "FYNE_THEME=" + theme,
 		"LIBGL_ALWAYS_SOFTWARE=1",
 	}
-	display := s.starts("Xvfb", "-displayfd", "1", "-screen", "0", "1024x760x24", "-nolisten", "tcp")
+	display := s.starts("Xvfb", "-displayfd", "1", "-screen", "0", fmt.Sprintf("%dx%dx24", screenWidth, screenHeight), "-nolisten", "tcp")
 	s.environ = append(s.environ, "DISPLAY=:"+display)
 	s.environ = append(s.environ, "DBUS_SESSION_BUS_ADDRESS="+s.starts("dbus-daemon", "--session", "--nofork", "--nopidfile", "--print-address=1"))
 	s.starts("xfwm4", "--compositor=off")
@@ -250,6 +257,27 @@ func (s *screen) keys(names ...string) {
 		if _, err := s.run("xdotool", "key", name); err != nil {
 			s.t.Fatal(err)
 		}
+	}
+}
+
+// copies puts a text into the clipboard, as the tray does where no other program of the desktop can.
+func (s *screen) copies(program, text string) {
+	s.t.Helper()
+	cmd := exec.Command(program, "--keep-clipboard")
+	cmd.Env, cmd.Dir, cmd.Stdin = s.environ, s.home, strings.NewReader(text)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	if said, err := bufio.NewReader(out).ReadString('\n'); err != nil || said != "kept\n" {
+		s.t.Fatalf("the clipboard is not had: %q, %v", said, err)
 	}
 }
 
