@@ -3,8 +3,8 @@ package item
 import (
 	"context"
 	"fmt"
-	"html"
 	"os"
+	"strings"
 	"sync"
 
 	"github.com/godbus/dbus/v5"
@@ -75,9 +75,12 @@ func look(m view.Menu) (status string, tip toolTip) {
 	if m.Icon == view.IconAttention {
 		status = "NeedsAttention"
 	}
-	// Some desktops read it as HTML.
-	return status, toolTip{Icons: []pixmap{}, Title: html.EscapeString(m.Tooltip)}
+	return status, toolTip{Icons: []pixmap{}, Title: tipText.Replace(m.Tooltip)}
 }
+
+// tipText keeps what is written from being markup: some desktops read it as HTML. Others show it as it is, so that nothing else
+// is escaped: no apostrophe, which names and sentences have.
+var tipText = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
 
 // toolTip is as the protocol has it.
 type toolTip struct {

@@ -402,6 +402,7 @@ func TestTheTrayFollowsTheDaemonThroughRestarts(t *testing.T) {
 	d.start()
 	d.sees("Warren's service (warrend) is not running")
 	d.sees("Start it: sudo systemctl start warrend")
+	d.shows(func(s panel.Shown) bool { return s.Tooltip == "Warren: Warren's service (warrend) is not running" })
 	for range 2 {
 		d.serve(ipc.LevelOperate)
 		began := time.Now()
