@@ -142,7 +142,7 @@ func TestTheWindowIsAsDarkAsTheDesktop(t *testing.T) {
 				break
 			}
 			d.must(d.ctx.Err())
-			time.Sleep(50 * time.Millisecond) // for the next look
+			time.Sleep(250 * time.Millisecond) // until the next look
 		}
 	}
 }

@@ -191,6 +191,8 @@ type settings struct {
 	typed    []*field
 	accounts *fyne.Container
 	title    *widget.Label
+	line     fyne.CanvasObject
+	none     *widget.Label // in place of all, where nothing can be set
 	items    []view.Item
 }
 
@@ -206,7 +208,9 @@ type field struct {
 func newSettings(do func(view.Intent)) *settings {
 	s := &settings{do: do, switches: newSwitches(do), fields: container.NewVBox(), accounts: container.New(&columns{least: halfWidth, most: 2}), title: widget.NewLabel("")}
 	s.title.TextStyle.Bold = true
-	s.object = container.NewVBox(container.New(&columns{least: halfWidth, most: 2}, s.switches.object, s.fields), inset(widget.NewSeparator()), s.title, s.accounts)
+	s.none, s.line = wrapped(), inset(widget.NewSeparator())
+	s.none.Importance = widget.LowImportance
+	s.object = container.NewVBox(s.none, container.New(&columns{least: halfWidth, most: 2}, s.switches.object, s.fields), s.line, s.title, s.accounts)
 	return s
 }
 
@@ -215,6 +219,9 @@ func (s *settings) draw(v *view.Window) {
 	changed = s.drawFields(v) || changed
 	changed = set(s.title, v.AccountsTitle) || changed
 	changed = show(s.title, len(v.Accounts) > 0) || changed
+	changed = show(s.line, len(v.Accounts) > 0) || changed
+	changed = set(s.none, v.State) || changed
+	changed = show(s.none, len(v.Settings) == 0) || changed
 	changed = s.drawAccounts(v.Accounts) || changed
 	if changed {
 		relayout(s.object)

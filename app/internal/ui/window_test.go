@@ -674,6 +674,17 @@ func TestASettingIsTypedAndSaved(t *testing.T) {
 	}
 }
 
+func TestWithoutADaemonTheSettingsSayWhy(t *testing.T) {
+	w, _ := open(t, theme.VariantLight)
+	draw(w, &view.Input{Missing: &ipc.Error{Code: ipc.CodeNotRunning}})
+	if s := w.settings; !s.none.Visible() || s.none.Text != w.view.State || s.line.Visible() {
+		t.Errorf("it says %q", s.none.Text)
+	}
+	if draw(w, &view.Input{Status: status(office), Profiles: profiles}); w.settings.none.Visible() || !w.settings.line.Visible() {
+		t.Error("it says so also where there is a daemon")
+	}
+}
+
 // What is being typed is a person's, also where the same is set elsewhere; what came of it takes its place, as the daemon writes it.
 func TestWhatIsTypedIsNotLost(t *testing.T) {
 	w, asked := open(t, theme.VariantLight)
