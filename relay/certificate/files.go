@@ -14,6 +14,7 @@ type Files struct {
 	cert, key string
 	current   atomic.Pointer[tls.Certificate]
 	seen      [2]fileStamp // as they were when they were last read
+	refused   string       // why what was looked at last could not be read; empty: it could
 }
 
 // fileStamp is another one where a file is.
@@ -54,22 +55,27 @@ func (f *Files) Read() error {
 		return fmt.Errorf("cannot load the TLS certificate: %w", err)
 	}
 	c, err := tls.LoadX509KeyPair(f.cert, f.key)
-	f.seen = st
 	if err != nil {
 		return fmt.Errorf("cannot load the TLS certificate %s: %w", f.cert, err)
 	}
+	f.seen, f.refused = st, ""
 	f.current.Store(&c)
 	return nil
 }
 
 // Look reads the files again where they have changed. What cannot be read, or is half written, changes nothing: the
-// certificate that there is serves on.
+// certificate that there is serves on. It is tried again each time, as who may read a file changes without another date; but
+// what was said of it is not repeated.
 func (f *Files) Look(log *slog.Logger) {
 	st, err := f.stamps()
 	if err != nil || st[0].same(f.seen[0]) && st[1].same(f.seen[1]) {
 		return
 	}
 	if err := f.Read(); err != nil {
+		if f.refused == err.Error() {
+			return
+		}
+		f.refused = err.Error()
 		log.Warn("the new TLS certificate cannot be used, the one before serves on", "err", err)
 		return
 	}
