@@ -17,8 +17,10 @@ import (
 )
 
 const (
-	// connectTime is how long one attempt at all ways lasts.
+	// connectTime is how long one attempt at all ways lasts, and connectLong one after another that took so long: a
+	// WebSocket needs five round trips, and those of a crowded mobile line take more than a second each.
 	connectTime = 5 * time.Second
+	connectLong = 12 * time.Second
 	// upgradeTime is how long an attempt at UDP lasts while a WebSocket does.
 	upgradeTime = 2 * time.Second
 	// webDelay is what UDP gets ahead of the WebSocket: two lost packets, or the round trip of a slow line.
@@ -28,7 +30,8 @@ const (
 	// maxAddresses bounds how many of a name's addresses are tried.
 	maxAddresses = 4
 
-	// A frame of the handshake is repeated after the first of these, and then after twice as long each time, up to the last.
+	// A frame of the handshake is repeated after the first of these, and then after twice as long each time, up to the last; a
+	// Join not before its answer can be there.
 	repeatFirst = 250 * time.Millisecond
 	repeatLast  = 500 * time.Millisecond
 	// joinTries is how often a Join is sent before it takes another Hello: the relay may have restarted in between.
@@ -45,6 +48,7 @@ type link struct {
 	tag       Tag
 	observed  netip.AddrPort
 	since     time.Time
+	trip      time.Duration // that the handshake took, one of its two questions
 
 	// of Run's goroutine
 	counter uint64
@@ -228,20 +232,23 @@ func (w *ways) handshake(ctx context.Context, c carrier) (_ *link, err error) {
 	var nonce Nonce
 	_, _ = rand.Read(nonce[:]) // never fails
 	var cookie Cookie
-	err = repeat(ctx, c, AppendHello(nil, w.cfg.Key, nonce), 0, func(frame []byte) (ok bool, _ error) {
+	begun := time.Now()
+	err = repeat(ctx, c, AppendHello(nil, w.cfg.Key, nonce), 0, repeatFirst, func(frame []byte) (ok bool, _ error) {
 		cookie, ok = ParseChallenge(frame, nonce)
 		return ok, nil
 	})
 	if err != nil {
 		return nil, err
 	}
+	trip := time.Since(begun) // or longer, where the first was lost
 	select {
 	case <-w.join:
 	case <-ctx.Done():
 		return nil, ErrNoAnswer
 	}
 	l := &link{carrier: c, shared: w.shared, ticket: w.ticket}
-	err = repeat(ctx, c, AppendJoin(nil, w.shared, cookie, w.ticket), joinTries, func(frame []byte) (bool, error) {
+	begun = time.Now()
+	err = repeat(ctx, c, AppendJoin(nil, w.shared, cookie, w.ticket), joinTries, max(repeatFirst, trip*5/4), func(frame []byte) (bool, error) {
 		if why, ok := OpenRefused(frame, w.shared, cookie); ok {
 			return false, fmt.Errorf("%w: %s", ErrRefused, why)
 		}
@@ -255,17 +262,18 @@ func (w *ways) handshake(ctx context.Context, c carrier) (_ *link, err error) {
 	}
 	c.deadline(time.Time{})
 	l.since = time.Now()
+	l.trip = min(trip, l.since.Sub(begun))
 	return l, nil
 }
 
-// repeat sends a frame until the answer has come, at most tries times (0: until ctx ends).
-func repeat(ctx context.Context, c carrier, frame []byte, tries int, answer func([]byte) (bool, error)) error {
-	every := repeatFirst
+// repeat sends a frame until the answer has come, at most tries times (0: until ctx ends), and first waits for every.
+func repeat(ctx context.Context, c carrier, frame []byte, tries int, every time.Duration, answer func([]byte) (bool, error)) error {
+	last := max(every, repeatLast)
 	refused := false
 	for i := 0; tries == 0 || i < tries; i++ {
 		c.control(frame)
 		until := time.Now().Add(every)
-		every = min(2*every, repeatLast)
+		every = min(2*every, last)
 		c.deadline(until)
 		for {
 			got, err := c.next(true)

@@ -17,10 +17,12 @@ const (
 	unansweredTime = time.Second
 
 	// A probe is this many Pings, this far apart or twice the round trip. None answered: the session is gone. The
-	// longest serves round trips of up to three times it; a measured one may be long only because the host was busy.
-	probePings   = 3
-	probeEvery   = 300 * time.Millisecond
-	probeLongest = 500 * time.Millisecond
+	// longest serves round trips of up to three times it; a measured one may be long only because the host was busy. Where
+	// already the Join took longer, it is half of what that took, up to the farthest.
+	probePings    = 3
+	probeEvery    = 300 * time.Millisecond
+	probeLongest  = 500 * time.Millisecond
+	probeFarthest = time.Second
 )
 
 // action is what liveness wants done.
@@ -37,11 +39,17 @@ type liveness struct {
 	pings int       // unanswered ones
 	last  time.Time // when the last was sent
 	rtt   time.Duration
-	probe bool // ping now, whatever the time
+	trip  time.Duration // of the Join
+	probe bool          // ping now, whatever the time
 }
 
 // suspect makes the next step ping at once, unless it already does.
 func (l *liveness) suspect() { l.probe = l.pings == 0 }
+
+// every is the time between two Pings of a probe.
+func (l *liveness) every() time.Duration {
+	return max(min(max(probeEvery, 2*l.rtt), probeLongest), min(l.trip/2, probeFarthest))
+}
 
 // step says what to do now and when to ask again. heard is when something last came from the relay, packet when
 // that was last a packet; unanswered is when the first packet was sent after heard, zero if none was.
@@ -52,7 +60,7 @@ func (l *liveness) step(now, heard, packet, unanswered time.Time) (action, time.
 	due := heard.Add(min(silence+heard.Sub(packet), keepalive))
 	switch {
 	case l.pings > 0:
-		due = l.last.Add(min(max(probeEvery, 2*l.rtt), probeLongest))
+		due = l.last.Add(l.every())
 	case l.probe:
 		due = now
 	case !unanswered.IsZero():
@@ -68,5 +76,5 @@ func (l *liveness) step(now, heard, packet, unanswered time.Time) (action, time.
 	}
 	l.pings++
 	l.last, l.probe = now, false
-	return actPing, now.Add(min(max(probeEvery, 2*l.rtt), probeLongest))
+	return actPing, now.Add(l.every())
 }

@@ -40,9 +40,13 @@ func (c *Client) Run(ctx context.Context) error {
 	defer close(c.ended)
 	defer c.work.Wait()
 	defer c.use(nil)
-	wait := waitFirst
+	wait, limit := waitFirst, connectTime
 	for ctx.Err() == nil {
-		l, err := c.attempt(ctx)
+		tried := time.Now()
+		l, err := c.attempt(ctx, limit)
+		if limit = connectTime; err != nil && time.Since(tried) >= connectTime {
+			limit = connectLong
+		}
 		var begun time.Time
 		if err == nil {
 			begun = l.since
@@ -66,7 +70,7 @@ func (c *Client) Run(ctx context.Context) error {
 }
 
 // attempt connects, and begins anew when the network changes meanwhile: the answers to what was sent on the old one cannot come.
-func (c *Client) attempt(ctx context.Context) (*link, error) {
+func (c *Client) attempt(ctx context.Context, limit time.Duration) (*link, error) {
 	for {
 		trying, cancel := context.WithCancel(ctx)
 		moved, watched := false, make(chan struct{})
@@ -79,7 +83,7 @@ func (c *Client) attempt(ctx context.Context) (*link, error) {
 			case <-trying.Done():
 			}
 		}()
-		l, err := c.connect(trying, connectTime, true, true)
+		l, err := c.connect(trying, limit, true, true)
 		cancel()
 		<-watched
 		switch {
@@ -209,6 +213,7 @@ type attendance struct {
 func (c *Client) attend(ctx context.Context, l *link) (next *link, err error) {
 	upgrading, stop := context.WithCancel(ctx)
 	a := &attendance{link: l, upgrades: make(chan *link, 1)}
+	a.live.trip = l.trip
 	a.live.suspect() // measures the round trip, and takes the relay along to a new socket
 	defer func() {
 		stop()

@@ -41,6 +41,10 @@ func TestTheProtocolsVectorsAreOurs(t *testing.T) {
 	nodeKey, relayKey := node.Public(), own.Public()
 	is("node public", nodeKey[:])
 	is("relay public", relayKey[:])
+	is("node as relay, public", relayByHand(t, of(3)))
+	if as := node.Relay().Public(); !bytes.Equal(as[:], relayByHand(t, of(3))) {
+		t.Errorf("the node is the relay %x", as)
+	}
 	is("shared", sharedByHand(t, of(3), relayKey[:], "warren relay v1"))
 
 	nonce, cookie, tag := Nonce(of(9)), Cookie(of(10)), Tag(of(11))
@@ -69,6 +73,18 @@ func TestTheProtocolsVectorsAreOurs(t *testing.T) {
 	if p, ok := OpenPing(from("Ping", AppendPing(nil, client, tag, Ping{Counter: 1})), serve); !ok || p.Counter != 1 {
 		t.Error("the Ping is not taken")
 	}
+}
+
+// relayByHand works out which relay a node is, with nothing of ours.
+func relayByHand(t *testing.T, private []byte) []byte {
+	t.Helper()
+	mac := hmac.New(sha256.New, private)
+	mac.Write([]byte("warren node relay v1"))
+	k, err := ecdh.X25519().NewPrivateKey(mac.Sum(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k.PublicKey().Bytes()
 }
 
 // sharedByHand works the key in common out with nothing of ours.

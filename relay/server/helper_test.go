@@ -200,8 +200,14 @@ func (p *peer) receive() {
 // wait waits until the state is so, and gives how long that took.
 func (p *peer) wait(what string, so func(relay.State) bool) time.Duration {
 	p.t.Helper()
+	return p.waitFor(deadline, what, so)
+}
+
+// waitFor is wait for what may take longer.
+func (p *peer) waitFor(patience time.Duration, what string, so func(relay.State) bool) time.Duration {
+	p.t.Helper()
 	begun := time.Now()
-	limit := time.After(deadline)
+	limit := time.After(patience)
 	for {
 		p.mu.Lock()
 		s, changed := p.state, p.changed

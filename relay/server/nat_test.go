@@ -1,10 +1,12 @@
 package server
 
 import (
+	"bytes"
 	"net"
 	"net/netip"
 	"sync"
 	"testing"
+	"time"
 )
 
 // natForwarder is a NAT for one client: what it forgets and blocks is the test's choice.
@@ -17,6 +19,7 @@ type natForwarder struct {
 	outside *net.UDPConn
 	client  netip.AddrPort
 	blocked bool
+	delay   time.Duration  // each way
 	cut     netip.AddrPort // nothing passes from there any more
 }
 
@@ -82,7 +85,8 @@ func (f *natForwarder) out() {
 		f.mu.Lock()
 		f.client = from
 		if !f.blocked && from != f.cut {
-			_, _ = f.outside.Write(b[:n])
+			outside, d := f.outside, bytes.Clone(b[:n])
+			after(f.delay, func() { _, _ = outside.Write(d) })
 		}
 		f.mu.Unlock()
 	}
@@ -99,12 +103,29 @@ func (f *natForwarder) in(c *net.UDPConn) {
 			continue
 		}
 		f.mu.Lock()
-		client, blocked := f.client, f.blocked
+		client, blocked, delay := f.client, f.blocked, f.delay
 		f.mu.Unlock()
 		if !blocked {
-			_, _ = f.inside.WriteToUDPAddrPort(b[:n], client)
+			d := bytes.Clone(b[:n])
+			after(delay, func() { _, _ = f.inside.WriteToUDPAddrPort(d, client) })
 		}
 	}
+}
+
+// after does what the way takes time for.
+func after(delay time.Duration, do func()) {
+	if delay == 0 {
+		do()
+		return
+	}
+	time.AfterFunc(delay, do)
+}
+
+// far makes the way long, each direction.
+func (f *natForwarder) far(delay time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.delay = delay
 }
 
 // gone reports whether the port was closed: else it was only that nothing listened, and that passes.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -120,6 +121,36 @@ func flooded(t *testing.T, p *relayProcess, a, b *peer) (lost, sent, junk int) {
 	lost, sent = losses(t, a, b, end)
 	flood.Wait()
 	return lost, sent, junk
+}
+
+// TestARelayThatStoodStillGoesOn stops the process until its clients have given it up, as a host does that is suspended or out
+// of memory. What they sent meanwhile all comes at once; and then it serves whoever is there.
+func TestARelayThatStoodStillGoesOn(t *testing.T) {
+	for _, by := range []relay.Transport{relay.TransportUDP, relay.TransportWebSocket} {
+		t.Run(string(by), func(t *testing.T) {
+			p, a, b := besieged(t, by)
+			signal := func(s syscall.Signal) {
+				t.Helper()
+				if err := p.cmd.Process.Signal(s); err != nil {
+					t.Fatal(err)
+				}
+			}
+			signal(syscall.SIGSTOP)
+			defer signal(syscall.SIGCONT)
+			for _, who := range []*peer{a, b} {
+				who.waitFor(time.Minute, "it gives the relay up", func(s relay.State) bool {
+					_ = who.Send(a.node.Public(), [][]byte{[]byte("into the void")})
+					return !s.Connected
+				})
+			}
+			signal(syscall.SIGCONT)
+			for _, who := range []*peer{a, b} {
+				who.waitFor(time.Minute, "connected again", func(s relay.State) bool { return s.Connected })
+			}
+			a.reaches(b, "after")
+			b.reaches(a, "and back")
+		})
+	}
 }
 
 // slow is how many connections that never say anything whole a relay has to bear.
