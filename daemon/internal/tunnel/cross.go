@@ -30,7 +30,7 @@ const (
 type uncrossed struct {
 	conn.Bind
 
-	anew sync.Mutex // held while one session is dropped and the next begun; before mu
+	anew chan struct{} // of one place, taken while one session is dropped and the next begun; before mu
 
 	mu    sync.Mutex
 	first map[string]bool      // by the endpoints of all peers: whether we go first
@@ -45,7 +45,7 @@ type begun struct {
 }
 
 func uncross(b conn.Bind) *uncrossed {
-	return &uncrossed{Bind: b, first: make(map[string]bool), sent: make(map[string]time.Time), got: make(map[string]*begun)}
+	return &uncrossed{Bind: b, anew: make(chan struct{}, 1), first: make(map[string]bool), sent: make(map[string]time.Time), got: make(map[string]*begun)}
 }
 
 // Open implements conn.Bind.
@@ -119,14 +119,15 @@ func (g *begun) wait() bool {
 // endpoint began, and just got its answer.
 func (u *uncrossed) hold(from string) (free func(), ok bool) {
 	for refused := 0; ; refused++ {
-		u.anew.Lock()
+		u.anew <- struct{}{}
+		free = func() { <-u.anew }
 		u.mu.Lock()
 		g := u.got[from]
 		u.mu.Unlock()
 		if g == nil || time.Since(g.at) >= answering || refused == mostRefused {
-			return u.anew.Unlock, true
+			return free, true
 		}
-		u.anew.Unlock()
+		free()
 		if g.wait() {
 			return nil, false
 		}
@@ -151,8 +152,13 @@ func (u *uncrossed) drop(message []byte, ep conn.Endpoint) bool {
 	}
 	from := ep.DstToString()
 	if kind == device.MessageInitiationType {
-		u.anew.Lock()
-		defer u.anew.Unlock()
+		timer := time.NewTimer(crossing)
+		defer timer.Stop()
+		select {
+		case u.anew <- struct{}{}:
+			defer func() { <-u.anew }()
+		case <-timer.C: // the Bind is being closed: that waits for us, and for it whoever begins a session
+		}
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -152,3 +152,27 @@ func TestHandshakesOfBothEndsAtOnceMakeASession(t *testing.T) {
 		}
 	}
 }
+
+// A Bind that is being closed waits for whoever receives, and whoever begins a session for the Bind.
+func TestAFirstMessageIsNotHeldForGood(t *testing.T) {
+	u := uncross(conn.NewStdNetBind())
+	ep, err := u.ParseEndpoint("127.0.0.1:4501")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := u.hold(ep.DstToString()); !ok {
+		t.Fatal("nobody has begun")
+	}
+	passed := make(chan struct{})
+	go func() {
+		defer close(passed)
+		first := make([]byte, device.MessageInitiationSize)
+		first[0] = device.MessageInitiationType
+		u.drop(first, ep)
+	}()
+	select {
+	case <-passed:
+	case <-time.After(time.Minute):
+		t.Fatal("it is held for good")
+	}
+}
