@@ -149,7 +149,7 @@ func OpenPlane(cfg PlaneConfig) (Plane, error) {
 	w.wg.Go(func() { _ = w.sock.Run(ctx) })
 	woke := make(chan struct{}, 1)
 	w.wg.Go(func() { sleep.Watch(ctx, nil, cfg.Log, woke) })
-	w.wg.Go(func() { w.follow(ctx, host, woke) })
+	w.wg.Go(func() { w.follow(ctx, w.tunnel.Done(), host, woke) })
 	return w, nil
 }
 
@@ -290,12 +290,13 @@ func (w *wire) Close() error {
 }
 
 // follow takes what happens to the socket, the interface and the host, until ctx ends.
-func (w *wire) follow(ctx context.Context, host <-chan router.Event, woke <-chan struct{}) {
-	gone := w.tunnel.Done()
+func (w *wire) follow(ctx context.Context, gone <-chan struct{}, host <-chan router.Event, woke <-chan struct{}) {
 	for {
 		select {
 		case <-ctx.Done():
-			for range host { // until the router has ended its watch
+			if host != nil {
+				for range host { // until the router has ended its watch
+				}
 			}
 			return
 		case <-gone:

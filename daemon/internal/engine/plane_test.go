@@ -5,10 +5,12 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/key"
 	"github.com/warren-mesh/warren/daemon/internal/firewall"
+	"github.com/warren-mesh/warren/daemon/internal/router"
 	"github.com/warren-mesh/warren/daemon/internal/tunnel"
 )
 
@@ -52,6 +54,24 @@ func TestNobodyIsLetInBeforeTheRulesStand(t *testing.T) {
 		})
 		if !slices.Equal(log, []string{"rules", "peers"}) || got != c.want || (refused != nil) != c.access.fails || err != nil {
 			t.Errorf("%s: %v, %d peers, %v, %v", c.name, log, got, refused, err)
+		}
+	}
+}
+
+// The router's watch may have ended before this hears that all is to end, or after.
+func TestAWireEndsWhetherTheHostsWatchEndsBeforeOrAfter(t *testing.T) {
+	for range 100 { // which of the two is heard first is chance
+		ctx, cancel := context.WithCancel(t.Context())
+		host := make(chan router.Event)
+		ended := make(chan struct{})
+		w := &wire{events: newMailbox()}
+		cancel()
+		close(host)
+		go func() { defer close(ended); w.follow(ctx, nil, host, nil) }()
+		select {
+		case <-ended:
+		case <-time.After(time.Minute):
+			t.Fatal("it goes on")
 		}
 	}
 }
