@@ -275,22 +275,6 @@ func TestTheWindowFitsASmallScreen(t *testing.T) {
 	}
 }
 
-// TestSmallPictures is as TestPictures, on small screens; it is for those who look.
-func TestSmallPictures(t *testing.T) {
-	folder := os.Getenv("WARREN_PICTURES")
-	if folder == "" {
-		t.Skip("WARREN_PICTURES names no folder for them")
-	}
-	for name, is := range map[string]fyne.Size{"middle": fyne.NewSize(682, 360), "small": small} {
-		w, _ := open(t, theme.VariantLight)
-		w.Resize(is)
-		for i, p := range pictures {
-			paint(w, i, view.English)
-			save(t, filepath.Join(folder, name+"-"+p.name+".png"), w.Canvas().Capture())
-		}
-	}
-}
-
 // live lets a minute pass in which a machine is talked to.
 func live(w *Window, in view.Input) {
 	for i := range 60 / slower {
