@@ -193,8 +193,8 @@ func (s *Sock) take(e *Endpoint, b []byte) int {
 		s.drops.stranger.Add(1)
 		return 0
 	}
-	if b[0] != typeLast {
-		e.receiving(b)
+	if b[0] != typeLast && !e.receiving(b) {
+		return 0
 	}
 	return len(b)
 }

@@ -123,11 +123,11 @@ func (e *Endpoint) sending(bufs [][]byte) {
 	}
 }
 
-// receiving takes note of a WireGuard packet of the peer's.
-func (e *Endpoint) receiving(b []byte) {
+// receiving takes note of a WireGuard packet of the peer's. It reports false for one that WireGuard has answered already.
+func (e *Endpoint) receiving(b []byte) bool {
 	switch {
 	case isInitiation(b):
-		e.repeatResponse(b)
+		return !e.repeatResponse(b)
 	case isResponse(b):
 		e.mu.Lock()
 		ok := answers(b, e.initiation)
@@ -136,11 +136,12 @@ func (e *Endpoint) receiving(b []byte) {
 			e.sock.note(note{kind: noteAnswered, ep: e})
 		}
 	}
+	return true
 }
 
-// repeatResponse answers an initiation that came again as it was answered before: the answer may have been lost, and
-// WireGuard ignores what it has seen. It tells nothing new to anybody, and is shorter than what it answers.
-func (e *Endpoint) repeatResponse(initiation []byte) {
+// repeatResponse answers an initiation that came again as it was answered before, if it was: the answer may have been lost,
+// and WireGuard ignores what it has seen. It tells nothing new to anybody, and is shorter than what it answers.
+func (e *Endpoint) repeatResponse(initiation []byte) bool {
 	e.mu.Lock()
 	same := bytes.Equal(initiation, e.theirs)
 	if !same {
@@ -148,9 +149,11 @@ func (e *Endpoint) repeatResponse(initiation []byte) {
 	}
 	response := e.response
 	e.mu.Unlock()
-	if same && response != nil {
-		e.sock.send(e, spared(response))
+	if !same || response == nil {
+		return false
 	}
+	e.sock.send(e, spared(response))
+	return true
 }
 
 // begins reports whether WireGuard has begun a handshake since the time.

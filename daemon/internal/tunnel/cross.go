@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,10 +14,13 @@ const (
 	// crossing is how long after our own first message another one counts as crossing it: longer than any round trip that
 	// is of use, and short beside the 5 s after which WireGuard tries again.
 	crossing = time.Second
-	// answering is how long the device may take to answer a first message; it takes a millisecond.
-	answering = 20 * time.Millisecond
-	// mostRefused is how many first messages of a peer, each refused by the device, one that starts anew waits for.
-	mostRefused = 3
+	// answering is how long the device may take to answer a first message. That takes a millisecond, but on a busy machine
+	// it was seen to take a quarter of a second.
+	answering = time.Second
+	// fresh is how long a session that we answered with counts as made just now: so long that the other end has the
+	// answer before it gets a first message, as the device may mix up two that it works on at once; and shorter than a
+	// machine takes to start again, whose session is none any more.
+	fresh = 100 * time.Millisecond
 )
 
 // uncrossed is a Bind under which handshakes do not cross. When both ends begin at once, each answers the other's first
@@ -34,18 +38,21 @@ type uncrossed struct {
 
 	mu    sync.Mutex
 	first map[string]bool      // by the endpoints of all peers: whether we go first
-	sent  map[string]time.Time // when our first message went to that endpoint, while it is unanswered and we go first
-	got   map[string]*begun    // the first message from that endpoint, while it is unanswered
+	until map[string]time.Time // until when a first message from that endpoint crosses ours; only where we go first
+	got   map[string]*begun    // the first message from that endpoint, until the device has had its time, or its answer is old
 }
 
-// begun is a first message on its way through the device.
+// begun is a first message that the device was given. Its fields are uncrossed.mu's.
 type begun struct {
-	at       time.Time
-	answered chan struct{}
+	timer    *time.Timer
+	over     chan struct{} // closed with the answer, or when there is none
+	answered bool
+	ours     []byte // our own first message, which goes if there is no answer
+	to       conn.Endpoint
 }
 
 func uncross(b conn.Bind) *uncrossed {
-	return &uncrossed{Bind: b, anew: make(chan struct{}, 1), first: make(map[string]bool), sent: make(map[string]time.Time), got: make(map[string]*begun)}
+	return &uncrossed{Bind: b, anew: make(chan struct{}, 1), first: make(map[string]bool), until: make(map[string]time.Time), got: make(map[string]*begun)}
 }
 
 // Open implements conn.Bind.
@@ -74,7 +81,7 @@ func (u *uncrossed) Send(bufs [][]byte, ep conn.Endpoint) error {
 	if len(bufs) == 1 {
 		switch b := bufs[0]; {
 		case len(b) == device.MessageInitiationSize && b[0] == device.MessageInitiationType:
-			if !u.begin(ep.DstToString()) {
+			if u.postpone(b, ep) {
 				return nil
 			}
 		case len(b) == device.MessageResponseSize && b[0] == device.MessageResponseType:
@@ -84,53 +91,42 @@ func (u *uncrossed) Send(bufs [][]byte, ep conn.Endpoint) error {
 	return u.Bind.Send(bufs, ep)
 }
 
-// begin notes our first message. It reports false if the other end began, and just got its answer.
-func (u *uncrossed) begin(to string) bool {
+// postpone notes our first message. It reports true if the other end's is with the device: ours goes when the device has
+// refused that.
+func (u *uncrossed) postpone(message []byte, ep conn.Endpoint) bool {
+	to := ep.DstToString()
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if !u.first[to] {
-		return true
-	}
-	if g := u.got[to]; g != nil {
-		u.mu.Unlock()
-		answered := g.wait()
-		u.mu.Lock()
-		if answered {
-			return false
-		}
-	}
-	u.sent[to] = time.Now()
-	return true
-}
-
-// wait reports whether the device answers. It refuses some.
-func (g *begun) wait() bool {
-	timer := time.NewTimer(answering - time.Since(g.at))
-	defer timer.Stop()
-	select {
-	case <-g.answered:
-		return true
-	case <-timer.C:
 		return false
 	}
+	if g := u.got[to]; g != nil && !g.answered {
+		g.ours, g.to = slices.Clone(message), ep
+		return true
+	}
+	u.until[to] = time.Now().Add(crossing)
+	return false
 }
 
 // hold keeps first messages from the device until free is called. It reports false, and keeps none, if the end at that
-// endpoint began, and just got its answer.
+// endpoint began, and just got its answer. It waits for the device to answer, though not for a second time.
 func (u *uncrossed) hold(from string) (free func(), ok bool) {
-	for refused := 0; ; refused++ {
+	for waited := false; ; waited = true {
 		u.anew <- struct{}{}
 		free = func() { <-u.anew }
 		u.mu.Lock()
 		g := u.got[from]
+		answered := g != nil && g.answered
 		u.mu.Unlock()
-		if g == nil || time.Since(g.at) >= answering || refused == mostRefused {
+		switch {
+		case answered:
+			free()
+			return nil, false
+		case g == nil || waited:
 			return free, true
 		}
 		free()
-		if g.wait() {
-			return nil, false
-		}
+		<-g.over
 	}
 }
 
@@ -138,13 +134,32 @@ func (u *uncrossed) hold(from string) (free func(), ok bool) {
 func (u *uncrossed) answer(to string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if g := u.got[to]; g != nil {
-		close(g.answered)
-		delete(u.got, to)
+	if g := u.got[to]; g != nil && !g.answered {
+		g.answered, g.ours = true, nil
+		close(g.over)
+		g.timer.Reset(fresh)
 	}
 }
 
-// drop reports whether the message crosses ours. It forgets ours when that is answered.
+// end forgets a first message: it is answered long enough, or the device refused it. Then ours goes.
+func (u *uncrossed) end(from string, g *begun) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.got[from] != g {
+		return
+	}
+	delete(u.got, from)
+	if g.answered {
+		return
+	}
+	close(g.over)
+	if g.ours != nil {
+		u.until[from] = time.Now().Add(crossing)
+		go func() { _ = u.Bind.Send([][]byte{g.ours}, g.to) }() // lost like any packet, if the Bind was closed
+	}
+}
+
+// drop reports whether the message crosses ours.
 func (u *uncrossed) drop(message []byte, ep conn.Endpoint) bool {
 	kind := message[0]
 	if kind != device.MessageInitiationType && kind != device.MessageResponseType {
@@ -165,15 +180,25 @@ func (u *uncrossed) drop(message []byte, ep conn.Endpoint) bool {
 	if _, known := u.first[from]; !known {
 		return false
 	}
+	crosses := time.Now().Before(u.until[from])
 	if kind == device.MessageResponseType {
-		delete(u.sent, from)
+		if crosses {
+			u.until[from] = time.Now().Add(fresh) // what was sent before the answer may come after it
+		}
 		return false
 	}
-	if at, waiting := u.sent[from]; waiting && time.Since(at) < crossing {
+	if crosses {
 		return true
 	}
-	delete(u.sent, from)
-	u.got[from] = &begun{at: time.Now(), answered: make(chan struct{})}
+	delete(u.until, from)
+	if g := u.got[from]; g == nil || g.answered {
+		if g != nil {
+			g.timer.Stop()
+		}
+		g = &begun{over: make(chan struct{})}
+		g.timer = time.AfterFunc(answering, func() { u.end(from, g) })
+		u.got[from] = g
+	}
 	return false
 }
 
@@ -183,8 +208,14 @@ func (u *uncrossed) know(first map[string]bool, gone []string) {
 	defer u.mu.Unlock()
 	for _, to := range gone {
 		delete(u.first, to)
-		delete(u.sent, to)
-		delete(u.got, to)
+		delete(u.until, to)
+		if g := u.got[to]; g != nil {
+			g.timer.Stop()
+			if !g.answered {
+				close(g.over)
+			}
+			delete(u.got, to)
+		}
 	}
 	maps.Copy(u.first, first)
 }

@@ -9,6 +9,7 @@ import (
 
 	"golang.zx2c4.com/wireguard/conn"
 	"golang.zx2c4.com/wireguard/device"
+	"golang.zx2c4.com/wireguard/tun"
 
 	"github.com/warren-mesh/warren/coord/key"
 )
@@ -67,13 +68,19 @@ func New(cfg Config) (*Tunnel, error) {
 	if cfg.NodeKey.IsZero() {
 		return nil, errors.New("a tunnel needs a node key")
 	}
-	t := &Tunnel{
-		name: cfg.Name, log: cfg.Log, self: cfg.NodeKey.Public(),
-		bind: uncross(cfg.Bind), calm: newCalm(cfg.Log), peers: make(map[key.NodePublic]*Peer),
-	}
-	tun, err := createTUN(cfg.Name, cfg.MTU, cfg.Pad, t.calm)
+	c := newCalm(cfg.Log)
+	tun, err := createTUN(cfg.Name, cfg.MTU, cfg.Pad, c)
 	if err != nil {
 		return nil, err
+	}
+	return on(tun, c, cfg)
+}
+
+// on makes the tunnel on a TUN, which it closes.
+func on(tun tun.Device, c *calm, cfg Config) (*Tunnel, error) {
+	t := &Tunnel{
+		name: cfg.Name, log: cfg.Log, self: cfg.NodeKey.Public(),
+		bind: uncross(cfg.Bind), calm: c, peers: make(map[key.NodePublic]*Peer),
 	}
 	t.dev = device.NewDevice(tun, t.bind, logger(cfg.Log))
 	// A peer's endpoint is the one that we named: a packet of its that arrives by another's path moves nothing.
@@ -88,6 +95,7 @@ func New(cfg Config) (*Tunnel, error) {
 		return nil, fmt.Errorf("cannot open UDP port %d: %w", cfg.Port, err)
 	}
 	if !cfg.SkipUAPI {
+		var err error
 		if t.uapi, err = listenUAPI(cfg.Name, t.answer, cfg.Log); err != nil {
 			// The tunnel works without; only the wg tool does not.
 			cfg.Log.Warn("the wg tool will not see the tunnel", "err", err)

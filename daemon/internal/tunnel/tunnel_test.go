@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -199,26 +200,30 @@ func TestWhatStandsInTheWayIsNamed(t *testing.T) {
 }
 
 func TestSessionsOutliveChangesOfOtherPeers(t *testing.T) {
-	a, b := pair(t)
-	if err := a.Wake(b.self); err != nil {
-		t.Fatal(err)
-	}
-	handshake(t, a, b, time.Time{})
-	was := stats(t, a)[b.self].LastHandshake
-	p := Peer{Key: b.self, AllowedIPs: prefixes("100.64.0.2/32"), Endpoint: "127.0.0.1:4502"}
-	other := Peer{Key: key.NewNode().Public(), AllowedIPs: prefixes("100.64.0.3/32")}
-	set(t, a, p, other)
-	p.AllowedIPs = prefixes("100.64.0.2/32", "10.1.0.0/16")
-	set(t, a, p)
-	if err := a.Update([]Peer{other}, nil); err != nil {
-		t.Fatal(err)
-	}
-	if err := a.SetPort(4503); err != nil {
-		t.Fatal(err)
-	}
-	if now := stats(t, a)[b.self].LastHandshake; !now.Equal(was) {
-		t.Errorf("the last handshake was %v, and is %v", was, now)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		a, b := pair(t)
+		if err := a.Wake(b.self); err != nil {
+			t.Fatal(err)
+		}
+		handshake(t, a, b, time.Time{})
+		was := stats(t, a)[b.self].LastHandshake
+		p := Peer{Key: b.self, AllowedIPs: prefixes("100.64.0.2/32"), Endpoint: "192.0.2.2:4502"}
+		other := Peer{Key: key.NewNode().Public(), AllowedIPs: prefixes("100.64.0.3/32")}
+		set(t, a, p, other)
+		keep(a)
+		p.AllowedIPs = prefixes("100.64.0.2/32", "10.1.0.0/16")
+		set(t, a, p)
+		if err := a.Update([]Peer{other}, nil); err != nil {
+			t.Fatal(err)
+		}
+		keep(a)
+		if err := a.SetPort(4503); err != nil {
+			t.Fatal(err)
+		}
+		if now := stats(t, a)[b.self].LastHandshake; !now.Equal(was) {
+			t.Errorf("the last handshake was %v, and is %v", was, now)
+		}
+	})
 }
 
 // TestTheDeviceHasWhatWasSet holds the differences that are sent against a plain map, through the real device.
