@@ -139,7 +139,7 @@ bench-idle: ## Count how often an idle daemon wakes, with 0, 10 and 1,000 peers 
 .PHONY: bench-nat
 bench-nat: ## Measure TIMES (10) times how soon every pair of networks is direct (needs root)
 	@packaging/deps bench
-	@WARREN_TIMES=$(TIMES) $(GO) test -run='^$$' -bench='^BenchmarkNAT$$' -benchtime=1x -timeout 120m ./daemon/e2e
+	@WARREN_TIMES=$(TIMES) $(GO) test -run='^$$' -v -bench='^BenchmarkNAT$$' -benchtime=1x -timeout 120m ./daemon/e2e
 
 .PHONY: bench-coord
 bench-coord: ## Measure a coordination server with NODES (10000) simulated machines, and two on one PostgreSQL
