@@ -32,6 +32,7 @@ type routeInfo struct {
 	Exit              bool
 	Only              string // of an exit node: the family that it offers without the other; empty: both, or none
 	Offered, Approved bool
+	Cut               bool // the machine says that it does not reach it itself now
 }
 
 // inOrder gives the prefixes in their order, each once, as a list of its own; none is nil.
@@ -69,7 +70,7 @@ func asksAnything(m state.Member) bool {
 func routesOf(m state.Member) (all []routeInfo) {
 	both := wholeExit(slices.Concat(m.Offered, m.Approved))
 	for _, p := range both {
-		r := routeInfo{Route: p, Offered: slices.Contains(m.Offered, p), Approved: slices.Contains(m.Approved, p)}
+		r := routeInfo{Route: p, Offered: slices.Contains(m.Offered, p), Approved: slices.Contains(m.Approved, p), Cut: slices.Contains(m.Cut, p)}
 		if !coord.IsExitRoute(p) {
 			all = append(all, r)
 			continue

@@ -295,6 +295,13 @@ func TestRoutesInTheConsole(t *testing.T) {
 	b.do("approve a subnet", chromedp.Click(`.routes li:nth-child(2) button[value=approve]`))
 	b.do("the page after it", chromedp.WaitVisible(`.routes li:nth-child(2) button[value=withdraw]`))
 	until(t, own, "it leads to the subnet", leads("gate", "0.0.0.0/0", "192.168.1.0/24", "::/0"))
+	cut := offering("0.0.0.0/0", "::/0", "192.168.1.0/24", "2001:db8:7::/48")
+	cut.Cut = routes("192.168.1.0/24")
+	if err := d.Update(t.Context(), cut); err != nil {
+		t.Fatal(err)
+	}
+	b.sees("cut off")
+	b.picture("machine-routes-cut")
 	b.do("withdraw the exit node", chromedp.Click(`.routes li:nth-child(1) button[value=withdraw]`))
 	b.do("the page after it", chromedp.WaitVisible(`.routes li:nth-child(1) button[value=approve]`))
 	until(t, own, "it is an exit node no more", leads("gate", "192.168.1.0/24"))
