@@ -7,8 +7,10 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	mdns "github.com/miekg/dns"
+	"golang.org/x/net/idna"
 
 	"github.com/warren-mesh/warren/daemon/internal/dns/zone"
 	"github.com/warren-mesh/warren/ipc"
@@ -33,7 +35,8 @@ func (d *DNS) Query(ctx context.Context, q ipc.DNSQuery) (*ipc.DNSAnswer, error)
 			Fix: "Give one such as A, AAAA, CNAME, MX, PTR, SRV or TXT",
 		}
 	}
-	if _, ok := mdns.IsDomainName(name); !ok || name == "" || len(name) > 255 {
+	name, ok := ascii(name)
+	if _, is := mdns.IsDomainName(name); !ok || !is || name == "" || len(name) > 255 {
 		return nil, &ipc.Error{
 			Status: http.StatusBadRequest, Code: ipc.CodeBadRequest, Message: fmt.Sprintf("%.100q is no name.", q.Name),
 			Fix: "Give a machine's name, such as den, or any other, such as www.example.org",
@@ -49,4 +52,14 @@ func (d *DNS) Query(ctx context.Context, q ipc.DNSQuery) (*ipc.DNSAnswer, error)
 		out.Error = a.Cause.Error()
 	}
 	return out, nil
+}
+
+// ascii spells a name in another script as the DNS has it, in A-labels (RFC 5891), and any other as it is. It reports
+// false if the name cannot be one.
+func ascii(name string) (string, bool) {
+	if !strings.ContainsFunc(name, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		return name, true
+	}
+	a, err := idna.Lookup.ToASCII(name)
+	return a, err == nil
 }

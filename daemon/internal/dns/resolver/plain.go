@@ -132,7 +132,7 @@ func (p plain) overTCP(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
 		return nil, spoken(ctx, err)
 	}
 	m, verdict := matches(q, answer)
-	if verdict == isStranger {
+	if verdict == isStranger || m.Truncated { // a part that passes for the whole would be believed, and kept
 		return nil, errGarbage
 	}
 	return m, nil

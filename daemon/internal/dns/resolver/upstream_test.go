@@ -197,6 +197,12 @@ func TestAnUpstreamIsBelievedOnlyWhatItWasAsked(t *testing.T) {
 			m.Truncated = true
 			return [][]byte{packed(m)}
 		}, "NOERROR; www.example.com. A 192.0.2.1"},
+		{"too long for TCP too", func(q *dns.Msg, _ bool) [][]byte {
+			m := new(dns.Msg).SetReply(q)
+			m.Truncated = true
+			m.Answer = []dns.RR{rr(t, "www.example.com. 60 IN A 192.0.2.1")}
+			return [][]byte{packed(m)}
+		}, ""},
 		{"no EDNS", func(q *dns.Msg, tcp bool) [][]byte {
 			if q.IsEdns0() != nil {
 				return rcode(dns.RcodeFormatError)(q, tcp)
