@@ -75,7 +75,7 @@ type page struct {
 func gather(ctx context.Context, c *ipc.Client, now time.Time) []page {
 	s := newScrubber()
 	if name, err := os.Hostname(); err == nil {
-		s.learn(name)
+		s.learnHost(name)
 	}
 	for _, name := range []string{"USER", "SUDO_USER", "LOGNAME"} {
 		s.learn(os.Getenv(name))

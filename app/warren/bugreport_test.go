@@ -147,6 +147,47 @@ func TestAddressesAreReplacedWhereverTheyStand(t *testing.T) {
 	}
 }
 
+// TestOddTextsLeakNothing has names, addresses and secrets in forms that are not the usual ones.
+func TestOddTextsLeakNothing(t *testing.T) {
+	s := newScrubber()
+	s.learnFrom(plain(map[string]any{
+		"server": "https://nas:8443", "suffix": "corp", "user": "jürgen@beispiel.de", "hostname": "(Anna's Laptop!)", "exitNodes": []string{"c3po", "c3po two"},
+		"history": []any{map[string]any{"via": "frankfurt"}, map[string]any{"via": "203.0.113.9:41641"}}, "name": "ZOË", "dnsName": "bob.corp",
+	}))
+	s.learnHost("Desk.office.example")
+	for text, forbidden := range map[string][]string{
+		"İ BOB said to Zoë and zoË": {"bob", "zoë"}, "\xff\xfe BOB, C3PO": {"bob", "c3po"}, "C3PO TWO. bob_x bob-y": {"two", "bob"},
+		"lookup nas on 10.0.0.53: no host in corp": {"nas", "corp"}, "desk: up, Jürgen is there, ANNA'S LAPTOP": {"desk", "jürgen", "laptop"}, "frankfurt's turn": {"frankfurt"},
+		"mail to jürgen.müller@beispiel-ämter.de": {"jürgen", "müller", "beispiel", "mter"}, "at münchen.example or 例え.テスト": {"nchen", "mü", "例え", "テスト"},
+		"iface:2001:db8:1:2:3:4:5:6 up": {"db8"}, "from 2001:db8:1:2:3:4:5:6:41641": {"db8"}, "fd7a::2..fd7a::3": {"fd7a"}, "dead:fd7a::3": {"fd7a"},
+		"ip203.0.113.7_x, 203.0.113.7:1": {"203.0.113.7"}, `Authorization: Bearer s3same t2`: {"s3same", "t2"}, `Cookie: a=s3same; b=t2`: {"s3same", "t2"},
+		`password="correct horse" next`: {"correct", "horse"}, `msg="{\"token\":\"s3same\"}"`: {"s3same"}, "warren up --auth-key s3same": {"s3same"},
+		"psk: s3same, passphrase = t2x": {"s3same", "t2x"}, "http://anna:pa/ss@198.51.100.1/": {"anna", "pa/ss", "198"}, "http://a:p@ss@h": {"ss@h", "a:p"},
+	} {
+		got := s.text(text)
+		for _, f := range forbidden {
+			if strings.Contains(strings.ToLower(got), f) {
+				t.Errorf("%q became %q, which has %q", text, got, f)
+			}
+		}
+	}
+	if got := s.text("at 03:04:05: lost 3 of 4; jürgens bobs c3po2"); got != "at 03:04:05: lost 3 of 4; jürgens bobs c3po2" {
+		t.Errorf("what is nobody's name is gone: %q", got)
+	}
+}
+
+// TestAReportOfALargeNetworkIsSoonMade: what is replaced is found in one walk through a text, however many names there are.
+func TestAReportOfALargeNetworkIsSoonMade(t *testing.T) {
+	s := newScrubber()
+	for i := range 20000 {
+		s.learn(fmt.Sprintf("machine%d", i))
+	}
+	text := s.text(strings.Repeat("time=now msg=\"MACHINE77 is away, machine19999 too\"\n", logLines))
+	if strings.Contains(strings.ToLower(text), "machine") || strings.Count(text, "name-") != 2*logLines {
+		t.Errorf("it begins with %q", text[:200])
+	}
+}
+
 func TestWhatSaysNothingOfAnybodyStays(t *testing.T) {
 	for _, text := range []string{
 		"2026-01-02T03:04:05+0000 warrend[118]: level=INFO msg=\"warrend runs\" version=v0.9.0 socket=/run/warren/warrend.sock",

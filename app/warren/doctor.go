@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -107,11 +108,11 @@ func examineHost(h host, s *ipc.Status) []finding {
 
 // examineLinks looks at MTUs, and for other VPNs: those in our range, and those that take everything.
 func examineLinks(links []link, s *ipc.Status) (all []finding) {
-	network, ours := unassigned, ""
+	networks, ours := []netip.Prefix{unassigned}, ""
 	if s != nil {
 		ours = s.Self.Interface
 		if s.Network.IPv4.IsValid() {
-			network = s.Network.IPv4
+			networks = []netip.Prefix{s.Network.IPv4, s.Network.IPv6}
 		}
 	}
 	vpn := false
@@ -120,9 +121,9 @@ func examineLinks(links []link, s *ipc.Status) (all []finding) {
 			continue
 		}
 		for _, addr := range l.addrs {
-			if addr.Overlaps(network) {
+			if i := slices.IndexFunc(networks, addr.Overlaps); i >= 0 {
 				vpn = true
-				all = append(all, finding{"vpn", levelProblem, fmt.Sprintf(textDoctorOverlap, l.name, addr, network), fixVPN(l.name)})
+				all = append(all, finding{"vpn", levelProblem, fmt.Sprintf(textDoctorOverlap, l.name, addr, networks[i]), fixVPN(l.name)})
 				break
 			}
 		}
@@ -178,7 +179,10 @@ func examineFirewalls(h host, s *ipc.Status) finding {
 	if s != nil && s.Self.Port != 0 {
 		port = fmt.Sprint(s.Self.Port)
 	}
+	let := port != "" && slices.ContainsFunc(h.letIn, func(r portRange) bool { return r.first <= s.Self.Port && s.Self.Port <= r.last })
 	switch {
+	case let && (h.ufw || h.firewalld):
+		return finding{Check: "firewall", Level: levelOK, Text: fmt.Sprintf(textDoctorLetIn, port)}
 	case port != "" && h.ufw:
 		return finding{"firewall", levelNotice, fmt.Sprintf(textDoctorFirewall, "ufw", port), "Let them in: sudo ufw allow " + port + "/udp"}
 	case port != "" && h.firewalld:
@@ -213,7 +217,11 @@ func examineDaemon(s *ipc.Status, err error) []finding {
 			connected, servers = connected || r.Connected, servers+1
 		}
 	}
-	all = append(all, judge("relay", connected || servers == 0, textDoctorRelay, levelProblem, textDoctorNoRelay, textFixNoRelay))
+	if servers == 0 {
+		all = append(all, finding{"relay", levelNotice, textDoctorRelayless, textFixRelayless})
+	} else {
+		all = append(all, judge("relay", connected, textDoctorRelay, levelProblem, textDoctorNoRelay, textFixNoRelay))
+	}
 	if d := s.DNS; d != nil {
 		all = append(all, judge("dns", d.Contested == 0, fmt.Sprintf(textDoctorDNS, d.Mode, d.Reason), levelProblem, textDoctorContested, textFixContested))
 		if d.Advice != "" {

@@ -3,10 +3,15 @@ package main
 import (
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/warren-mesh/warren/app/internal/fake"
 	"github.com/warren-mesh/warren/ipc"
@@ -46,6 +51,8 @@ func TestEachFaultOfAHostIsFoundWithItsRemedy(t *testing.T) {
 		"names in use":    {func(h *host) { h.marked = true }, &running, nil},
 		"ufw":             {func(h *host) { h.ufw = true }, &running, []string{"firewall notice"}},
 		"firewalld":       {func(h *host) { h.firewalld = true }, &running, []string{"firewall notice"}},
+		"ufw, told":       {func(h *host) { h.ufw, h.letIn = true, []portRange{{41000, 42000}} }, &running, nil},
+		"ufw, of others":  {func(h *host) { h.ufw, h.letIn = true, []portRange{{41642, 42000}} }, &running, []string{"firewall notice"}},
 		"another mesh":    {func(h *host) { h.links = []link{{name: "tailscale0", addrs: []netip.Prefix{prefix("100.64.0.0/10")}}} }, nil, []string{"vpn problem"}},
 		"a whole VPN":     {func(h *host) { h.links = []link{{name: "tun0", all: true, mtu: 1400}} }, nil, []string{"vpn notice"}},
 		"a narrow link":   {func(h *host) { h.links = []link{{name: "eth0", all: true, mtu: 1300}} }, nil, []string{"mtu problem"}},
@@ -74,13 +81,14 @@ func TestWhatTheDaemonSaysIsAFinding(t *testing.T) {
 		"relays": {func(s *ipc.Status) {
 			s.Relays = []ipc.Relay{{Name: "fra"}, {Name: "box", Machine: true, Link: ipc.Link{Connected: true}}}
 		}, []string{"relay problem"}},
+		"no relay":    {func(s *ipc.Status) { s.Relays = nil }, []string{"relay notice"}},
 		"contested":   {func(s *ipc.Status) { s.DNS = &ipc.DNS{Mode: "resolv.conf", Contested: 2} }, []string{"dns problem"}},
 		"could do":    {func(s *ipc.Status) { s.DNS = &ipc.DNS{Mode: "resolv.conf", Advice: "install it"} }, []string{"dns notice"}},
 		"its problem": {func(s *ipc.Status) { s.Problems = []ipc.Problem{{Code: "x", Text: "t", Fix: "f"}} }, []string{"x problem"}},
 		"its notice":  {func(s *ipc.Status) { s.Problems = []ipc.Problem{{Code: "x", Fix: "f", Level: ipc.ProblemNotice}} }, []string{"x notice"}},
 	} {
 		s := fake.Running()
-		s.Version, s.Coord, s.Problems, s.Relays = version, ipc.Link{Connected: true}, nil, nil
+		s.Version, s.Coord, s.Problems, s.Relays = version, ipc.Link{Connected: true}, nil, []ipc.Relay{{Name: "fra", Link: ipc.Link{Connected: true}}}
 		c.change(&s)
 		if got := sick(examineDaemon(&s, nil)); !slices.Equal(got, c.want) {
 			t.Errorf("%s: found %q, want %q", name, got, c.want)
@@ -94,18 +102,13 @@ func TestWhatTheDaemonSaysIsAFinding(t *testing.T) {
 func TestTheHostIsReadAsItIs(t *testing.T) {
 	dir := t.TempDir()
 	for path, text := range map[string]string{
-		"etc/resolv.conf":            "# BEGIN warren: the lines\nnameserver 100.127.255.254\n# END warren\n",
-		"etc/ufw/ufw.conf":           "# x\nENABLED=yes\n",
-		"sys/module/nf_tables/x":     "",
-		"sys/class/net/eth0/mtu":     "1300\n",
-		"sys/class/net/tun0/mtu":     "1400\n",
-		"sys/class/net/tailscale0/x": "",
-		"proc/net/route": "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n" +
-			"eth0\t00000000\t0101A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n" +
-			"eth0\t0001A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n" +
-			"tun0\t00000080\t00000000\t0001\t0\t0\t0\t00000080\t0\t0\t0\n" +
-			"tailscale0\t00004064\t00000000\t0001\t0\t0\t0\t0000C0FF\t0\t0\t0\n" +
-			"bad\tzz\t0\t0\t0\t0\t0\t0\n",
+		"etc/resolv.conf":        "# BEGIN warren: the lines\nnameserver 100.127.255.254\n# END warren\n",
+		"etc/ufw/ufw.conf":       "# x\nENABLED=yes\n",
+		"sys/module/nf_tables/x": "",
+		"etc/ufw/user.rules": "### tuple ### allow tcp 22 0.0.0.0/0 any 0.0.0.0/0 in\n### tuple ### allow udp 41641 0.0.0.0/0 any 0.0.0.0/0 in comment=7761\n" +
+			"### tuple ### deny udp 50 0.0.0.0/0 any 0.0.0.0/0 in\n### tuple ### allow udp 60 0.0.0.0/0 any 192.0.2.1 in\n",
+		"etc/ufw/user6.rules":            "### tuple ### allow any 3478:3479,9 ::/0 any ::/0 in\n",
+		"etc/firewalld/zones/public.xml": "<zone>\n<port protocol=\"udp\" port=\"41642\"/>\n<port port=\"80\" protocol=\"tcp\"/><port port=\"70-71\" protocol=\"udp\"/></zone>\n",
 	} {
 		path = filepath.Join(dir, path)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -119,14 +122,75 @@ func TestTheHostIsReadAsItIs(t *testing.T) {
 	if h.tun || !h.nft || !h.marked || !h.ufw || h.firewalld {
 		t.Errorf("read %+v", h)
 	}
-	want := []link{
-		{name: "eth0", mtu: 1300, all: true, addrs: []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24")}},
-		{name: "tailscale0", addrs: []netip.Prefix{unassigned}},
-		{name: "tun0", mtu: 1400, all: true},
+	if want := []portRange{{41641, 41641}, {3478, 3479}, {9, 9}, {41642, 41642}, {70, 71}}; !slices.Equal(h.letIn, want) {
+		t.Errorf("let in: got %v, want %v", h.letIn, want)
 	}
-	if !slices.EqualFunc(h.links, want, func(a, b link) bool {
-		return a.name == b.name && a.mtu == b.mtu && a.all == b.all && slices.Equal(a.addrs, b.addrs)
-	}) {
-		t.Errorf("links: got %+v, want %+v", h.links, want)
+}
+
+// TestWhatIsInTheWayIsFoundOnARealHost has the interfaces and routes that other VPNs make, in tables of their own where these
+// use such, and types what doctor says against what has a remedy of one line.
+func TestWhatIsInTheWayIsFoundOnARealHost(t *testing.T) {
+	if os.Geteuid() != 0 {
+		const why = "needs root, for a network of its own"
+		if os.Getenv("CI") == "true" {
+			t.Fatal(why)
+		}
+		t.Skip(why)
 	}
+	runtime.LockOSThread() // it ends with the thread, which is never unlocked
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		t.Fatal(err)
+	}
+	sh := func(script string) {
+		t.Helper()
+		if out, err := exec.CommandContext(t.Context(), "sh", "-ec", script).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", script, err, out)
+		}
+	}
+	running := fake.Running()
+	running.Self.Interface = "warren0"
+	running.Network.IPv4, running.Network.IPv6 = unassigned, netip.MustParsePrefix("fd7a:1::/48")
+	look := func() (found []string) {
+		for _, f := range examineLinks(links(), &running) {
+			if f.Level != levelOK {
+				found = append(found, f.Check+" "+f.Level+": "+f.Text)
+			}
+		}
+		return found
+	}
+	sees := func(what string, want ...string) {
+		t.Helper()
+		found := look()
+		if len(found) != len(want) {
+			t.Errorf("%s: found %q", what, found)
+			return
+		}
+		for i := range want {
+			if !strings.HasPrefix(found[i], want[i]) {
+				t.Errorf("%s: found %q, want %q", what, found[i], want[i])
+			}
+		}
+	}
+	sh(`ip link set lo up
+ip link add eth0 type veth peer name far0; ip address add 192.168.7.2/24 dev eth0; ip link set eth0 up; ip link set far0 up; ip route add default via 192.168.7.1
+ip tuntap add warren0 mode tun; ip link set warren0 up; ip route add 100.64.0.0/10 dev warren0; ip route add default dev warren0 table 7`)
+	sees("a host with us alone")
+	sh("ip tuntap add tailscale0 mode tun; ip link set tailscale0 up; ip route add 100.101.102.103/32 dev tailscale0 table 52")
+	sees("a mesh with a table of its own", "vpn problem: tailscale0 leads to 100.101.102.103/32")
+	sh("ip link delete tailscale0; ip tuntap add wt0 mode tun; ip address add 100.92.1.2/32 dev wt0; ip link set wt0 up")
+	sees("a mesh by its address", "vpn problem: wt0 leads to 100.92.1.2/32")
+	sh("ip link delete wt0; ip tuntap add wg0 mode tun; ip link set wg0 up; ip route add default dev wg0 table 51820")
+	sees("all through a tunnel, as wg-quick has it", "vpn notice: wg0 takes all")
+	sh("ip route flush table 51820; ip -6 route add ::/0 dev wg0 table 51820")
+	sees("all of IPv6", "vpn notice: wg0 takes all")
+	sh("ip link delete wg0; ip -6 address add fd7a:1::7/64 dev eth0 nodad")
+	sees("our addresses on the LAN", "vpn problem: eth0 leads to fd7a:1::/64")
+	sh("ip -6 address del fd7a:1::7/64 dev eth0; ip link set eth0 mtu 1300")
+	sees("a narrow link", "mtu problem: eth0 takes packets of at most 1300")
+	for _, f := range examineLinks(links(), &running) {
+		if _, command, ok := strings.Cut(f.Fix, "sudo "); ok {
+			sh(command)
+		}
+	}
+	sees("after the remedy")
 }

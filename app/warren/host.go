@@ -1,15 +1,17 @@
 package main
 
 import (
-	"bufio"
-	"encoding/hex"
+	"encoding/binary"
+	"net"
 	"net/netip"
 	"os"
 	"os/user"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,7 +30,11 @@ type host struct {
 	member    bool // of the group whose members may use warren
 	clock     clock
 	links     []link
+	letIn     []portRange // of UDP, by the rules of ufw or firewalld
 }
+
+// portRange is from the first port to the last.
+type portRange struct{ first, last uint16 }
 
 // clock is the system's, and whether anything keeps it right.
 type clock struct {
@@ -40,8 +46,8 @@ type clock struct {
 type link struct {
 	name  string
 	mtu   int
-	all   bool // a route to everywhere goes through it
-	addrs []netip.Prefix
+	all   bool           // a route to everywhere goes through it
+	addrs []netip.Prefix // that it leads to
 }
 
 // look gathers the facts. Files are read below dir, which is / but in tests.
@@ -55,7 +61,8 @@ func look(dir string, now time.Time) host {
 		root:      os.Geteuid() == 0,
 		member:    inGroup(ipc.Group),
 		clock:     clock{now: now},
-		links:     links(dir),
+		links:     links(),
+		letIn:     letIn(dir),
 	}
 	fi, err := os.Stat(at("/dev/net/tun"))
 	h.tun = err == nil && fi.Mode()&os.ModeCharDevice != 0
@@ -100,53 +107,122 @@ func inGroup(name string) bool {
 	return err == nil && slices.ContainsFunc(ids, func(id int) bool { return strconv.Itoa(id) == g.Gid })
 }
 
-// links lists the interfaces with their IPv4 addresses, as far as routes tell them: what conflicts is a network, and each
-// network has a route.
-func links(dir string) (all []link) {
-	names, _ := os.ReadDir(filepath.Join(dir, "/sys/class/net"))
-	routes := routesOf(filepath.Join(dir, "/proc/net/route"))
-	for _, n := range names {
-		l := link{name: n.Name()}
-		text, _ := os.ReadFile(filepath.Join(dir, "/sys/class/net", n.Name(), "mtu"))
-		l.mtu, _ = strconv.Atoi(strings.TrimSpace(string(text)))
-		for _, to := range routes[l.name] {
+// links lists the interfaces with the networks that they lead to, by their addresses and by the routes of all tables: VPNs
+// have tables of their own.
+func links() (all []link) {
+	interfaces, _ := net.Interfaces()
+	routes := routes()
+	for _, i := range interfaces {
+		l := link{name: i.Name, mtu: i.MTU}
+		if i.Flags&net.FlagLoopback != 0 {
+			continue
+		}
+		for _, to := range routes[i.Index] {
 			if to.Bits() <= 1 { // VPNs halve the default route, to win over it
 				l.all = true
 				continue
 			}
 			l.addrs = append(l.addrs, to)
 		}
+		own, _ := i.Addrs()
+		for _, a := range own {
+			if to, err := netip.ParsePrefix(a.String()); err == nil && !slices.Contains(l.addrs, to.Masked()) {
+				l.addrs = append(l.addrs, to.Masked())
+			}
+		}
 		all = append(all, l)
 	}
 	return all
 }
 
-// routesOf reads /proc/net/route: numbers in hexadecimal, in the machine's order of bytes (little-endian on all that we run on).
-func routesOf(path string) map[string][]netip.Prefix {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	routes := map[string][]netip.Prefix{}
-	for s := bufio.NewScanner(f); s.Scan(); {
-		fields := strings.Fields(s.Text())
-		if len(fields) < 8 {
+// routes asks the kernel for the destinations of the routes of all tables, by the index of their interface; where the kernel
+// itself is meant (its own addresses, broadcasts, black holes) there is none.
+func routes() map[int][]netip.Prefix {
+	all := map[int][]netip.Prefix{}
+	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+		text, err := syscall.NetlinkRIB(unix.RTM_GETROUTE, family)
+		if err != nil {
 			continue
 		}
-		to, err1 := hex.DecodeString(fields[1])
-		mask, err2 := hex.DecodeString(fields[7])
-		if err1 != nil || err2 != nil || len(to) != 4 || len(mask) != 4 {
+		messages, err := syscall.ParseNetlinkMessage(text)
+		if err != nil {
 			continue
 		}
-		bits := 0
-		for _, b := range mask {
-			for ; b != 0; b &= b - 1 {
-				bits++
+		for _, m := range messages {
+			if index, to, ok := route(m); ok {
+				all[index] = append(all[index], to)
 			}
 		}
-		slices.Reverse(to)
-		routes[fields[0]] = append(routes[fields[0]], netip.PrefixFrom(netip.AddrFrom4([4]byte(to)), bits))
 	}
-	return routes
+	return all
 }
+
+// route reads one route (rtnetlink(7)): the interface by which packets leave, and where they go.
+func route(m syscall.NetlinkMessage) (index int, to netip.Prefix, ok bool) {
+	if m.Header.Type != unix.RTM_NEWROUTE || len(m.Data) < unix.SizeofRtMsg {
+		return 0, to, false
+	}
+	family, bits, kind := m.Data[0], int(m.Data[1]), m.Data[7]
+	attrs, err := syscall.ParseNetlinkRouteAttr(&m)
+	if err != nil || kind != unix.RTN_UNICAST {
+		return 0, to, false
+	}
+	addr := netip.IPv4Unspecified()
+	if family == unix.AF_INET6 {
+		addr = netip.IPv6Unspecified()
+	}
+	for _, a := range attrs {
+		switch a.Attr.Type {
+		case unix.RTA_DST:
+			if dst, ok := netip.AddrFromSlice(a.Value); ok {
+				addr = dst
+			}
+		case unix.RTA_OIF:
+			if len(a.Value) >= 4 {
+				index = int(binary.NativeEndian.Uint32(a.Value))
+			}
+		}
+	}
+	to, err = addr.Prefix(bits)
+	return index, to, err == nil && index != 0
+}
+
+// letIn are the UDP ports that ufw and firewalld were told to let in, as far as this user may read what they were told.
+func letIn(dir string) (ports []portRange) {
+	add := func(text string) {
+		first, last, both := strings.Cut(strings.ReplaceAll(text, "-", ":"), ":")
+		if !both {
+			last = first
+		}
+		from, err1 := strconv.ParseUint(first, 10, 16)
+		to, err2 := strconv.ParseUint(last, 10, 16)
+		if err1 == nil && err2 == nil {
+			ports = append(ports, portRange{uint16(from), uint16(to)})
+		}
+	}
+	for _, rules := range []string{"user.rules", "user6.rules"} {
+		text, _ := os.ReadFile(filepath.Join(dir, "/etc/ufw", rules))
+		for _, m := range ufwAllows.FindAllStringSubmatch(string(text), -1) {
+			for ports := range strings.SplitSeq(m[1], ",") {
+				add(ports)
+			}
+		}
+	}
+	zones, _ := filepath.Glob(filepath.Join(dir, "/etc/firewalld/zones/*.xml"))
+	for _, zone := range zones {
+		text, _ := os.ReadFile(zone)
+		for _, tag := range firewalldPort.FindAllString(string(text), -1) {
+			if m := firewalldNumber.FindStringSubmatch(tag); m != nil && strings.Contains(tag, `protocol="udp"`) {
+				add(m[1])
+			}
+		}
+	}
+	return ports
+}
+
+var (
+	// A rule as ufw notes it: action, protocol, ports here, address here, ports there, address there, direction.
+	ufwAllows       = regexp.MustCompile(`(?m)^### tuple ### allow (?:udp|any) ([0-9:,]+) (?:0\.0\.0\.0/0|::/0) any (?:0\.0\.0\.0/0|::/0) in(?: .*)?$`)
+	firewalldPort   = regexp.MustCompile(`<port\s[^>]*>`)
+	firewalldNumber = regexp.MustCompile(`port="([0-9-]+)"`)
+)
