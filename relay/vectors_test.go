@@ -73,6 +73,24 @@ func TestTheProtocolsVectorsAreOurs(t *testing.T) {
 	if p, ok := OpenPing(from("Ping", AppendPing(nil, client, tag, Ping{Counter: 1})), serve); !ok || p.Counter != 1 {
 		t.Error("the Ping is not taken")
 	}
+	if p, ok := OpenPong(from("Pong", AppendPong(nil, serve, tag, Pong{Counter: 1, Observed: want.Observed})), client); !ok || p.Counter != 1 || p.Observed != want.Observed {
+		t.Errorf("the Pong is not taken: %+v", p)
+	}
+	if n, ok := OpenLeave(from("Leave", AppendLeave(nil, client, tag, 2)), serve); !ok || n != 2 {
+		t.Error("the Leave is not taken")
+	}
+	if why, ok := OpenBye(from("Bye", AppendBye(nil, serve, tag, ReasonReplaced)), client); !ok || why != ReasonReplaced {
+		t.Error("the Bye is not taken")
+	}
+	if left, ok := OpenDrain(from("Drain", AppendDrain(nil, serve, tag, 30*time.Second)), client); !ok || left != 30*time.Second {
+		t.Error("the Drain is not taken")
+	}
+	if why, ok := OpenRefused(from("Refused", AppendRefused(nil, serve, cookie, ReasonFull)), client, cookie); !ok || why != ReasonFull {
+		t.Error("the Refused is not taken")
+	}
+	data, absent := AppendTrailer([]byte("packet"), AddressOf(nodeKey), tag), AppendAbsent(nil, AddressOf(nodeKey), tag)
+	is("Absent", absent)
+	is("message", append(append(appendUint16(nil, len(data)), data...), append(appendUint16(nil, len(absent)), absent...)...))
 }
 
 // relayByHand works out which relay a node is, with nothing of ours.
