@@ -30,7 +30,7 @@ func recipe(t *testing.T, name string) (dir string, makepkg func(args ...string)
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	shell(t, "cp", filepath.Join("../aur", name, "PKGBUILD"), dir)
+	shell(t, "cp", filepath.Join("../aur", name, "PKGBUILD"), filepath.Join("../aur", name, "warren.install"), dir)
 	return dir, func(args ...string) string {
 		t.Helper()
 		shell(t, "chown", "-R", nobody+":"+nobody, dir)
