@@ -5,6 +5,9 @@ type Problem struct {
 	Code string `json:"code"`          // one of the constants below, stable, for programs
 	Text string `json:"text"`          // what is wrong
 	Fix  string `json:"fix,omitempty"` // what to do
+	// About is what Text is about, as it is called in every language: networks, machines, interfaces, ports, files. Where a program
+	// says the code in its person's own language, this goes with it. Empty where Text holds more than that, such as an error's words.
+	About string `json:"about,omitempty"`
 	// Level is ProblemNotice for what has time, ProblemUrgent for what has not, and empty for what lies between.
 	Level ProblemLevel `json:"level,omitempty"`
 }

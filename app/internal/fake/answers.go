@@ -67,12 +67,19 @@ func (d *Daemon) Portal(_ context.Context, r ipc.PortalRequest) (*ipc.PortalRepl
 	return &ipc.PortalReply{Until: until}, nil
 }
 
+// SetAdvice says what Why advises from now on.
+func (d *Daemon) SetAdvice(all ...string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.advice = all
+}
+
 // Why implements ipc.Backend: bob may use SSH, carol nothing.
 func (d *Daemon) Why(_ context.Context, r ipc.WhyRequest) (*ipc.Why, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	ssh := ipc.AccessRule{From: []string{"group:dev"}, Allow: []string{"tcp:22"}}
-	w := &ipc.Why{Name: r.Peer, Online: true, Service: r.Service, Path: ipc.Path{Kind: ipc.PathRelay, Relay: "fra", MTU: 1280, Reason: "no direct path found yet"}, In: ipc.Access{Ruled: true, Shields: d.prefs.ShieldsUp}}
+	w := &ipc.Why{Name: r.Peer, Online: true, Service: r.Service, Path: ipc.Path{Kind: ipc.PathRelay, Relay: "fra", MTU: 1280, Reason: "no direct path found yet"}, In: ipc.Access{Ruled: true, Shields: d.prefs.ShieldsUp}, Advice: d.advice}
 	switch {
 	case r.Peer == "bob" && (r.Service == "" || r.Service == "tcp:22"):
 		w.In.Allowed, w.In.Rules = true, []ipc.AccessRule{ssh}

@@ -44,6 +44,7 @@ type Daemon struct {
 	waiters   int // in LoginWait
 
 	netcheck *ipc.Netcheck // nil: a usual one
+	advice   []string      // of Why
 	pings    []any         // *ipc.PingReply or error, in order; the last one repeats
 	upErr    error
 	upHangs  bool      // the next Up does

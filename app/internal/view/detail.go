@@ -15,8 +15,9 @@ import (
 type Detail struct {
 	ID       int64
 	Name     string
-	How      string // packets reach it
-	Why      string // it is so, and what would change it
+	How      string   // packets reach it
+	Why      string   // it is so
+	Advice   []string // what a person could change
 	Here     bool
 	Copy     Button // its address
 	Ping     Button
@@ -62,7 +63,7 @@ func (in *Input) Detail(id int64) *Detail {
 			v.Exit = Button{d.say(textStopExit), in.Busy, Intent{Op: OpExit}}
 		}
 	}
-	v.Facts, v.Way = d.facts(p), d.way(p)
+	v.Facts, v.Way, v.Advice = d.facts(p), d.way(p), d.obstacles(p)
 	return v
 }
 

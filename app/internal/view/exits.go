@@ -124,7 +124,7 @@ type ExitRow struct {
 	Key     int64 // the machine; 0: none
 	Name    string
 	How     string
-	Far     float32 // its latency's share of the farthest one's; 0: not known
+	Far     float32 // its latency's share of the farthest one's; 0: not known, or there is no other to compare with
 	Here    bool
 	Chosen  bool
 	Trouble bool // it is chosen, and does not work
@@ -143,14 +143,16 @@ func (d *drawer) allExits() Exits {
 	}
 	all := d.exits()
 	x.Rows = append(x.Rows, ExitRow{Name: d.say(textExitOff), How: d.say(textExitNoneExplains), Here: true, Chosen: d.s.Exit == nil, Do: Intent{Op: OpExit}})
-	farthest := ipc.Milliseconds(1)
+	farthest, known := ipc.Milliseconds(1), 0
 	for _, p := range all {
-		farthest = max(farthest, p.Path.Latency)
+		if p.Path.Latency > 0 && here(p) {
+			farthest, known = max(farthest, p.Path.Latency), known+1
+		}
 	}
 	for _, p := range all {
 		r := ExitRow{Key: p.ID, Name: d.name(p), How: d.how(p), Here: here(p), Chosen: d.exitUsed(p), Do: Intent{OpExit, p.Name}}
 		r.Trouble = r.Chosen && d.s.State == ipc.StateRunning && !d.s.Exit.Up
-		if p.Path.Latency > 0 && r.Here {
+		if p.Path.Latency > 0 && r.Here && known > 1 { // one alone is neither near nor far
 			r.Far = float32(p.Path.Latency / farthest)
 		}
 		x.Rows = append(x.Rows, r)

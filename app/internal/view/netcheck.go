@@ -29,16 +29,33 @@ func (d *drawer) checked(n *Network, c *ipc.Netcheck) {
 		found *ipc.NetcheckFamily
 	}{{"IPv4", &c.IPv4}, {"IPv6", &c.IPv6}} {
 		add := func(t text, value string) {
-			if value != "" && value != string(ipc.BehaviorUnknown) {
-				n.Facts = append(n.Facts, Fact{f.of + ": " + d.say(t), bare(value, maxLong), false})
+			if value != "" {
+				n.Facts = append(n.Facts, Fact{f.of + ": " + d.say(t), value, false})
 			}
 		}
-		add(textFactMapping, string(f.found.Mapping))
-		add(textFactFiltering, string(f.found.Filtering))
+		add(textFactMapping, d.behavior(f.found.Mapping))
+		add(textFactFiltering, d.behavior(f.found.Filtering))
 		if f.found.PathMTU > 0 {
 			add(textFactMTU, d.say(textBytesLong, d.count(f.found.PathMTU)))
 		}
 	}
+}
+
+// behaviors are those of a NAT.
+var behaviors = map[ipc.Behavior]text{
+	ipc.NoTranslation: textBehaviorNone, ipc.Independent: textBehaviorIndependent, ipc.AddressDependent: textBehaviorAddress,
+	ipc.PortDependent: textBehaviorPort, ipc.AddressOrLess: textBehaviorAddressOrLess, ipc.AddressOrMore: textBehaviorAddressOrMore,
+}
+
+// behavior says it, "" where it is not known.
+func (d *drawer) behavior(b ipc.Behavior) string {
+	if t, ok := behaviors[b]; ok {
+		return d.say(t)
+	}
+	if b == ipc.BehaviorUnknown {
+		return ""
+	}
+	return bare(string(b), maxLong)
 }
 
 // advices are the daemon's sentences on what a person could change, by words that are in no other of them. What is not here is
@@ -88,7 +105,7 @@ func family(c *ipc.Netcheck) *ipc.NetcheckFamily {
 	return &c.IPv4
 }
 
-// hard tells a NAT that gives each connection another port.
+// hard tells a NAT that gives each connection another port, or lets in only who was written to.
 func hard(b ipc.Behavior) bool {
 	return b == ipc.AddressDependent || b == ipc.PortDependent || b == ipc.AddressOrMore
 }
@@ -130,19 +147,25 @@ func (d *drawer) portalTile(c *ipc.Netcheck) Tile {
 }
 
 func (d *drawer) verdict(c *ipc.Netcheck) (string, Mood) {
-	switch f := family(c); {
+	f := family(c)
+	filtered := hard(f.Filtering)
+	switch open := f.NAT == ipc.No || f.Mapping == ipc.NoTranslation; {
 	case c.Portal.Found == ipc.Yes:
 		return d.say(textVerdictPortal), MoodBad
 	case c.UDP == ipc.No:
 		return d.say(textVerdictBlocked), MoodMiddle
-	case f.NAT == ipc.No || f.Mapping == ipc.NoTranslation:
+	case c.UDP != ipc.Yes:
+		return d.say(textVerdictUnasked), MoodUnknown
+	case open && filtered:
+		return d.say(textVerdictFirewall), MoodGood
+	case open:
 		return d.say(textVerdictOpen), MoodGood
 	case hard(f.Mapping):
 		return d.say(textVerdictHard), MoodMiddle
 	case f.Mapping == ipc.Independent || f.Mapping == ipc.AddressOrLess:
 		return d.say(textVerdictEasy), MoodGood
 	}
-	return bare(c.Kind, maxLong), MoodUnknown
+	return d.say(textVerdictSome), MoodUnknown
 }
 
 // foundRelays are the relays with the shortest of their answers. The daemon has the nearest first.

@@ -47,9 +47,13 @@ func (d *drawer) trouble(p *ipc.Problem) string {
 	return bare(p.Text, maxText)
 }
 
-// fix says what to do, in the person's own language. Where the translation leaves out what it is about, the daemon's words follow.
+// fix says what to do, in the person's own language. What the translation leaves out stands before it where the daemon names it as
+// every language does, and otherwise follows in the daemon's words.
 func (d *drawer) fix(p *ipc.Problem) string {
 	t, ok := d.translated(p)
+	if own, known := translations[p.Code]; !ok && known && own.fix != textTooltip && d.remedy(p).does() {
+		return d.say(own.fix) // whoever has a button needs no command
+	}
 	if !ok {
 		return bare(p.Fix, maxText)
 	}
@@ -57,10 +61,13 @@ func (d *drawer) fix(p *ipc.Problem) string {
 	if t.fix != textTooltip {
 		fix = d.say(t.fix)
 	}
-	if t.details {
-		fix = strings.TrimSpace(fix + "\n" + bare(p.Text, maxText))
+	switch {
+	case t.details && p.About != "":
+		fix = bare(p.About, maxText) + "\n" + fix
+	case t.details:
+		fix += "\n" + bare(p.Text, maxText)
 	}
-	return fix
+	return strings.TrimSpace(fix)
 }
 
 // translation is a problem in words that need nothing put in.
@@ -137,6 +144,9 @@ func (d *drawer) remedy(p *ipc.Problem) Button {
 	}
 	return Button{}
 }
+
+// does tells a button that does something from one that copies a command.
+func (b Button) does() bool { return b.Label != "" && b.Do.Op != OpCopy }
 
 // command is the command of a sentence like "Start it: sudo systemctl start warrend", or "".
 func command(fix string) string {

@@ -263,6 +263,17 @@ const (
 	textWhyQuiet
 	textWhyGone
 
+	// What stands between two machines, and what could be changed.
+	textObstacleBlocked
+	textObstacleNothing
+	textObstacleRelay
+	textObstacleBothHard // {0}: textObstacleEither
+	textObstacleSearching
+	textObstacleSearched // {0}: textObstacleEither, {1}: how often
+	textObstacleShared   // {1}: an address
+	textObstacleSilent   // {0}: textObstacleEither
+	textObstacleEither
+
 	// Problems.
 	textCopyCommand
 	textTroubleExpires // {0}: when
@@ -371,6 +382,9 @@ const (
 	textVerdictOpen
 	textVerdictEasy
 	textVerdictHard
+	textVerdictFirewall
+	textVerdictSome
+	textVerdictUnasked
 	textFactMTU
 	textBytesLong // {0}: a number
 	textAdvicePortal
@@ -380,6 +394,12 @@ const (
 	textAdviceSmall
 	textFactFiltering
 	textFactMapping
+	textBehaviorNone
+	textBehaviorIndependent
+	textBehaviorAddress
+	textBehaviorPort
+	textBehaviorAddressOrLess
+	textBehaviorAddressOrMore
 
 	// Access rules.
 	textFactAccess

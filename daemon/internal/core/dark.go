@@ -18,6 +18,7 @@ func (f *Facts) darkness() (ps []ipc.Problem) {
 	type group struct {
 		subnets []netip.Prefix
 		first   string // of its machines
+		names   string // of the first ones
 	}
 	routers := f.routersOf(f.Leads.Dark)
 	groups := make(map[string]*group)
@@ -25,7 +26,7 @@ func (f *Facts) darkness() (ps []ipc.Problem) {
 	for _, p := range f.Leads.Dark {
 		why := blame(routers[p], p)
 		if groups[why] == nil {
-			groups[why] = &group{first: routers[p][0].Name}
+			groups[why] = &group{first: routers[p][0].Name, names: names(routers[p])}
 			order = append(order, why)
 		}
 		groups[why].subnets = append(groups[why].subnets, p)
@@ -34,12 +35,13 @@ func (f *Facts) darkness() (ps []ipc.Problem) {
 		g := groups[why]
 		ps = append(ps, ipc.Problem{
 			Code: ipc.ProblemRouteDown, Text: fmt.Sprintf("Nobody leads to %s now: %s.", listed(g.subnets), why),
-			Fix: "See whether that machine runs and is on its network: warren ping " + g.first,
+			Fix:   "See whether that machine runs and is on its network: warren ping " + g.first,
+			About: named(g.subnets) + " (" + g.names + ")",
 		})
 	}
 	if more := len(order) - maxListed; more > 0 {
 		ps = append(ps, ipc.Problem{
-			Code: ipc.ProblemRouteDown, Text: fmt.Sprintf("Nor does anybody lead to the subnets of %d other groups of machines.", more), Fix: "Which those are: warren status",
+			Code: ipc.ProblemRouteDown, Text: fmt.Sprintf("Nor does anybody lead to the subnets of %d other groups of machines.", more), Fix: "Which those are: warren status", About: fmt.Sprintf("+%d", more),
 		})
 	}
 	return ps
@@ -84,10 +86,31 @@ func (f *Facts) cutOff() []ipc.Problem {
 		return nil
 	}
 	return []ipc.Problem{{
-		Code: ipc.ProblemRouteCut,
-		Text: fmt.Sprintf("This machine leads others to %s, and does not reach it itself: the interface towards it is down or not connected, or the route is gone.", listed(f.Cut)),
-		Fix:  "See to that interface and its routes (ip address, ip route). Meanwhile others go through another machine, if one leads there.",
+		Code:  ipc.ProblemRouteCut,
+		Text:  fmt.Sprintf("This machine leads others to %s, and does not reach it itself: the interface towards it is down or not connected, or the route is gone.", listed(f.Cut)),
+		Fix:   "See to that interface and its routes (ip address, ip route). Meanwhile others go through another machine, if one leads there.",
+		About: named(f.Cut),
 	}}
+}
+
+// names are those of the first machines of a list.
+func names(of []*coord.Node) string {
+	words := make([]string, 0, maxListed+1)
+	for _, n := range of[:min(len(of), maxListed)] {
+		words = append(words, n.Name)
+	}
+	if len(of) > maxListed {
+		words = append(words, "…")
+	}
+	return strings.Join(words, ", ")
+}
+
+// named is what listed says, as a Problem's About has it.
+func named(ps []netip.Prefix) string {
+	if len(ps) > maxListed {
+		return listed(ps[:maxListed]) + ", …"
+	}
+	return listed(ps)
 }
 
 // listed names the first routes of a list, and says how many more there are.

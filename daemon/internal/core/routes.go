@@ -136,7 +136,8 @@ func (f *Facts) routeNotices() (ps []ipc.Problem) {
 		}
 		ps = append(ps, ipc.Problem{
 			Code: ipc.ProblemExitNoIPv6, Level: ipc.ProblemNotice,
-			Text: fmt.Sprintf("The exit node %s leads to %s only: %s is blocked while it is used.", e.Name, leads, blocked),
+			Text:  fmt.Sprintf("The exit node %s leads to %s only: %s is blocked while it is used.", e.Name, leads, blocked),
+			About: e.Name + ": " + leads,
 		})
 	}
 	if f.DNS != nil && len(f.Wants.Exits) > 0 && f.DNS.Mode == "off" {
@@ -146,25 +147,28 @@ func (f *Facts) routeNotices() (ps []ipc.Problem) {
 			Fix:  "Let them ask here: warren set --accept-dns",
 		})
 	}
-	if waiting := unapproved(f.offers()); waiting != "" {
+	if waiting, exit := unapproved(f.offers()); exit || len(waiting) > 0 {
+		words, about := listed(waiting), named(waiting)
+		if exit {
+			words, about = strings.TrimPrefix(words+", use as exit node", ", "), strings.TrimPrefix(about+", 0.0.0.0/0, ::/0", ", ")
+		}
 		ps = append(ps, ipc.Problem{
-			Code: ipc.ProblemUnapproved, Level: ipc.ProblemNotice, Text: "Waits for an admin's approval: " + waiting + ".",
-			Fix: "An admin of the network approves it for this machine.",
+			Code: ipc.ProblemUnapproved, Level: ipc.ProblemNotice, Text: "Waits for an admin's approval: " + words + ".",
+			Fix: "An admin of the network approves it for this machine.", About: about,
 		})
 	}
 	if offered := f.unaccepted(); len(offered) > 0 {
 		ps = append(ps, ipc.Problem{
 			Code: ipc.ProblemUnaccepted, Level: ipc.ProblemNotice, Text: "Other machines lead to subnets that are not used here: " + listed(offered) + ".",
-			Fix: "Use them: sudo warren set --accept-routes",
+			Fix: "Use them: sudo warren set --accept-routes", About: named(offered),
 		})
 	}
 	return ps
 }
 
-// unapproved lists what waits, an exit node's two as one.
-func unapproved(offers []ipc.Offer) string {
+// unapproved lists what waits, and tells whether being an exit node does.
+func unapproved(offers []ipc.Offer) (waiting []netip.Prefix, exit bool) {
 	exits := 0
-	var waiting []netip.Prefix
 	for _, o := range offers {
 		switch {
 		case o.Approved && coord.IsExitRoute(o.Route):
@@ -176,11 +180,7 @@ func unapproved(offers []ipc.Offer) string {
 			waiting = append(waiting, o.Route)
 		}
 	}
-	words := listed(waiting)
-	if exits < 0 { // with one of the two it is an exit node
-		words = strings.TrimPrefix(words+", use as exit node", ", ")
-	}
-	return words
+	return waiting, exits < 0 // with one of the two it is an exit node
 }
 
 // maxListed bounds how many routes a notice lists.

@@ -251,8 +251,9 @@ func TestTheStatusSaysWhatWaitsAndWhatIsNotUsed(t *testing.T) {
 	f.Wants.Offer = []netip.Prefix{netip.MustParsePrefix("192.168.3.0/24"), netip.MustParsePrefix("192.168.4.0/24"), exit4, exit6}
 	f.Leads = new(Leads).Decide(f.Netmap, &f.Wants, now)
 	s := f.Status(now)
-	var texts []string
+	var texts, about []string
 	for _, p := range s.Problems {
+		about = append(about, p.About)
 		if p.Level != ipc.ProblemNotice || p.Fix == "" {
 			t.Errorf("%+v", p)
 		}
@@ -261,6 +262,9 @@ func TestTheStatusSaysWhatWaitsAndWhatIsNotUsed(t *testing.T) {
 	want := []string{"Waits for an admin's approval: 192.168.4.0/24, use as exit node.", "Other machines lead to subnets that are not used here: 10.0.0.0/24, 10.9.0.0/16."}
 	if !slices.Equal(texts, want) {
 		t.Errorf("%q", texts)
+	}
+	if want := []string{"192.168.4.0/24, 0.0.0.0/0, ::/0", "10.0.0.0/24, 10.9.0.0/16"}; !slices.Equal(about, want) { // as every language has it
+		t.Errorf("they are about %q", about)
 	}
 	if len(s.Self.Offers) != 4 || !s.Self.Offers[0].Approved || s.Self.Offers[1].Approved {
 		t.Errorf("%+v", s.Self.Offers)

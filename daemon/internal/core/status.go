@@ -219,7 +219,8 @@ func (f *Facts) graver(ending ipc.Problem, soon bool) []ipc.Problem {
 	if want := f.Prefs.Port; want != 0 && f.Port != 0 && f.Port != want {
 		ps = append(ps, ipc.Problem{
 			Code: ipc.ProblemPortTaken, Text: fmt.Sprintf("UDP port %d is taken by another program: port %d is used instead.", want, f.Port),
-			Fix: "Stop that program, then: warren down, warren up. Or take another port: sudo warren set --port NUMBER",
+			Fix:   "Stop that program, then: warren down, warren up. Or take another port: sudo warren set --port NUMBER",
+			About: fmt.Sprintf("UDP %d → %d", want, f.Port),
 		})
 	}
 	if len(f.Relays) > 0 && !slices.ContainsFunc(f.Relays, func(r ipc.Relay) bool { return r.Connected && !r.Machine }) {

@@ -56,7 +56,7 @@ func (d *DNS) reconcile(ctx context.Context) (again bool) {
 		problems = append(problems, contested(choice.Mode))
 	}
 	if choice.Advice != "" {
-		problems = append(problems, ipc.Problem{Code: ipc.ProblemDNSAdvice, Level: ipc.ProblemNotice, Text: sentence(choice.Reason), Fix: choice.Advice})
+		problems = append(problems, ipc.Problem{Code: ipc.ProblemDNSAdvice, Level: ipc.ProblemNotice, Text: sentence(choice.Reason), Fix: choice.Advice, About: "/etc/resolv.conf, systemd-resolved"})
 	}
 	d.own = d.theirs(ctx)
 	if d.wish.Exit != nil || d.wish.Lockdown {

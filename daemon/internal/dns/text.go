@@ -38,9 +38,10 @@ func hostProblem(err error) ipc.Problem {
 
 func contested(m hostmode.Mode) ipc.Problem {
 	return ipc.Problem{
-		Code: ipc.ProblemDNSContested,
-		Text: fmt.Sprintf("Another program keeps changing the host's DNS back (mode %s). It was set again %d times; now it stays as that program wants it.", m, hostmode.MaxAgain),
-		Fix:  "Find what writes /etc/resolv.conf, and let it be; then: warren down, warren up. " + fixPrefs,
+		Code:  ipc.ProblemDNSContested,
+		Text:  fmt.Sprintf("Another program keeps changing the host's DNS back (mode %s). It was set again %d times; now it stays as that program wants it.", m, hostmode.MaxAgain),
+		Fix:   "Find what writes /etc/resolv.conf, and let it be; then: warren down, warren up. " + fixPrefs,
+		About: string(m),
 	}
 }
 
@@ -54,7 +55,8 @@ func portTaken(a netip.Addr, err error) ipc.Problem {
 func tcpTaken(a netip.Addr) ipc.Problem {
 	return ipc.Problem{
 		Code: ipc.ProblemDNSPort, Text: fmt.Sprintf("Another DNS server of this host has TCP port 53 on all addresses: long answers on %s are cut off.", a),
-		Fix: "Let it listen on its own addresses only (dnsmasq: bind-dynamic).",
+		Fix:   "Let it listen on its own addresses only (dnsmasq: bind-dynamic).",
+		About: "TCP 53",
 	}
 }
 

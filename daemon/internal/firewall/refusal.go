@@ -200,7 +200,8 @@ func refuses(c *nftables.Chain, at []string, link string) ipc.Problem {
 	}
 	return ipc.Problem{
 		Code: ipc.ProblemHostRules, Level: ipc.ProblemNotice,
-		Text: fmt.Sprintf("This machine's own packet filter (table %s, %s) has rules that drop or reject some of what comes in from the network. They hold whatever the network's access rules let in", c.Table.Name, strings.Join(at, ", ")),
-		Fix:  fmt.Sprintf("If something is missing, look there (nft list ruleset); with ufw, “ufw insert 1 allow in on %s” leaves the word to the network's rules", link),
+		Text:  fmt.Sprintf("This machine's own packet filter (table %s, %s) has rules that drop or reject some of what comes in from the network. They hold whatever the network's access rules let in", c.Table.Name, strings.Join(at, ", ")),
+		Fix:   fmt.Sprintf("If something is missing, look there (nft list ruleset); with ufw, “ufw insert 1 allow in on %s” leaves the word to the network's rules", link),
+		About: "nftables: " + c.Table.Name,
 	}
 }

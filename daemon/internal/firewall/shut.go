@@ -132,12 +132,12 @@ func shutBy(c *nftables.Chain, chains []*nftables.Chain, port uint16) ipc.Proble
 	ufw := slices.ContainsFunc(chains, func(o *nftables.Chain) bool {
 		return o.Table.Name == c.Table.Name && o.Table.Family == c.Table.Family && strings.HasPrefix(o.Name, "ufw-user")
 	})
-	name, fix := fmt.Sprintf("table %s, chain %s", c.Table.Name, c.Name), ""
+	name, about, fix := fmt.Sprintf("table %s, chain %s", c.Table.Name, c.Name), chain(c), ""
 	switch {
 	case ufw:
-		name, fix = "ufw", fmt.Sprintf("sudo ufw allow %d/udp", port)
+		name, about, fix = "ufw", "ufw", fmt.Sprintf("sudo ufw allow %d/udp", port)
 	case c.Table.Name == "firewalld":
-		name, fix = "firewalld", fmt.Sprintf("sudo firewall-cmd --permanent --add-port=%d/udp && sudo firewall-cmd --reload", port)
+		name, about, fix = "firewalld", "firewalld", fmt.Sprintf("sudo firewall-cmd --permanent --add-port=%d/udp && sudo firewall-cmd --reload", port)
 	case c.Table.Name == "filter" && c.Name == "INPUT" && c.Table.Family == nftables.TableFamilyIPv4:
 		fix = fmt.Sprintf("sudo iptables -I INPUT -p udp --dport %d -j ACCEPT", port)
 	case c.Table.Family == nftables.TableFamilyIPv4:
@@ -147,7 +147,8 @@ func shutBy(c *nftables.Chain, chains []*nftables.Chain, port uint16) ipc.Proble
 	}
 	return ipc.Problem{
 		Code: ipc.ProblemRelayShut, Level: ipc.ProblemNotice,
-		Text: fmt.Sprintf("This machine's own packet filter (%s) drops what comes to UDP port %d, so nobody can relay through this machine", name, port),
-		Fix:  "Let it in: " + fix,
+		Text:  fmt.Sprintf("This machine's own packet filter (%s) drops what comes to UDP port %d, so nobody can relay through this machine", name, port),
+		Fix:   "Let it in: " + fix,
+		About: fmt.Sprintf("UDP %d (%s)", port, about),
 	}
 }

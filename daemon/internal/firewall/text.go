@@ -13,17 +13,22 @@ import (
 func blocked(c *nftables.Chain, link string) ipc.Problem {
 	if c.Hooknum != nil && *c.Hooknum == *nftables.ChainHookInput {
 		return ipc.Problem{
-			Code: ipc.ProblemForwardBlocked,
-			Text: fmt.Sprintf("This machine's own packet filter (table %s, chain %s) drops what the network's access rules let in, and lets nobody add a rule", c.Table.Name, c.Name),
-			Fix:  fmt.Sprintf("Let what comes in by %s pass there", link),
+			Code:  ipc.ProblemForwardBlocked,
+			Text:  fmt.Sprintf("This machine's own packet filter (table %s, chain %s) drops what the network's access rules let in, and lets nobody add a rule", c.Table.Name, c.Name),
+			Fix:   fmt.Sprintf("Let what comes in by %s pass there", link),
+			About: chain(c),
 		}
 	}
 	return ipc.Problem{
-		Code: ipc.ProblemForwardBlocked,
-		Text: fmt.Sprintf("This machine's own packet filter (table %s, chain %s) drops what it should forward for the network, and lets nobody add a rule", c.Table.Name, c.Name),
-		Fix:  fmt.Sprintf("Let forwarded packets from and to %s pass there. With firewalld: firewall-cmd --permanent --zone=trusted --add-interface=%s && firewall-cmd --reload", link, link),
+		Code:  ipc.ProblemForwardBlocked,
+		Text:  fmt.Sprintf("This machine's own packet filter (table %s, chain %s) drops what it should forward for the network, and lets nobody add a rule", c.Table.Name, c.Name),
+		Fix:   fmt.Sprintf("Let forwarded packets from and to %s pass there. With firewalld: firewall-cmd --permanent --zone=trusted --add-interface=%s && firewall-cmd --reload", link, link),
+		About: chain(c),
 	}
 }
+
+// chain is one as a Problem's About has it.
+func chain(c *nftables.Chain) string { return "nftables: " + c.Table.Name + " " + c.Name }
 
 func legacy(link string) ipc.Problem {
 	return ipc.Problem{

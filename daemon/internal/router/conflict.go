@@ -55,8 +55,9 @@ func (r *Router) past(index int, rules []netlink.Rule, all []netlink.Route) (ps 
 			link := r.linkName(o.LinkIndex)
 			ps = append(ps, ipc.Problem{
 				Code: ipc.ProblemRouteConflict, Level: ipc.ProblemUrgent,
-				Text: fmt.Sprintf("Packets to the internet go to %s, past the exit node: the routing rule of priority %d is asked before ours", link, rule.Priority),
-				Fix:  fmt.Sprintf("Stop what runs %s (another VPN?), or do without the exit node: warren exit-node off", link),
+				Text:  fmt.Sprintf("Packets to the internet go to %s, past the exit node: the routing rule of priority %d is asked before ours", link, rule.Priority),
+				Fix:   fmt.Sprintf("Stop what runs %s (another VPN?), or do without the exit node: warren exit-node off", link),
+				About: fmt.Sprintf("%s → %s (ip rule %d)", dst, link, rule.Priority),
 			})
 			break
 		}
@@ -145,7 +146,7 @@ func problems(rivals []rival) []ipc.Problem {
 	}
 	var ps []ipc.Problem
 	for _, rv := range worst {
-		p := ipc.Problem{Code: ipc.ProblemRouteConflict}
+		p := ipc.Problem{Code: ipc.ProblemRouteConflict, About: towards(rv.dst, rv.link)}
 		if rv.shadows {
 			p.Text = fmt.Sprintf("%s is routed to %s: no machine of this network in %s can be reached", rv.dst, rv.link, rv.ours)
 			p.Fix = fmt.Sprintf("Stop what runs %s (another VPN?), or give this network another address range.", rv.link)
@@ -157,6 +158,9 @@ func problems(rivals []rival) []ipc.Problem {
 	}
 	return sorted(ps)
 }
+
+// towards is a route as a Problem's About has it.
+func towards(to netip.Prefix, link string) string { return to.String() + " → " + link }
 
 func sorted(ps []ipc.Problem) []ipc.Problem {
 	slices.SortFunc(ps, func(a, b ipc.Problem) int { return cmp.Compare(a.Text, b.Text) })

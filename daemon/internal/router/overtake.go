@@ -77,11 +77,13 @@ func (r *Router) overtaken(index int, w *Wish, attached []attachment, rules []ne
 func (by overtaking) problem(subnets []netip.Prefix) ipc.Problem {
 	p := ipc.Problem{
 		Code: ipc.ProblemRouteConflict, Level: ipc.ProblemNotice,
-		Text: fmt.Sprintf("This machine has a route of its own to %s, by %s: what is there is not reached through the machine that leads to %s.", by.dst, by.link, list(subnets)),
-		Fix:  "If it should be: remove that route",
+		Text:  fmt.Sprintf("This machine has a route of its own to %s, by %s: what is there is not reached through the machine that leads to %s.", by.dst, by.link, list(subnets)),
+		Fix:   "If it should be: remove that route",
+		About: towards(by.dst, by.link),
 	}
 	if by.early != 0 {
 		p.Level = ""
+		p.About = fmt.Sprintf("%s → %s (ip rule %d)", several(subnets), by.link, by.early)
 		p.Text = fmt.Sprintf("Packets to %s go to %s, past the machine that leads there: the routing rule of priority %d is asked before ours", list(subnets), by.link, by.early)
 		p.Fix = fmt.Sprintf("Stop what runs %s (another VPN?), or connect to this network after it: warren down, warren up", by.link)
 	}
@@ -101,8 +103,9 @@ func (r *Router) trespasses(index int, w *Wish, all []netlink.Route) (ps []ipc.P
 		}
 		ps = append(ps, ipc.Problem{
 			Code: ipc.ProblemRouteConflict, Level: ipc.ProblemUrgent,
-			Text: fmt.Sprintf("Packets to %s go to %s, past this network: another program has put that route into Warren's routing table %d.", dst, r.linkName(o.LinkIndex), Table),
-			Fix:  fmt.Sprintf("Have that program use another table, and: sudo ip route del %s table %d", dst, Table),
+			Text:  fmt.Sprintf("Packets to %s go to %s, past this network: another program has put that route into Warren's routing table %d.", dst, r.linkName(o.LinkIndex), Table),
+			Fix:   fmt.Sprintf("Have that program use another table, and: sudo ip route del %s table %d", dst, Table),
+			About: towards(dst, r.linkName(o.LinkIndex)),
 		})
 	}
 	return sorted(ps)
@@ -123,7 +126,11 @@ func shadowed(w *Wish, attached []attachment) (ps []ipc.Problem) {
 		}
 		tell := func(format string, of []netip.Prefix) {
 			if len(of) > 0 {
-				ps = append(ps, ipc.Problem{Code: ipc.ProblemRouteShadow, Level: ipc.ProblemNotice, Text: fmt.Sprintf(format, a.prefix, list(of))})
+				ps = append(ps, ipc.Problem{
+					Code: ipc.ProblemRouteShadow, Level: ipc.ProblemNotice,
+					Text:  fmt.Sprintf(format, a.prefix, list(of)),
+					About: several(of) + " ⊂⊃ " + a.prefix.String(),
+				})
 			}
 		}
 		tell("%s is a network that this machine is on itself: what is there is reached directly, not through the machine that leads to %s.", direct)
@@ -134,6 +141,14 @@ func shadowed(w *Wish, attached []attachment) (ps []ipc.Problem) {
 
 // maxListed bounds how many subnets a problem lists.
 const maxListed = 8
+
+// several is what list says, as a Problem's About has it.
+func several(ps []netip.Prefix) string {
+	if len(ps) > maxListed {
+		return list(ps[:maxListed]) + ", …"
+	}
+	return list(ps)
+}
 
 func list(ps []netip.Prefix) string {
 	words := make([]string, 0, maxListed+1)
