@@ -47,6 +47,7 @@ type Prefs struct {
 	AdvertiseExitNode bool           `json:"advertiseExitNode,omitempty"` // others may use this machine as their exit node
 	NoSNAT            bool           `json:"noSNAT,omitempty"`            // packets to AdvertiseRoutes keep their source
 	Relay             bool           `json:"relay,omitempty"`             // others may relay what they have sealed through this machine
+	RelayRate         int64          `json:"relayRate,omitempty"`         // bytes per second, of all together, that they may at the most; 0: no bound
 
 	Lockdown bool `json:"lockdown,omitempty"` // nothing leaves this host but through the network
 
@@ -65,6 +66,16 @@ func (p Prefs) Number() uint32 {
 	return h.Sum32()
 }
 
+// Megabit is the rate of 1 Mbit/s, as people say it, in bytes per second.
+const Megabit = 1_000_000 / 8
+
+// Bounds of Prefs.RelayRate, where there is one: below them not even a handshake comes through in time, and no machine has
+// what is above.
+const (
+	MinRelayRate = Megabit / 10
+	MaxRelayRate = Megabit * 1_000_000
+)
+
 // PrefsEdit names what to change; the rest stays as it is.
 type PrefsEdit struct {
 	Hostname *string `json:"hostname,omitempty"`
@@ -81,13 +92,14 @@ type PrefsEdit struct {
 	AdvertiseExitNode *bool           `json:"advertiseExitNode,omitempty"` // admin
 	SNATSubnetRoutes  *bool           `json:"snatSubnetRoutes,omitempty"`  // admin
 	Relay             *bool           `json:"relay,omitempty"`             // admin: it opens a port
+	RelayRate         *int64          `json:"relayRate,omitempty"`         // admin; 0, or from MinRelayRate to MaxRelayRate
 	Lockdown          *bool           `json:"lockdown,omitempty"`          // admin
 	ShieldsUp         *bool           `json:"shieldsUp,omitempty"`         // admin
 }
 
 // Level is what the edit asks of its caller.
 func (e PrefsEdit) Level() Level {
-	if e.Port != nil || e.AcceptRoutes != nil || e.AdvertiseRoutes != nil || e.AdvertiseExitNode != nil || e.SNATSubnetRoutes != nil || e.Relay != nil || e.Lockdown != nil || e.ShieldsUp != nil {
+	if e.Port != nil || e.AcceptRoutes != nil || e.AdvertiseRoutes != nil || e.AdvertiseExitNode != nil || e.SNATSubnetRoutes != nil || e.Relay != nil || e.RelayRate != nil || e.Lockdown != nil || e.ShieldsUp != nil {
 		return LevelAdmin
 	}
 	return LevelOperate
@@ -95,7 +107,7 @@ func (e PrefsEdit) Level() Level {
 
 // OfRoutes reports whether the edit names anything that is a login's: exit nodes, subnets, relaying.
 func (e PrefsEdit) OfRoutes() bool {
-	return e.ExitNodes != nil || e.ExitNodeAllowLAN != nil || e.AcceptRoutes != nil || e.AdvertiseRoutes != nil || e.AdvertiseExitNode != nil || e.SNATSubnetRoutes != nil || e.Relay != nil
+	return e.ExitNodes != nil || e.ExitNodeAllowLAN != nil || e.AcceptRoutes != nil || e.AdvertiseRoutes != nil || e.AdvertiseExitNode != nil || e.SNATSubnetRoutes != nil || e.Relay != nil || e.RelayRate != nil
 }
 
 // UpRequest asks the daemon to be on its network, and to log in where it must. Empty fields leave things as they are.

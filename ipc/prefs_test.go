@@ -21,6 +21,8 @@ func TestEachPreferenceCounts(t *testing.T) {
 			*v = "x"
 		case *uint16:
 			*v = 1
+		case *int64:
+			*v = 1
 		case *[]string:
 			*v = []string{"x"}
 		case *[]netip.Prefix:

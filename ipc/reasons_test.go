@@ -23,6 +23,7 @@ var commands = []string{
 	"That cannot be a profile's name.", "Another login has the name ", "The profile %s is a login at ", "This machine has several logins at ",
 	"The server's key cannot be read: ", "These are %d exit nodes, ", "That is too long to be open: ", "%q is no port or service.",
 	"%.20q is no type of DNS records.", "%.100q is no name.",
+	"A machine cannot relay at that rate.", // the window sees that before
 }
 
 // Programs say refusals in their person's language by their reasons: each that a desktop's program can meet has one, of the

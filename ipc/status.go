@@ -143,6 +143,11 @@ type Self struct {
 type Relaying struct {
 	Allowed bool             `json:"allowed"`         // by an admin; until then it does nothing
 	Addrs   []netip.AddrPort `json:"addrs,omitempty"` // where others try it
+	Rate    int64            `json:"rate,omitempty"`  // bytes per second, of all together, at the most; 0: no bound
+
+	Machines int    `json:"machines,omitempty"` // that are connected to it now
+	Bytes    uint64 `json:"bytes,omitempty"`    // relayed since it began to
+	Limited  uint64 `json:"limited,omitempty"`  // packets dropped since then, as there were more than Rate lets through
 }
 
 // Endpoint is an address at which a machine may be reached.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"strconv"
 )
 
 // Paths of the operations.
@@ -168,6 +169,9 @@ func (e PrefsEdit) routeFlags() string {
 			}
 			s += r.String()
 		}
+	}
+	if e.RelayRate != nil {
+		s += " --relay-rate=" + strconv.FormatFloat(float64(*e.RelayRate)/Megabit, 'f', -1, 64)
 	}
 	for _, f := range []struct {
 		name  string

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -200,6 +201,7 @@ type routeFlags struct {
 	exitNode, advertiseRoutes                                      string
 	allowLAN, accept, advertiseExit, snatSubnet, lockdown, shields bool
 	relay                                                          bool
+	relayRate                                                      wording.Rate
 }
 
 // add states the flags; those of the exit node that is used belong to set alone.
@@ -213,6 +215,7 @@ func (f *routeFlags) add(cmd *cobra.Command, p *program, set bool) {
 		flags.BoolVar(&f.lockdown, "lockdown", false, textFlagLockdown)
 		flags.BoolVar(&f.shields, "shields-up", false, textFlagShields)
 		flags.BoolVar(&f.relay, "relay", false, textFlagRelay)
+		flags.Var(&f.relayRate, "relay-rate", textFlagRelayRate)
 	}
 	flags.BoolVar(&f.accept, "accept-routes", false, textFlagAcceptRoutes)
 	_ = flags.SetAnnotation("accept-routes", wording.NotTaken, []string{textAcceptOnly})
@@ -240,6 +243,10 @@ func (f *routeFlags) edit(cmd *cobra.Command, e *ipc.PrefsEdit) error {
 			routes = append(routes, r)
 		}
 		e.AdvertiseRoutes = &routes
+	}
+	if named("relay-rate") {
+		rate := int64(f.relayRate)
+		e.RelayRate = &rate
 	}
 	for name, b := range map[string]struct {
 		value *bool
@@ -287,16 +294,36 @@ func routeLines(s *ipc.Status) (lines []string) {
 		lines = append(lines, "Offers: "+say.Line(strings.Join(offered(s.Self.Offers), ", ")))
 	}
 	if r := s.Self.Relaying; r != nil {
-		line := textRelays
-		if !r.Allowed {
-			line = textRelaysNot
-		}
-		for i, a := range r.Addrs {
-			line += map[bool]string{true: ": ", false: ", "}[i == 0] + a.String()
-		}
-		lines = append(lines, line)
+		lines = append(lines, relayingLines(r)...)
 	}
 	return lines
+}
+
+// relayingLines say how this machine relays for others, and what that came to.
+func relayingLines(r *ipc.Relaying) []string {
+	if !r.Allowed {
+		return []string{textRelaysNot}
+	}
+	line := textRelays
+	if r.Rate > 0 {
+		line += fmt.Sprintf(textRelaysAt, megabits(r.Rate))
+	}
+	for i, a := range r.Addrs {
+		line += map[bool]string{true: ": ", false: ", "}[i == 0] + a.String()
+	}
+	if r.Machines == 0 && r.Bytes == 0 {
+		return []string{line}
+	}
+	did := fmt.Sprintf(textRelayed, say.Bytes(r.Bytes), r.Machines)
+	if r.Limited > 0 {
+		did += fmt.Sprintf(textRelayLimited, r.Limited)
+	}
+	return []string{line, did}
+}
+
+// megabits says a rate.
+func megabits(bytes int64) string {
+	return strconv.FormatFloat(float64(bytes)/ipc.Megabit, 'f', -1, 64) + " Mbit/s"
 }
 
 // maxOffered bounds how many of the subnets that this machine offers are listed.
@@ -380,6 +407,13 @@ func routesText(p ipc.Prefs, e ipc.PrefsEdit) (lines []string) {
 	onOff(e.AdvertiseExitNode, p.AdvertiseExitNode, "Offered as exit node: yes", "Offered as exit node: no")
 	onOff(e.SNATSubnetRoutes, !p.NoSNAT, "Packets to the subnets offered come from this machine", "Packets to the subnets offered keep their source")
 	onOff(e.Relay, p.Relay, "Offered as a relay: yes", "Offered as a relay: no")
+	if e.RelayRate != nil {
+		rate := "Relayed for others: as much as there is"
+		if p.RelayRate > 0 {
+			rate = "Relayed for others: at most " + megabits(p.RelayRate)
+		}
+		lines = append(lines, rate)
+	}
 	onOff(e.Lockdown, p.Lockdown, "Lockdown: on, nothing leaves this host but through the network", "Lockdown: off")
 	onOff(e.ShieldsUp, p.ShieldsUp, textShields, "Shields: down, the network's access rules say what comes in")
 	return lines

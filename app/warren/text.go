@@ -164,7 +164,11 @@ has died meanwhile.
 	textFlagSNAT            = "packets to the subnets offered come from this machine; false: they keep their source (needs root)"
 	textFlagShields         = "let nothing come in from the network but answers, whatever its access rules say (needs root)"
 	textFlagRelay           = "let others relay what they have sealed through this machine, once an admin allows it (needs root)"
+	textFlagRelayRate       = "the most that others may relay through this machine, all together; 0 is no bound (needs root)"
 	textRelays              = "Relays for others"
+	textRelaysAt            = ", at most %s"
+	textRelayed             = "Relayed so far: %s; machines connected now: %d"
+	textRelayLimited        = "; %d packets dropped, as there were more than that"
 	textRelaysNot           = "Offers to relay for others (waits for an admin's approval)"
 	textFlagLockdown        = "let nothing leave this host but through the network, also while warrend does not run (needs root)"
 
@@ -300,6 +304,7 @@ latencies are milliseconds. The ones most used:
   .exit.name .exit.up             the exit node in use; .exit is left out where none is wanted
   .lockdown .portal               nothing leaves but through the network; until when it does, to sign in to a network
   .self.offers[].route .approved  what this machine leads others to; .cut: it does not reach that itself now
+  .self.relaying.bytes .limited   relayed for others; packets of theirs dropped for its rate
   .peers[].exitOption .exit       can be used as exit node; is the one in use
   .peers[].routes[] .serves[]     subnets behind it; those that this machine reaches through it
   .coord.connected .coord.error   the coordination server

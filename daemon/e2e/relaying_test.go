@@ -78,6 +78,22 @@ func TestAPairRelaysThroughAMachineThatIsAllowedTo(t *testing.T) {
 	shut(true)
 	gate.MustRun("nft", "delete table inet mine")
 	shut(false)
+
+	// Lockdown is about what a machine sends of its own: what it relays is others', and sealed.
+	gate.MustWarren("set", "--lockdown", "--relay-rate", "50")
+	if _, err := gate.Machine.Run("ping", "-n", "-c1", "-W2", alice.Home.Addr().String()); err == nil {
+		t.Error("control: with lockdown a program of the machine reaches the internet")
+	}
+	before := gate.Status().Self.Relaying
+	alice.WaitPing(bob, 10*time.Second)
+	over("gate")
+	lab.Eventually(t, time.Minute, func() error {
+		if r := gate.Status().Self.Relaying; r.Machines != 2 || r.Bytes <= before.Bytes || r.Rate != 50*ipc.Megabit {
+			return errorf("with lockdown it relays %+v, and before %+v", r, before)
+		}
+		return nil
+	})
+	gate.MustWarren("set", "--lockdown=false")
 	for _, r := range alice.Status().Relays {
 		if r.Home && r.Machine {
 			t.Errorf("the home is the machine %s", r.Name)

@@ -38,7 +38,7 @@ type hub struct {
 	log     *slog.Logger
 	start   time.Time
 	limit   int64
-	limits  Limits
+	limits  atomic.Pointer[Limits]
 
 	cookies  *cookies
 	sessions table
@@ -58,11 +58,12 @@ type share struct {
 
 // newHub takes Key, Issuers, Limits and Log of a Config.
 func newHub(cfg Config, start time.Time) *hub {
-	return &hub{
+	h := &hub{
 		key: cfg.Key, public: cfg.Key.Public(), issuers: cfg.Issuers, log: cfg.Log, start: start,
-		limit: maxSessions, limits: cfg.Limits,
-		cookies: newCookies(), networks: make([]share, len(cfg.Issuers)),
+		limit: maxSessions, cookies: newCookies(), networks: make([]share, len(cfg.Issuers)),
 	}
+	h.limits.Store(&cfg.Limits)
+	return h
 }
 
 // stamp is a time as nanoseconds that no change of the clock turns back.
@@ -116,7 +117,7 @@ func (h *hub) open(s *session) (opened, replaced *session, refused relay.Reason)
 
 // full reports whether a network may have no more sessions. Call it with changing held.
 func (h *hub) full(network int) bool {
-	most := h.limits.NetworkClients
+	most := h.limits.Load().NetworkClients
 	return h.sessions.size.Load() >= h.limit || most > 0 && h.networks[network].size >= most
 }
 

@@ -12,6 +12,9 @@ type Limits struct {
 	NetworkClients int   // nodes of one network
 }
 
+// SetLimits changes the limits of all that comes from now on. Who has a session keeps it.
+func (s *Server) SetLimits(l Limits) { s.hub.limits.Store(&l) }
+
 // burst is how much of its rate one may send at once: a window of TCP's after a pause, and no more than anybody's buffer.
 const burst = 250 * time.Millisecond
 
@@ -36,10 +39,11 @@ func (b *bucket) take(now, rate int64, n int) bool {
 
 // may reports whether a session's client and its network may send n bytes now.
 func (h *hub) may(from *session, now int64, n int) bool {
-	if rate := h.limits.ClientRate; rate > 0 && !from.rate.take(now, rate, n) {
+	limits := h.limits.Load()
+	if rate := limits.ClientRate; rate > 0 && !from.rate.take(now, rate, n) {
 		return false
 	}
-	if rate := h.limits.NetworkRate; rate > 0 && !h.networks[from.name.network].rate.take(now, rate, n) {
+	if rate := limits.NetworkRate; rate > 0 && !h.networks[from.name.network].rate.take(now, rate, n) {
 		return false
 	}
 	return true

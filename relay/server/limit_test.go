@@ -36,7 +36,7 @@ func TestABucketLetsItsRateThrough(t *testing.T) {
 // limited gives a hub with these limits, and scripts that have joined.
 func limited(t *testing.T, l Limits, clients int) (*forwarder, []*script) {
 	f, issuer := newHubTest()
-	f.hub.limits = l
+	f.hub.limits.Store(&l)
 	var all []*script
 	for i := range clients {
 		s := newScript(t, f, issuer, "192.0.2.1:"+string(rune('1'+i)))
@@ -81,7 +81,7 @@ func TestANetworkHasItsRateAndItsClients(t *testing.T) {
 	second := key.NewServer()
 	f.hub.issuers = append(f.hub.issuers, second.Public())
 	f.hub.networks = make([]share, 2)
-	f.hub.limits = Limits{NetworkRate: 100_000, NetworkClients: 2}
+	f.hub.limits.Store(&Limits{NetworkRate: 100_000, NetworkClients: 2})
 	a, b := newScript(t, f, issuer, "192.0.2.1:1"), newScript(t, f, issuer, "192.0.2.2:2")
 	c, d := newScript(t, f, second, "192.0.2.3:3"), newScript(t, f, second, "192.0.2.4:4")
 	for _, s := range []*script{a, b, c, d} {

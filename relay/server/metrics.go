@@ -26,6 +26,18 @@ func add(to *atomic.Uint64, from *uint64) {
 	}
 }
 
+// Traffic is what a relay has forwarded since its start.
+type Traffic struct {
+	Packets, Bytes uint64 // without what relaying adds
+	Limited        uint64 // packets dropped because their client or its network sent more than its rate
+}
+
+// Traffic gives the counters as they are now.
+func (s *Server) Traffic() Traffic {
+	c := &s.hub.count
+	return Traffic{Packets: c.packets.Load(), Bytes: c.bytes.Load(), Limited: c.limited.Load()}
+}
+
 // register offers the counters to Prometheus.
 func (h *hub) register(r prometheus.Registerer) error {
 	c := &h.count

@@ -66,8 +66,8 @@ func command() *cobra.Command {
 	common.StringVar(&f.certKey, "tls-key", "", textCertKey)
 	common.StringVar(&f.domain, "domain", "", textDomain)
 	for _, c := range []*cobra.Command{root, serving, checking} {
-		c.Flags().Var((*rate)(&f.limits.ClientRate), "client-rate", textClientRate)
-		c.Flags().Var((*rate)(&f.limits.NetworkRate), "network-rate", textNetworkRate)
+		c.Flags().Var((*wording.Rate)(&f.limits.ClientRate), "client-rate", textClientRate)
+		c.Flags().Var((*wording.Rate)(&f.limits.NetworkRate), "network-rate", textNetworkRate)
 		c.Flags().IntVar(&f.limits.NetworkClients, "network-clients", 0, textNetworkClients)
 		c.Flags().StringArrayVar(&f.issuers, "issuer", nil, textIssuer)
 		c.Flags().StringVar(&f.acme.Email, "acme-email", "", textEmail)

@@ -115,27 +115,6 @@ func readSettings(path string, set func(name, value, where string) error) error 
 	return nil
 }
 
-// rate is a flag in Mbit/s for a number of bytes per second.
-type rate int64
-
-const bytesPerMegabit = 1_000_000 / 8
-
-// String implements pflag.Value.
-func (r *rate) String() string { return strconv.FormatFloat(float64(*r)/bytesPerMegabit, 'g', -1, 64) }
-
-// Type implements pflag.Value.
-func (r *rate) Type() string { return "Mbit/s" }
-
-// Set implements pflag.Value.
-func (r *rate) Set(text string) error {
-	n, err := strconv.ParseFloat(text, 64)
-	if err != nil || !(n >= 0 && n <= 1e6) || n > 0 && n < 0.1 {
-		return fmt.Errorf("%q is no rate: give a number of Mbit/s from 0.1 to 1000000, or 0 for none", text)
-	}
-	*r = rate(n * bytesPerMegabit)
-	return nil
-}
-
 // besides fills what follows from --domain, where nothing else is said: authorities ask on port 443, and machines use the
 // name.
 func (f *flags) besides(flags *pflag.FlagSet) {

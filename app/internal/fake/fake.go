@@ -334,9 +334,12 @@ func (d *Daemon) editRoutes(e ipc.PrefsEdit) error {
 	if e.Relay != nil {
 		d.edit(func(s *ipc.Status) {
 			if s.Self.Relaying = nil; p.Relay {
-				s.Self.Relaying = &ipc.Relaying{}
+				s.Self.Relaying = &ipc.Relaying{Rate: p.RelayRate}
 			}
 		})
+	}
+	if e.RelayRate != nil {
+		p.RelayRate = *e.RelayRate
 	}
 	if e.Lockdown != nil {
 		d.edit(func(s *ipc.Status) { s.Lockdown = p.Lockdown })

@@ -137,6 +137,13 @@ func (d *drawer) fields() []Field {
 		{"port", d.say(textPort), d.say(textPortExplains), port, d.say(textPortHint), d.in.Busy},
 	}
 	if !d.noLogin() {
+		if p.Relay {
+			rate := ""
+			if p.RelayRate > 0 {
+				rate = strconv.FormatFloat(float64(p.RelayRate)/ipc.Megabit, 'f', -1, 64)
+			}
+			all = append(all, Field{"relay-rate", d.say(textRelayRate), d.say(textRelayRateExplains), rate, d.say(textRelayRateHint), d.in.Busy})
+		}
 		all = append(all, Field{"advertise-routes", d.say(textOfferRoutes), d.say(textOfferRoutesExplains), strings.Join(routes, ", "), "192.168.1.0/24", d.in.Busy})
 	}
 	return all
@@ -165,6 +172,14 @@ func (l Language) Edit(arg string) (ipc.PrefsEdit, *ipc.Error) {
 		}
 		port := uint16(n)
 		e.Port = &port
+		return e, nil
+	case "relay-rate":
+		n, err := strconv.ParseFloat(strings.Replace(value, ",", ".", 1), 64)
+		rate := int64(n * ipc.Megabit)
+		if value != "" && (err != nil || n != 0 && !(rate >= ipc.MinRelayRate && rate <= ipc.MaxRelayRate)) {
+			return e, l.said(ipc.CodeBadRequest, textBadRate, short(value))
+		}
+		e.RelayRate = &rate
 		return e, nil
 	case "advertise-routes":
 		routes := []netip.Prefix{}

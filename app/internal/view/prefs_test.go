@@ -40,7 +40,8 @@ func TestEverySwitchIsUnderstood(t *testing.T) {
 func TestWhatIsTypedIsUnderstoodOrRefusedInWords(t *testing.T) {
 	for arg, want := range map[string]string{
 		"hostname=den": "", "hostname=": "", "port=": "", "port=41641": "", "port=0": "", "advertise-routes=": "", "advertise-routes=10.1.2.3/8, fd00::/8": "",
-		"port=70000": "70000", "port=-1": "-1", "port=x": "x", "advertise-routes=10.0.0.0/8,home": "home", "advertise-routes=10.0.0.1": "10.0.0.1",
+		"relay-rate=": "", "relay-rate=0": "", "relay-rate=0,5": "", "relay-rate=1e9": "1e9", "relay-rate=-3": "-3", "relay-rate=0.01": "0.01", "relay-rate=x": "x",
+		"relay-rate=NaN": "NaN", "port=70000": "70000", "port=-1": "-1", "port=x": "x", "advertise-routes=10.0.0.0/8,home": "home", "advertise-routes=10.0.0.1": "10.0.0.1",
 		"nothing=on": "nothing", "": "", "lockdown=maybe": "lockdown=maybe",
 	} {
 		e, err := English.Edit(arg)

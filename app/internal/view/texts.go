@@ -193,6 +193,10 @@ const (
 	textSNATExplains
 	textRelayFor
 	textRelayForExplains
+	textRelayRate
+	textRelayRateExplains
+	textRelayRateHint
+	textBadRate // {0}: what was typed
 	textHostname
 	textHostnameExplains
 	textPort

@@ -18,6 +18,7 @@ type Wants struct {
 	Offer     []netip.Prefix // with an exit node's own two
 	NoSNAT    bool           // packets to the subnets offered keep their source
 	Relay     bool           // others may relay through this machine
+	RelayRate int64          // bytes per second, at the most; 0: no bound
 	Lockdown  bool
 	ShieldsUp bool // nothing comes in but answers
 }
@@ -31,7 +32,7 @@ type ExitWish struct {
 // Equal reports whether two are the same.
 func (w *Wants) Equal(o *Wants) bool {
 	return slices.Equal(w.Exits, o.Exits) && slices.Equal(w.Offer, o.Offer) &&
-		w.AllowLAN == o.AllowLAN && w.Accept == o.Accept && w.NoSNAT == o.NoSNAT && w.Relay == o.Relay && w.Lockdown == o.Lockdown && w.ShieldsUp == o.ShieldsUp
+		w.AllowLAN == o.AllowLAN && w.Accept == o.Accept && w.NoSNAT == o.NoSNAT && w.Relay == o.Relay && w.RelayRate == o.RelayRate && w.Lockdown == o.Lockdown && w.ShieldsUp == o.ShieldsUp
 }
 
 // How exit nodes, and the routers of subnets, are judged.

@@ -20,8 +20,9 @@ type Plan struct {
 	Ticket  []byte
 	DNS     DNS
 
-	Relaying bool        // this machine relays for others: it offers to, and an admin allows it
-	Through  []NodeRelay // machines that do, in the netmap's order
+	Relaying  bool        // this machine relays for others: it offers to, and an admin allows it
+	RelayRate int64       // bytes per second, at the most; 0: no bound
+	Through   []NodeRelay // machines that do, in the netmap's order
 
 	Subnets []netip.Prefix // behind other machines: through the interface, unless the host itself leads there
 	Exit    *Exit          // nil: the host's own way out
@@ -86,7 +87,7 @@ type Peer struct {
 // one machine.
 func NewPlan(m *coord.Netmap, w *Wants, l *Leads) *Plan {
 	p := &Plan{Network: m.Network, Addrs: host(m.Self.Addrs), Relays: m.Relays, Ticket: m.Ticket, Lockdown: w.Lockdown, Forward: forward(m, w)}
-	p.Relaying = w.Relay && m.Self.Relaying != nil
+	p.Relaying, p.RelayRate = w.Relay && m.Self.Relaying != nil, w.RelayRate
 	p.DNS = DNS{Servers: free(m), Zone: zone.New(&m.Network, &m.DNS, &m.Self, m.Peers), Settings: m.DNS, Accept: true}
 	for _, prefix := range []netip.Prefix{m.Network.IPv4, m.Network.IPv6} {
 		if prefix.IsValid() {

@@ -40,6 +40,7 @@ type Facts struct {
 	Histories map[key.NodePublic][]ipc.PathChange
 	Traffic   map[key.NodePublic]Traffic
 	Relays    []ipc.Relay
+	Relayed   Relayed
 	Drops     ipc.Drops
 	DNS       *ipc.DNS       // nil: names are not resolved yet
 	Cut       []netip.Prefix // that this machine leads others to, and does not reach itself
@@ -62,6 +63,13 @@ const (
 type Traffic struct {
 	LastHandshake time.Time
 	Rx, Tx        uint64 // bytes
+}
+
+// Relayed is what this machine relays for others.
+type Relayed struct {
+	Machines int    // that are connected to it
+	Bytes    uint64 // since it began to
+	Limited  uint64 // packets dropped for Wants.RelayRate
 }
 
 // State is what the daemon is up to.
@@ -101,10 +109,11 @@ func (f *Facts) Status(now time.Time) *ipc.Status {
 	}
 	s.Self.Offers = f.offers()
 	if f.Wants.Relay {
-		s.Self.Relaying = &ipc.Relaying{}
+		r := &ipc.Relaying{Rate: f.Wants.RelayRate, Machines: f.Relayed.Machines, Bytes: f.Relayed.Bytes, Limited: f.Relayed.Limited}
 		if is := m.Self.Relaying; is != nil {
-			s.Self.Relaying = &ipc.Relaying{Allowed: true, Addrs: is.Addrs}
+			r.Allowed, r.Addrs = true, is.Addrs
 		}
+		s.Self.Relaying = r
 	}
 	s.Seq = m.Seq
 	s.Network = ipc.Network{Name: m.Network.Name, Suffix: m.Network.Suffix, IPv4: m.Network.IPv4, IPv6: m.Network.IPv6}

@@ -21,7 +21,7 @@ func wants(s *store.State) *core.Wants {
 		return w
 	}
 	r := &l.Routing
-	w.AllowLAN, w.Accept, w.NoSNAT, w.Offer, w.Relay = r.AllowLAN, r.Accept, r.NoSNAT, r.Offers(), r.Relay
+	w.AllowLAN, w.Accept, w.NoSNAT, w.Offer, w.Relay, w.RelayRate = r.AllowLAN, r.Accept, r.NoSNAT, r.Offers(), r.Relay, r.RelayRate
 	for _, e := range r.Exits {
 		w.Exits = append(w.Exits, core.ExitWish{Node: e.Node, Name: e.Name})
 	}
@@ -57,6 +57,15 @@ func editRouting(r store.Routing, q ipc.PrefsEdit, m *coord.Netmap) (store.Routi
 	}
 	if q.SNATSubnetRoutes != nil {
 		r.NoSNAT = !*q.SNATSubnetRoutes
+	}
+	if q.RelayRate != nil {
+		if rate := *q.RelayRate; rate != 0 && (rate < ipc.MinRelayRate || rate > ipc.MaxRelayRate) {
+			return r, &ipc.Error{
+				Status: http.StatusBadRequest, Code: ipc.CodeBadRequest, Message: "A machine cannot relay at that rate.",
+				Fix: "Give a number of Mbit/s from 0.1 to 1000000, or 0 for no bound: sudo warren set --relay-rate 10",
+			}
+		}
+		r.RelayRate = *q.RelayRate
 	}
 	if r.OfferExit && len(r.Exits) > 0 {
 		fix := "First: sudo warren set --advertise-exit-node=false"

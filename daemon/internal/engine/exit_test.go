@@ -289,6 +289,28 @@ func TestWhatIsOfferedIsPublishedAndNothingThatCannotBe(t *testing.T) {
 	})
 }
 
+func TestARelaysRateIsKeptWithinItsBounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := withExits(t)
+		defer func() { m.stop() }()
+		for _, bad := range []int64{-1, 1, ipc.MinRelayRate - 1, ipc.MaxRelayRate + 1} {
+			if _, err := m.edit(ipc.PrefsEdit{RelayRate: &bad}); !errors.Is(err, &ipc.Error{Code: ipc.CodeBadRequest}) {
+				t.Errorf("%d: %v", bad, err)
+			}
+		}
+		for _, rate := range []int64{ipc.MinRelayRate, 10 * ipc.Megabit, 0} {
+			p, err := m.edit(ipc.PrefsEdit{Relay: new(true), RelayRate: &rate})
+			time.Sleep(10 * time.Second)
+			if err != nil || p.RelayRate != rate || m.host.last().RelayRate != rate {
+				t.Errorf("%d became %+v in the plan, %+v in the settings: %v", rate, m.host.last().RelayRate, p.RelayRate, err)
+			}
+			if s, err := m.Status(t.Context()); err != nil || s.Self.Relaying == nil || s.Self.Relaying.Rate != rate {
+				t.Errorf("%d: the status says %+v, %v", rate, s.Self.Relaying, err)
+			}
+		}
+	})
+}
+
 // last is the plan that was applied last.
 func (h *host) last() *core.Plan {
 	h.mu.Lock()

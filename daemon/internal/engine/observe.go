@@ -33,6 +33,7 @@ func (w *wire) Observe(f *core.Facts) {
 			Link: ipc.Link{Connected: r.Up, Error: r.Error},
 		})
 	}
+	f.Relayed = core.Relayed(w.relay.Relayed())
 	f.Drops = drops(s.Drops, w.access.Drops())
 	f.Failures = append(f.Failures, w.problems...)
 	names := w.dns.Status()

@@ -254,7 +254,7 @@ func (w *wire) protect(p *core.Plan) []ipc.Problem {
 
 // relayFor has this machine relay for others, or not.
 func (w *wire) relayFor(p *core.Plan) []ipc.Problem {
-	if err := w.relay.Want(p.Relaying); err != nil {
+	if err := w.relay.Want(p.Relaying, p.RelayRate); err != nil {
 		w.cfg.Log.Error("others cannot relay through this machine", "err", err)
 		return []ipc.Problem{{Code: ipc.ProblemRelaying, Text: err.Error(), Fix: "warren down and up tries again; sudo warren set --relay=false takes the offer back."}}
 	}

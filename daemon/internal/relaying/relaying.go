@@ -6,7 +6,6 @@
 package relaying
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,9 +31,11 @@ type Config struct {
 
 // Relay is this machine's, running or not. It has one owner, who calls it from one goroutine at a time.
 type Relay struct {
-	cfg  Config
-	port uint16
-	stop func() // nil: it does not run
+	cfg    Config
+	port   uint16
+	rate   int64
+	server *server.Server
+	stop   func() // nil: it does not run
 }
 
 // New makes one that does not run.
@@ -48,19 +49,25 @@ func PortBeside(wireguard uint16) uint16 {
 	return wireguard + 1
 }
 
-// Want has it run, or not. Where it cannot, the next call tries again.
-func (r *Relay) Want(run bool) error {
+// Want has it run, or not, and relay at most so many bytes per second, of all together; 0 is no bound. Where it cannot run,
+// the next call tries again.
+func (r *Relay) Want(run bool, rate int64) error {
+	limits := server.Limits{NetworkRate: rate}
+	if r.stop != nil && run && rate != r.rate {
+		r.server.SetLimits(limits)
+	}
+	r.rate = rate
 	if run == (r.stop != nil) {
 		return nil
 	}
 	if !run {
 		r.stop()
-		r.stop = nil
+		r.stop, r.server = nil, nil
 		return nil
 	}
 	cfg := server.Config{
 		UDP: fmt.Sprint(":", r.cfg.Port), Key: r.cfg.Node.Relay(), Issuers: []key.ServerPublic{r.cfg.Issuer},
-		Control: r.cfg.Control, Lone: true, Log: r.cfg.Log,
+		Limits: limits, Control: r.cfg.Control, Lone: true, Log: r.cfg.Log,
 	}
 	s, err := server.New(cfg)
 	if errors.Is(err, syscall.EADDRINUSE) {
@@ -70,7 +77,7 @@ func (r *Relay) Want(run bool) error {
 	if err != nil {
 		return fmt.Errorf("this machine cannot relay: %w", err)
 	}
-	r.port = s.UDPAddr().Port()
+	r.server, r.port = s, s.UDPAddr().Port()
 	ctx, cancel := context.WithCancel(context.Background())
 	var serving sync.WaitGroup
 	serving.Go(func() {
@@ -83,7 +90,23 @@ func (r *Relay) Want(run bool) error {
 }
 
 // Close ends it.
-func (r *Relay) Close() { _ = r.Want(false) }
+func (r *Relay) Close() { _ = r.Want(false, r.rate) }
+
+// Relayed is what a Relay does for others.
+type Relayed struct {
+	Machines int    // that have a session
+	Bytes    uint64 // since it runs
+	Limited  uint64 // packets dropped since it runs, as there were more than the rate lets through
+}
+
+// Relayed says what it does; nothing, while it does not run.
+func (r *Relay) Relayed() Relayed {
+	if r.server == nil {
+		return Relayed{}
+	}
+	t := r.server.Traffic()
+	return Relayed{Machines: r.server.Sessions(), Bytes: t.Bytes, Limited: t.Limited}
+}
 
 // Ports lists the UDP ports that it listens on.
 func (r *Relay) Ports() []uint16 {
@@ -93,24 +116,46 @@ func (r *Relay) Ports() []uint16 {
 	return []uint16{r.port}
 }
 
-// Offer says how this machine relays, or would: at each of its addresses, with those first that others on the internet may
-// reach. A router that leads this port here is found so, too.
+// Offer says how this machine relays, or would: at its addresses, with those first that others on the internet may reach. A
+// router that leads this port here is found so, too. Where they are too many, each kind has its share: a host of many IPv6
+// addresses is also found by those on its LAN that have IPv4 alone.
 func (r *Relay) Offer(endpoints []coord.Endpoint) *coord.Relaying {
-	offer := &coord.Relaying{Key: r.cfg.Node.Relay().Public()}
+	var kinds [4][]netip.AddrPort
 	for _, e := range endpoints {
-		offer.Addrs = append(offer.Addrs, netip.AddrPortFrom(e.Addr.Addr().Unmap(), r.port))
+		addr := e.Addr.Addr().Unmap()
+		kinds[kind(addr)] = append(kinds[kind(addr)], netip.AddrPortFrom(addr, r.port))
 	}
-	slices.SortFunc(offer.Addrs, func(a, b netip.AddrPort) int {
-		return cmp.Or(boolean(a.Addr().IsPrivate())-boolean(b.Addr().IsPrivate()), a.Compare(b))
-	})
-	offer.Addrs = slices.Compact(offer.Addrs)
-	offer.Addrs = offer.Addrs[:min(len(offer.Addrs), coord.MaxRelayAddrs)]
+	for i, addrs := range kinds {
+		slices.SortFunc(addrs, netip.AddrPort.Compare)
+		kinds[i] = slices.Compact(addrs)
+	}
+	offer := &coord.Relaying{Key: r.cfg.Node.Relay().Public()}
+	for i, n := range shares(kinds) {
+		offer.Addrs = append(offer.Addrs, kinds[i][:n]...)
+	}
 	return offer
 }
 
-func boolean(is bool) int {
-	if is {
-		return 1
+// kind is the group of an address: public IPv4, public IPv6, and then the private ones.
+func kind(addr netip.Addr) (k int) {
+	if addr.IsPrivate() {
+		k = 2
 	}
-	return 0
+	if addr.Is6() {
+		k++
+	}
+	return k
+}
+
+// shares gives how many of each kind are offered: one after the other, as long as there are some and room is left.
+func shares(kinds [4][]netip.AddrPort) (n [4]int) {
+	for left, more := coord.MaxRelayAddrs, true; more; {
+		more = false
+		for i := range kinds {
+			if left > 0 && n[i] < len(kinds[i]) {
+				n[i], left, more = n[i]+1, left-1, true
+			}
+		}
+	}
+	return n
 }

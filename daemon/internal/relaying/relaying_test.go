@@ -2,11 +2,13 @@ package relaying
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -66,7 +68,7 @@ func TestItLetsItsOwnNetworkInAndNobodyElse(t *testing.T) {
 		t.Errorf("before it runs it has the ports %v", r.Ports())
 	}
 	for range 2 { // the second changes nothing
-		if err := r.Want(true); err != nil {
+		if err := r.Want(true, 0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -86,6 +88,88 @@ func TestItLetsItsOwnNetworkInAndNobodyElse(t *testing.T) {
 	}
 }
 
+// pair is a machine of the network that talks to itself through the relay, with what it got.
+type pair struct {
+	*relay.Client
+	node key.Node
+	got  chan struct{}
+}
+
+func newPair(t *testing.T, r *Relay, issuer key.Server) *pair {
+	t.Helper()
+	p := &pair{node: key.NewNode(), got: make(chan struct{}, 1000)}
+	offer := r.Offer([]coord.Endpoint{{Addr: netip.MustParseAddrPort("127.0.0.1:1")}})
+	ticket := relay.Ticket{Node: p.node.Public(), NotAfter: time.Now().Add(time.Hour)}.Sign(issuer)
+	p.Client = relay.NewClient(relay.ClientConfig{Key: offer.Key, UDP: offer.Addrs[0].String(), Node: p.node, Ticket: func() []byte { return ticket }})
+	ctx, cancel := context.WithCancel(context.Background())
+	var work sync.WaitGroup
+	work.Go(func() { _ = p.Run(ctx) })
+	work.Go(func() {
+		bufs, sizes, from := [][]byte{make([]byte, 2000)}, make([]int, 1), make([]relay.Address, 1)
+		for {
+			if _, err := p.Receive(bufs, sizes, from); err != nil {
+				return
+			}
+			p.got <- struct{}{}
+		}
+	})
+	t.Cleanup(func() { cancel(); work.Wait() })
+	return p
+}
+
+// sends sends n packets of 1,000 bytes one by one until one of them comes, and gives how many were sent.
+func (p *pair) sends(t *testing.T, most int) (n int) {
+	t.Helper()
+	for n < most {
+		_ = p.Send(p.node.Public(), [][]byte{make([]byte, 1000)})
+		n++
+		select {
+		case <-p.got:
+			return n
+		case <-time.After(100 * time.Millisecond):
+		case <-t.Context().Done():
+			t.Fatal("nothing came")
+		}
+	}
+	t.Fatalf("none of %d packets came", n)
+	return n
+}
+
+// The rate is another while the relay runs, and nobody's session ends for that.
+func TestWhatIsRelayedIsCountedAndHasItsRate(t *testing.T) {
+	issuer := key.NewServer()
+	r := New(Config{Node: key.NewNode(), Issuer: issuer.Public(), Log: slog.New(slog.DiscardHandler)})
+	defer r.Close()
+	if r.Relayed() != (Relayed{}) {
+		t.Errorf("before it runs: %+v", r.Relayed())
+	}
+	if err := r.Want(true, 0); err != nil {
+		t.Fatal(err)
+	}
+	p := newPair(t, r, issuer)
+	p.sends(t, 200)
+	if is := r.Relayed(); is.Machines != 1 || is.Bytes < 1000 || is.Limited != 0 {
+		t.Errorf("after one packet: %+v", is)
+	}
+	if err := r.Want(true, 1000); err != nil { // a packet each second, after a first one
+		t.Fatal(err)
+	}
+	for limit := time.Now().Add(time.Minute); r.Relayed().Limited == 0; {
+		if _ = p.Send(p.node.Public(), [][]byte{make([]byte, 1000)}); time.Now().After(limit) {
+			t.Fatalf("nothing was dropped: %+v", r.Relayed())
+		}
+	}
+	if err := r.Want(true, 0); err != nil {
+		t.Fatal(err)
+	}
+	for range 50 {
+		p.sends(t, 200)
+	}
+	if s := p.State(); s.Connects != 1 {
+		t.Errorf("the session was opened %d times", s.Connects)
+	}
+}
+
 func TestATakenPortIsReplaced(t *testing.T) {
 	taken, err := net.ListenUDP("udp", nil)
 	if err != nil {
@@ -99,7 +183,7 @@ func TestATakenPortIsReplaced(t *testing.T) {
 	if got := r.Offer(at).Addrs[0].Port(); got != port {
 		t.Errorf("before it runs it offers port %d, not %d", got, port)
 	}
-	if err := r.Want(true); err != nil {
+	if err := r.Want(true, 0); err != nil {
 		t.Fatal(err)
 	}
 	if got := r.Offer(at).Addrs[0].Port(); got == port || !slices.Equal(r.Ports(), []uint16{got}) {
@@ -117,6 +201,14 @@ func TestAnOfferIsBoundedAndHasThePublicAddressesFirst(t *testing.T) {
 	offer := r.Offer(at)
 	if err := offer.Validate(nil); err != nil || len(offer.Addrs) != coord.MaxRelayAddrs || offer.Addrs[0].String() != "203.0.113.7:7" || offer.Addrs[1].String() != "192.168.0.1:7" {
 		t.Errorf("%v, %v", offer.Addrs, err)
+	}
+	var six []coord.Endpoint
+	for i := range byte(20) {
+		six = append(six, coord.Endpoint{Addr: netip.AddrPortFrom(netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 15: i + 1}), 9)})
+	}
+	six = append(six, at[:2]...)
+	if got := fmt.Sprint(r.Offer(six).Addrs); got != "[[2001:db8::1]:7 [2001:db8::2]:7 [2001:db8::3]:7 [2001:db8::4]:7 [2001:db8::5]:7 [2001:db8::6]:7 192.168.0.1:7 192.168.0.2:7]" {
+		t.Errorf("a host of many IPv6 addresses offers %s", got)
 	}
 	if again := New(Config{Node: r.cfg.Node}).Offer(nil); again.Key != offer.Key {
 		t.Error("another start has another key: the others would have to be told")

@@ -74,8 +74,9 @@ type Routing struct {
 
 	Offer     []netip.Prefix `json:"offer,omitempty"` // subnets
 	OfferExit bool           `json:"offerExit,omitempty"`
-	NoSNAT    bool           `json:"noSNAT,omitempty"` // packets to the subnets offered keep their source
-	Relay     bool           `json:"relay,omitempty"`  // others may relay through this machine
+	NoSNAT    bool           `json:"noSNAT,omitempty"`    // packets to the subnets offered keep their source
+	Relay     bool           `json:"relay,omitempty"`     // others may relay through this machine
+	RelayRate int64          `json:"relayRate,omitempty"` // bytes per second that they may at the most; 0: no bound
 }
 
 // Exit is a machine that people want as exit node. A name may pass to another machine; the ID never does.
@@ -118,7 +119,7 @@ func (s *State) Prefs() ipc.Prefs {
 		}
 		p.ExitNodeAllowLAN, p.AcceptRoutes = l.Routing.AllowLAN, l.Routing.Accept
 		p.AdvertiseRoutes, p.AdvertiseExitNode, p.NoSNAT = slices.Clone(l.Routing.Offer), l.Routing.OfferExit, l.Routing.NoSNAT
-		p.Relay = l.Routing.Relay
+		p.Relay, p.RelayRate = l.Routing.Relay, l.Routing.RelayRate
 	}
 	return p
 }

@@ -107,6 +107,7 @@ func genState(t *rapid.T) *State {
 			l.Routing = Routing{
 				Exits: []Exit{{Node: 7, Name: "den"}, {Node: 9, Name: "fra"}}, AllowLAN: rapid.Bool().Draw(t, "lan"), Accept: rapid.Bool().Draw(t, "accept"),
 				Offer: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24")}, OfferExit: rapid.Bool().Draw(t, "exit"), NoSNAT: rapid.Bool().Draw(t, "snat"),
+				Relay: rapid.Bool().Draw(t, "relay"), RelayRate: rapid.Int64().Draw(t, "relay rate"),
 			}
 		}
 		st.Logins = append(st.Logins, l)
