@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -36,6 +37,22 @@ type Traffic struct {
 func (s *Server) Traffic() Traffic {
 	c := &s.hub.count
 	return Traffic{Packets: c.packets.Load(), Bytes: c.bytes.Load(), Limited: c.limited.Load()}
+}
+
+// Register adds the relay's metrics to those of the program that it is embedded in.
+func (s *Server) Register(r prometheus.Registerer) error {
+	return errors.Join(s.hub.register(r), r.Register(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Namespace: "warren", Subsystem: "relay", Name: "receive_dropped_total",
+		Help: "Datagrams that the system dropped because they came faster than the relay took them. If it grows steadily, raise net.core.rmem_max, or look at the host's load.",
+	}, s.overflowed)))
+}
+
+// overflowed adds up what the sockets lost.
+func (s *Server) overflowed() (n float64) {
+	for _, c := range s.udp {
+		n += float64(c.Overflowed())
+	}
+	return n
 }
 
 // register offers the counters to Prometheus.

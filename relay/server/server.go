@@ -115,6 +115,10 @@ func (s *Server) open() (err error) {
 		if s.udp, err = udpbatch.Listen(context.Background(), s.cfg.UDP, min(runtime.GOMAXPROCS(0), maxSockets), s.cfg.Control); err != nil {
 			return fmt.Errorf("cannot listen on UDP %s: %w", s.cfg.UDP, err)
 		}
+		if got, wanted := s.udp[0].ReceiveBuffer(); got < wanted {
+			s.cfg.Log.Info("the system gives the UDP socket little room, and bursts may be lost: raise it with sysctl net.core.rmem_max",
+				"bytes", got, "wanted", wanted, "sysctl", fmt.Sprint("net.core.rmem_max=", wanted/2))
+		}
 		s.senders.New = func() any { return s.udp[int(s.lent.Add(1))%len(s.udp)].NewSender(lentBatch) }
 		if !s.cfg.Lone {
 			s.two = s.listenSecond()

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
@@ -31,13 +30,10 @@ func (s *Server) webServer(h http.Handler) *http.Server {
 	}
 }
 
-// Register adds the relay's metrics to those of the program that it is embedded in.
-func (s *Server) Register(r prometheus.Registerer) error { return s.hub.register(r) }
-
 // count registers the metrics.
 func (s *Server) count() error {
 	s.own.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return s.hub.register(prometheus.Registerer(s.own))
+	return s.Register(s.own)
 }
 
 func (s *Server) metricsHandler() http.Handler {

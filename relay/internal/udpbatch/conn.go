@@ -131,6 +131,29 @@ func (c *Conn) SetReadDeadline(t time.Time) error { return c.udp.SetReadDeadline
 // Offloads reports whether the kernel joins datagrams that we receive and cuts those that we send.
 func (c *Conn) Offloads() (receive, send bool) { return c.gro, c.gsoLimit.Load() > 0 }
 
+// ReceiveBuffer gives how many bytes may wait to be received, with the kernel's own share, and how many the socket asked for;
+// 0 where the kernel does not say.
+func (c *Conn) ReceiveBuffer() (got, wanted int) {
+	_ = c.raw.Control(func(fd uintptr) { got, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF) })
+	return got, 2 * socketBuffer // the kernel doubles what is asked for (socket(7))
+}
+
+// Overflowed counts the datagrams that came while the buffer was full, modulo 1<<32: the kernel dropped them.
+func (c *Conn) Overflowed() uint32 {
+	var info [skMeminfoVars]uint32
+	size := uint32(unsafe.Sizeof(info))
+	_ = c.raw.Control(func(fd uintptr) {
+		_, _, _ = unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO, uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+	})
+	return info[skMeminfoDrops]
+}
+
+// Of linux/sock_diag.h: the place of the drops in what SO_MEMINFO gives, and how many places there are.
+const (
+	skMeminfoDrops = 8
+	skMeminfoVars  = 9
+)
+
 // DisableOffloads makes the socket receive and send each datagram as a message of its own, as on old kernels.
 func (c *Conn) DisableOffloads() {
 	c.gsoLimit.Store(0)

@@ -23,6 +23,29 @@ func listen(tb testing.TB, address string) *Conn {
 	return all[0]
 }
 
+func TestWhatTheKernelDropsIsCounted(t *testing.T) {
+	to := listen(t, "127.0.0.1:0")
+	from, err := Dial(t.Context(), to.LocalAddr(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = from.Close() }()
+	got, wanted := to.ReceiveBuffer()
+	if got <= 0 || wanted <= 0 || to.Overflowed() != 0 {
+		t.Fatalf("a buffer of %d bytes of %d, and %d lost", got, wanted, to.Overflowed())
+	}
+	s, b := from.NewSender(1), make([]byte, 1400)
+	for range 2 * got / len(b) { // and nobody receives
+		s.Add(netip.AddrPort{}, b)
+		if _, err := s.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if to.Overflowed() == 0 {
+		t.Errorf("twice what fits into %d bytes was sent, and nothing is said to be lost", got)
+	}
+}
+
 // TestSeveralSocketsShareAPort has many clients speak to one port, and looks that each socket hears some of them, that
 // all can answer from the port, and that nobody else gets it.
 func TestSeveralSocketsShareAPort(t *testing.T) {
