@@ -1,6 +1,7 @@
 package sock
 
 import (
+	"bytes"
 	"context"
 	"reflect"
 	"slices"
@@ -60,7 +61,8 @@ func (r *relays) find(id coord.RelayID) *coord.Relay {
 }
 
 func (l *loop) setRelays(list []coord.Relay, ticket []byte) {
-	first := l.relays.ticket.Swap(&ticket) == nil
+	old := l.relays.ticket.Swap(&ticket)
+	renewed := old == nil || !bytes.Equal(*old, ticket)
 	same := reflect.DeepEqual(list, l.relays.list)
 	if !same {
 		l.relays.list, l.relays.since = slices.Clone(list), l.now
@@ -81,10 +83,10 @@ func (l *loop) setRelays(list []coord.Relay, ticket []byte) {
 			l.startSTUN()
 		}
 	}
-	if first || !same {
+	if renewed || !same {
 		for i := range l.slots {
 			if is := l.slots[i].link.Load(); is != nil && !is.up {
-				is.client.Rebind() // it may have waited for the ticket
+				is.client.Rebind() // it may have waited for the ticket, or been refused for the one before
 			}
 		}
 	}
