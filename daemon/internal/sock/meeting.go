@@ -33,6 +33,14 @@ const (
 	shakeSoon   = time.Minute
 	distrustFor = 10 * time.Minute
 
+	// lossCost is what a way that loses every packet is taken to be farther; one in ten is a tenth of it. Fewer lost probes than
+	// lossLeast say nothing, and neither do more before the other way has had lossKept. A machine that loses more than the relay
+	// server does by lossMore, and is no better, is left for longer.
+	lossCost  = time.Second
+	lossLeast = 3
+	lossKept  = 32
+	lossMore  = 0.1
+
 	// streamCost is what a relay server over a stream is taken to be farther: where a packet is lost, all that follow wait.
 	streamCost = 30 * time.Millisecond
 )
@@ -51,15 +59,39 @@ type meeting struct {
 	probed   time.Time    // last
 	answered time.Time    // last
 	latency  time.Duration
+	there    tally
 	used     bool
 
 	server         time.Duration // latency through the relay server; 0: not known
+	serverTally    tally
 	serverProbed   time.Time
 	serverAnswered time.Time
 
 	relayed time.Time                  // since when traffic goes through a relay; zero: it does not
 	shook   time.Time                  // when WireGuard last began a handshake through the machine
 	shunned map[coord.NodeID]time.Time // machines that carried nothing, and until when they are not tried
+}
+
+// tally counts the probes of a way. What is long ago counts less and less.
+type tally struct{ asked, came int }
+
+func (t *tally) ask() {
+	if t.asked >= 2*lossKept {
+		t.asked, t.came = t.asked/2, t.came/2
+	}
+	t.asked++
+}
+
+func (t *tally) answer() { t.came = min(t.came+1, t.asked) }
+
+// lost is how many probes had no answer. Those on their way, for the latency, may have one yet.
+func (t *tally) lost(latency time.Duration) int {
+	return max(0, t.asked-1-int(latency/proveEvery)-t.came)
+}
+
+// loss is the share of them.
+func (t *tally) loss(latency time.Duration) float64 {
+	return float64(t.lost(latency)) / float64(max(t.asked, 1))
 }
 
 // offer gives what may be named of what this machine reaches.
@@ -152,7 +184,7 @@ func (m *meeting) probes(now time.Time) (there, server bool) {
 	if m.proofs >= meetProofs {
 		every = meetEvery
 	}
-	if m.used {
+	if m.used && !m.doubted() {
 		slow = serverEvery
 	}
 	if there = now.Sub(m.probed) >= every; there {
@@ -169,11 +201,19 @@ func (m *meeting) came(at coord.NodeID, took time.Duration, now time.Time) {
 	if at != m.at {
 		return
 	}
+	if m.proofs == 0 { // whatever was asked before it was there
+		m.there = tally{asked: 1}
+	}
+	m.there.answer()
 	m.proofs, m.answered, m.latency = m.proofs+1, now, smooth(m.latency, took)
 }
 
 // cameByServer takes one through the relay server.
 func (m *meeting) cameByServer(took time.Duration, now time.Time) {
+	if now.Sub(m.serverAnswered) > serverEvery+meetSilence { // it was away: that is no loss
+		m.serverTally = tally{asked: 1}
+	}
+	m.serverTally.answer()
 	m.serverAnswered, m.server = now, smooth(m.server, took)
 }
 
@@ -187,7 +227,7 @@ func smooth(old, took time.Duration) time.Duration {
 // judge decides anew, and gives the reason where that is another than before; empty: it is as it was. up says that the
 // link to the machine is up, carried that traffic goes through a relay at all.
 func (m *meeting) judge(now time.Time, up, carried bool) (why string) {
-	was := m.used
+	was, lossy := m.used, false
 	switch {
 	case !carried: // idle, or a direct path: it is proven anew when it is wanted
 		m.relayed, m.used, m.proofs, m.began = time.Time{}, false, 0, now
@@ -204,8 +244,12 @@ func (m *meeting) judge(now time.Time, up, carried bool) (why string) {
 		m.shun(now, failedFor)
 	case m.proofs < meetProofs:
 		m.used = false
+	case m.used && m.doubted() && m.serverTally.asked < lossKept: // it stays until there is something to compare with
 	default:
 		m.used = m.better(now)
+		if lossy = !m.used && m.doubted() && m.there.loss(m.latency) > m.serverTally.loss(m.server)+lossMore; lossy {
+			m.shun(now, distrustFor) // both then try the next
+		}
 	}
 	switch {
 	case m.used == was:
@@ -213,6 +257,8 @@ func (m *meeting) judge(now time.Time, up, carried bool) (why string) {
 	case m.used:
 		m.shook = time.Time{}
 		return "nearer than the relay server"
+	case lossy:
+		return "it loses packets"
 	case m.at == 0:
 		return "it does not answer"
 	}
@@ -237,9 +283,16 @@ func (m *meeting) silent(now time.Time) bool {
 	return now.Sub(m.answered) >= meetSilence
 }
 
+// doubted reports whether the machine has lost enough for losses to count.
+func (m *meeting) doubted() bool { return m.there.lost(m.latency) >= lossLeast }
+
 // better compares the two ways, in favor of the one in use.
 func (m *meeting) better(now time.Time) bool {
-	server := m.server
+	there, server := m.latency, m.server
+	if m.doubted() || m.serverTally.lost(m.server) >= lossLeast {
+		there += time.Duration(m.there.loss(m.latency) * float64(lossCost))
+		server += time.Duration(m.serverTally.loss(m.server) * float64(lossCost))
+	}
 	every := meetEvery
 	if m.used {
 		every = serverEvery
@@ -251,9 +304,9 @@ func (m *meeting) better(now time.Time) bool {
 		server += streamCost
 	}
 	if m.used {
-		return server+max(moveGain, m.latency/4) >= m.latency
+		return server+max(moveGain, there/4) >= there
 	}
-	return m.latency+max(moveGain, server/4) <= server
+	return there+max(moveGain, server/4) <= server
 }
 
 // stays reports whether the link to the machine is still wanted.

@@ -17,6 +17,17 @@ type meetWorld struct {
 	reach   [2][]disco.MeetRelay
 	server  time.Duration // 0: it carries nothing
 	through map[coord.NodeID]time.Duration
+	loses   map[coord.NodeID]int // one in so many probes; of the server: under 0
+	asked   [2]map[coord.NodeID]int
+}
+
+// lost reports whether what an end sends now by a way is lost.
+func (w *meetWorld) lost(end int, way coord.NodeID) bool {
+	if w.asked[end] == nil {
+		w.asked[end] = map[coord.NodeID]int{}
+	}
+	w.asked[end][way]++
+	return w.loses[way] > 0 && w.asked[end][way]%w.loses[way] == 0
 }
 
 // run lets time pass while both have traffic.
@@ -32,10 +43,16 @@ func (w *meetWorld) run(d time.Duration) {
 				}
 			}
 			there, server := m.probes(w.now)
-			if took := w.through[m.at]; there && took > 0 && o.at == m.at {
+			if there {
+				m.there.ask()
+			}
+			if took := w.through[m.at]; there && took > 0 && o.at == m.at && !w.lost(i, m.at) {
 				m.came(m.at, took, w.now)
 			}
-			if server && w.server > 0 {
+			if server {
+				m.serverTally.ask()
+			}
+			if server && w.server > 0 && !w.lost(i, 0) {
 				m.cameByServer(w.server, w.now)
 			}
 		}
@@ -105,6 +122,43 @@ func TestAMachineIsUsedWhileItIsBetterThanTheServers(t *testing.T) {
 	w.through[4] = ms(5)
 	w.run(15 * time.Second)
 	use("the other", 4)
+}
+
+// Packets that are lost slow people down more than a longer way does.
+func TestAMachineThatLosesPacketsIsLeftForOneThatDoesNot(t *testing.T) {
+	for _, c := range []struct {
+		what  string
+		loses map[coord.NodeID]int
+		want  coord.NodeID
+	}{
+		{"nothing is lost", nil, 3},
+		{"one in fifty", map[coord.NodeID]int{3: 50}, 3},
+		{"one in five, and the next is better than the server", map[coord.NodeID]int{3: 5}, 4},
+		{"one in five by both machines", map[coord.NodeID]int{3: 5, 4: 5}, 0},
+		{"one in five everywhere, as when the line here is bad", map[coord.NodeID]int{3: 5, 4: 5, 0: 5}, 3},
+	} {
+		w := newMeetWorld()
+		w.loses = c.loses
+		w.server, w.through[3], w.through[4] = ms(80), ms(30), ms(50)
+		w.reach[0], w.reach[1] = meetRelays(map[int64]int{3: 10, 4: 5}), meetRelays(map[int64]int{3: 5, 4: 20})
+		w.run(10 * time.Second)
+		if a, b := w.uses(); a != 3 || b != 3 {
+			t.Errorf("%s: at first they use %d and %d", c.what, a, b)
+		}
+		w.run(90 * time.Second)
+		for range 300 {
+			if w.run(time.Second); c.loses[0] > 0 {
+				break // the server's answers are lost now and then, too
+			}
+			if a, b := w.uses(); a != c.want || b != c.want {
+				t.Errorf("%s: they use %d and %d, not %d", c.what, a, b, c.want)
+				break
+			}
+		}
+		if a, b := w.uses(); a != c.want || b != c.want {
+			t.Errorf("%s: at the end they use %d and %d, not %d", c.what, a, b, c.want)
+		}
+	}
 }
 
 // Where both stand is what both have said, and nothing that only one of them knows: one that moved alone would be waited for in vain.

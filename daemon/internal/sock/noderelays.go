@@ -181,9 +181,11 @@ func (l *loop) meetPeer(p *peer) {
 	}
 	near, far := m.probes(l.now)
 	if near && there {
+		m.there.ask()
 		l.probeLink(p, is)
 	}
 	if far && server != nil && server.up {
+		m.serverTally.ask()
 		l.probeLink(p, server)
 	}
 	if why != "" {
