@@ -14,11 +14,14 @@ import (
 
 // TestAPairRelaysThroughAMachineThatIsAllowedTo has two machines behind hard NATs, from which the relay server's UDP port cannot be
 // reached, and a third on the internet. They use it once it offers to relay and an admin allows it, and go back to the server
-// when it is denied, and when it dies.
+// when it is denied, and when it dies. Then a fourth, behind a router that gives out ports, does the same.
 func TestAPairRelaysThroughAMachineThatIsAllowedTo(t *testing.T) {
 	n := lab.New(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	alice, bob, gate := m.Behind(lab.HardNAT, "alice"), m.Behind(lab.HardNAT, "bob"), m.Node(n.Internet().Host("gate"))
+	home := n.Internet().Router("r-attic", lab.HardNAT)
+	home.GiveOutPorts("pcp")
+	attic := m.Node(home.Host("attic"))
 	for _, who := range []*mesh.Node{alice, bob} {
 		n.BlockUDP(who, m.Relay)
 	}
@@ -112,4 +115,13 @@ func TestAPairRelaysThroughAMachineThatIsAllowedTo(t *testing.T) {
 		t.Errorf("killed: traffic again only after %v", took)
 	}
 	over("demo")
+
+	// A machine behind a NAT is of use where its router leads a port there: from outside its relay cannot be reached else.
+	attic.Up(m.Coord.Key())
+	attic.MustWarren("set", "--relay")
+	m.Coord.Run("machine", "relay", "attic", "--allow")
+	over("attic")
+	if r := attic.Status().Self.Relaying; !strings.HasPrefix(r.Addrs[0].String(), "11.0.0.") {
+		t.Errorf("it offers %v, and not at first what its router gave out", r.Addrs)
+	}
 }

@@ -36,6 +36,11 @@ func (m *mailbox) put(ev sock.Event) {
 		m.mtus[ev.Key] = ev.MTU
 	}
 	m.mu.Unlock()
+	m.look()
+}
+
+// look has the engine look at what there is.
+func (m *mailbox) look() {
 	select {
 	case m.full <- struct{}{}:
 	default:

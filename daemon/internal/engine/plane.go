@@ -108,6 +108,7 @@ func OpenPlane(cfg PlaneConfig) (Plane, error) {
 	})
 	w.relay = relaying.New(relaying.Config{
 		Node: cfg.Node, Issuer: cfg.Server, Port: relaying.PortBeside(cfg.Port), Control: sock.Marked(core.Mark), Log: cfg.Log,
+		Moved: w.events.look,
 	})
 	var err error
 	w.tunnel, err = tunnel.New(tunnel.Config{
@@ -320,7 +321,7 @@ func (w *wire) follow(ctx context.Context, gone <-chan struct{}, host <-chan rou
 			w.cfg.Told(Seen)
 		case <-woke:
 			w.cfg.Log.Info("this machine was asleep; looking at its network anew")
-			w.sock.NetworkChanged()
+			w.networkChanged()
 			w.cfg.Told(HostChanged)
 		case ev, open := <-host:
 			if !open {
@@ -328,7 +329,7 @@ func (w *wire) follow(ctx context.Context, gone <-chan struct{}, host <-chan rou
 				continue
 			}
 			if ev.Network {
-				w.sock.NetworkChanged()
+				w.networkChanged()
 				w.cfg.Told(HostChanged)
 			}
 			if ev.Own {
@@ -336,4 +337,9 @@ func (w *wire) follow(ctx context.Context, gone <-chan struct{}, host <-chan rou
 			}
 		}
 	}
+}
+
+func (w *wire) networkChanged() {
+	w.sock.NetworkChanged()
+	w.relay.NetworkChanged()
 }

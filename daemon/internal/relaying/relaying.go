@@ -13,10 +13,12 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/key"
+	"github.com/warren-mesh/warren/daemon/internal/portmap"
 	"github.com/warren-mesh/warren/relay/server"
 )
 
@@ -27,6 +29,9 @@ type Config struct {
 	Port    uint16           // UDP; where another program has it, another is taken
 	Control func(network, address string, c syscall.RawConn) error
 	Log     *slog.Logger
+
+	// Moved is told when Offer says something else; it returns at once. Nil: the router is asked for no port that leads here.
+	Moved func()
 }
 
 // Relay is this machine's, running or not. It has one owner, who calls it from one goroutine at a time.
@@ -36,10 +41,21 @@ type Relay struct {
 	rate   int64
 	server *server.Server
 	stop   func() // nil: it does not run
+
+	network chan struct{}                  // has one after the host's network changed
+	outer   atomic.Pointer[netip.AddrPort] // the router's address that leads here; nil: none
 }
 
 // New makes one that does not run.
-func New(cfg Config) *Relay { return &Relay{cfg: cfg, port: cfg.Port} }
+func New(cfg Config) *Relay { return &Relay{cfg: cfg, port: cfg.Port, network: make(chan struct{}, 1)} }
+
+// NetworkChanged is for new addresses and routes of this host. Anybody may call it.
+func (r *Relay) NetworkChanged() {
+	select {
+	case r.network <- struct{}{}:
+	default:
+	}
+}
 
 // PortBeside gives the port for relaying beside that of WireGuard, which a person who leads ports here finds.
 func PortBeside(wireguard uint16) uint16 {
@@ -85,8 +101,25 @@ func (r *Relay) Want(run bool, rate int64) error {
 			r.cfg.Log.Error("this machine relays no more", "err", err)
 		}
 	})
+	if r.cfg.Moved != nil {
+		serving.Go(func() { r.lead(ctx) })
+	}
 	r.stop = func() { cancel(); serving.Wait() }
 	return nil
+}
+
+// lead has the router before this machine lead a port here, if it does that: from outside nobody else would get in.
+func (r *Relay) lead(ctx context.Context) {
+	defer r.outer.Store(nil)
+	portmap.Keep(ctx, r.cfg.Control, r.port, r.network, func(at netip.AddrPort) {
+		if coord.ValidEndpoint(at, nil) && !at.Addr().IsPrivate() { // as behind a carrier's NAT
+			r.cfg.Log.Info("the router leads a port to this machine's relay", "at", at)
+			r.outer.Store(&at)
+		} else {
+			r.outer.Store(nil)
+		}
+		r.cfg.Moved()
+	})
 }
 
 // Close ends it.
@@ -117,7 +150,7 @@ func (r *Relay) Ports() []uint16 {
 }
 
 // Offer says how this machine relays, or would: at its addresses, with those first that others on the internet may reach. A
-// router that leads this port here is found so, too. Where they are too many, each kind has its share: a host of many IPv6
+// router whose people lead this port here is found so, too. Where they are too many, each kind has its share: a host of many IPv6
 // addresses is also found by those on its LAN that have IPv4 alone.
 func (r *Relay) Offer(endpoints []coord.Endpoint) *coord.Relaying {
 	var kinds [4][]netip.AddrPort
@@ -128,6 +161,9 @@ func (r *Relay) Offer(endpoints []coord.Endpoint) *coord.Relaying {
 	for i, addrs := range kinds {
 		slices.SortFunc(addrs, netip.AddrPort.Compare)
 		kinds[i] = slices.Compact(addrs)
+	}
+	if at := r.outer.Load(); at != nil {
+		kinds[0] = append([]netip.AddrPort{*at}, slices.DeleteFunc(kinds[0], func(a netip.AddrPort) bool { return a == *at })...)
 	}
 	offer := &coord.Relaying{Key: r.cfg.Node.Relay().Public()}
 	for i, n := range shares(kinds) {
