@@ -41,7 +41,8 @@ type world struct {
 	t      testing.TB
 	issuer key.Server
 	relays []coord.Relay
-	stop   func() // the first relay
+	life   time.Duration // of the tickets
+	stop   func()        // the first relay
 	nodes  []*node
 
 	loopback bool // machines that relay may be reached at 127.0.0.1, where others are not
@@ -50,7 +51,7 @@ type world struct {
 // newWorld starts a relay. over is "udp" or "websocket".
 func newWorld(t testing.TB, over string) *world {
 	t.Helper()
-	w := &world{t: t, issuer: key.NewServer()}
+	w := &world{t: t, issuer: key.NewServer(), life: time.Hour}
 	w.stop = w.addRelay(over)
 	return w
 }
@@ -109,8 +110,9 @@ type node struct {
 	stop  func()
 
 	mu      sync.Mutex
-	local   LocalEndpoints // guarded by mu
-	changed chan struct{}  // guarded by mu: closed after each event
+	local   LocalEndpoints  // guarded by mu
+	homes   []coord.RelayID // guarded by mu: all that were told, one after the other
+	changed chan struct{}   // guarded by mu: closed after each event
 	restart []PeerRestarted
 }
 
@@ -141,7 +143,7 @@ func (w *world) node(direct bool) *node {
 }
 
 func (n *node) tellRelays() {
-	n.sock.SetRelays(slices.Clone(n.w.relays), relay.Ticket{Node: n.key.Public(), NotAfter: time.Now().Add(time.Hour)}.Sign(n.w.issuer))
+	n.sock.SetRelays(slices.Clone(n.w.relays), relay.Ticket{Node: n.key.Public(), NotAfter: time.Now().Add(n.w.life)}.Sign(n.w.issuer))
 }
 
 // tellRelays tells every node which relays there are now.
@@ -157,6 +159,9 @@ func (n *node) event(ev Event) {
 	switch ev := ev.(type) {
 	case LocalEndpoints:
 		n.local = ev
+		if len(n.homes) == 0 || n.homes[len(n.homes)-1] != ev.Home {
+			n.homes = append(n.homes, ev.Home)
+		}
 	case PeerRestarted:
 		n.restart = append(n.restart, ev)
 	}

@@ -1,6 +1,9 @@
 package sock
 
 import (
+	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -139,4 +142,82 @@ func TestALostRelayIsReplaced(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A relay that the network's people take away serves on until there is another home: meanwhile both can be found.
+func TestARelayThatIsTakenAwayIsLeftInPeace(t *testing.T) {
+	for _, over := range []string{"udp", "websocket"} {
+		t.Run(over, func(t *testing.T) {
+			w := newWorld(t, over)
+			a, b := w.node(false).home(), w.node(false).home()
+			a.know(b)
+			b.know(a)
+			a.reaches(b)
+			w.addRelay(over)
+			w.relays = w.relays[1:]
+			w.tellRelays()
+			for _, n := range []*node{a, b} {
+				n.wait("another home", func() bool { return n.published().Relay == 2 })
+				n.mu.Lock()
+				if i := slices.Index(n.homes, 1); i < 0 || slices.Contains(n.homes[i:], 0) {
+					t.Errorf("its homes were %v: without one nobody finds it", n.homes)
+				}
+				n.mu.Unlock()
+			}
+			a.know(b)
+			b.know(a)
+			for arrived := false; !arrived; {
+				arrived = a.tries(b, time.Second)
+			}
+			until(t, "the link to the other is closed", func() bool {
+				return !slices.ContainsFunc(a.links(), func(id coord.RelayID) bool { return id == 1 })
+			})
+			if servers := a.servers(); len(servers) > 1 || len(servers[1]) > 0 {
+				t.Errorf("it asks %v for its address", servers)
+			}
+			a.reaches(b)
+			b.reaches(a)
+		})
+	}
+}
+
+// links are the relays to which it has links.
+func (n *node) links() (ids []coord.RelayID) {
+	for i := range n.sock.slots {
+		if is := n.sock.slots[i].link.Load(); is != nil {
+			ids = append(ids, is.relay.ID)
+		}
+	}
+	return ids
+}
+
+// servers are those that it asks for its address.
+func (n *node) servers() map[coord.RelayID][]netip.AddrPort {
+	ask := make(chan known, 1)
+	n.sock.post(func(m *mail) { m.checks = append(m.checks, ask) })
+	return (<-ask).servers
+}
+
+// A link that is refused waits for three seconds and more. Once there is another ticket that is a waste: of some, one at least
+// must come up before the wait can be over, also where the host is busy.
+func TestALinkThatWasRefusedTriesAgainWithAnotherTicket(t *testing.T) {
+	const waits = 1500 * time.Millisecond
+	w := newWorld(t, "udp")
+	for range 10 {
+		w.life = -time.Minute
+		n := w.node(false)
+		until(t, "it is refused", func() bool {
+			s := n.sock.Snapshot()
+			return len(s.Relays) == 1 && !s.Relays[0].Up && strings.Contains(s.Relays[0].Error, "expired")
+		})
+		begun := time.Now()
+		w.life = time.Hour
+		n.tellRelays()
+		until(t, "it is connected", func() bool { return n.sock.Snapshot().Relays[0].Up })
+		if took := time.Since(begun); took < waits {
+			t.Logf("connected after %v", took)
+			return
+		}
+	}
+	t.Error("it waited each time")
 }

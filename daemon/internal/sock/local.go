@@ -170,8 +170,13 @@ func (l *loop) setEndpoints() {
 	}
 }
 
-// resolve looks up the addresses of the relays.
+// resolve looks up the addresses of the relays, and forgets those of others.
 func (l *loop) resolve() {
+	for id := range l.local.servers {
+		if is := l.relays.find(id); is == nil || is.UDP == "" {
+			delete(l.local.servers, id)
+		}
+	}
 	for _, r := range l.relays.list {
 		if r.UDP == "" {
 			continue

@@ -65,16 +65,19 @@ func (l *loop) setRelays(list []coord.Relay, ticket []byte) {
 	renewed := old == nil || !bytes.Equal(*old, ticket)
 	same := reflect.DeepEqual(list, l.relays.list)
 	if !same {
-		l.relays.list, l.relays.since = slices.Clone(list), l.now
-		l.relays.homing.keep(list)
+		r := &l.relays
+		r.list, r.since = slices.Clone(list), l.now
+		r.homing.keep(list)
 		for i := range homeSlots {
 			sl := &l.slots[i]
-			if is := sl.link.Load(); is != nil && !reflect.DeepEqual(l.relays.find(is.relay.ID), &is.relay) {
+			if is := sl.link.Load(); is != nil && !reflect.DeepEqual(r.find(is.relay.ID), &is.relay) && !l.lingers(i) {
 				sl.clear()
 			}
 		}
-		r := &l.relays
 		if r.find(r.home) == nil {
+			if is := l.slots[r.at].link.Load(); is != nil { // until another is the home, packets to us come by it
+				r.old, r.at = r.home, 1-r.at
+			}
 			r.home = 0
 		}
 		r.move, r.trial, r.tries = 0, 0, 0
@@ -94,6 +97,13 @@ func (l *loop) setRelays(list []coord.Relay, ticket []byte) {
 		l.chooseHome()
 		l.linksChanged()
 	}
+}
+
+// lingers reports whether a slot's link stays for a moment though its relay is not one of the network's any more: it is to the
+// home, and there are others.
+func (l *loop) lingers(at int) bool {
+	r, is := &l.relays, l.slots[at].link.Load()
+	return at == r.at && is.up && len(r.list) > 0 && r.find(is.relay.ID) == nil
 }
 
 // chooseHome chooses a home, opens the link to it, and looks whether another should take its place. That one's link comes
@@ -118,7 +128,7 @@ func (l *loop) chooseHome() {
 	switch {
 	case want == 0:
 		r.trial, r.tries = 0, 0
-	case other != nil && other.up && (lost || other.relay.ID == want):
+	case other != nil && other.up && r.find(other.relay.ID) != nil && (lost || other.relay.ID == want):
 		l.moveHome(other, lost)
 	case !lost && other != nil && other.relay.ID != want && l.needed(other):
 		// The link serves peers; the move can wait.
@@ -155,7 +165,7 @@ func (l *loop) leave() {
 		r.old = 0
 	case l.now.Before(at):
 		l.local.next = earliest(l.local.next, at)
-	case is.draining || !l.needed(is):
+	case is.draining || !l.needed(is) || r.find(r.old) == nil:
 		r.old = 0
 		l.slots[1-r.at].clear()
 		l.dirty = true
@@ -329,7 +339,7 @@ func (l *loop) linksChanged() {
 	}
 	if is := l.slots[r.at].link.Load(); is != nil && is.up {
 		r.was, l.local.home = true, is.relay.ID
-	} else if l.relays.find(l.local.home) == nil {
+	} else if r.find(l.local.home) == nil && l.linkOf(l.local.home) == nil {
 		l.local.home = 0
 	}
 	l.chooseHome()
