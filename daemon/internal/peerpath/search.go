@@ -17,7 +17,8 @@ import (
 //
 // That is much for a third party's address that a peer could name as its own. Hence it comes only after a hunt has found
 // nothing, while there is traffic, 120 probes a second; searchTries times for one network and one address, and for
-// whatever a peer names, once in searchLeast and searchHourly times in an hour, unless one found the peer.
+// whatever a peer names, once in searchLeast, searchMinutely times in a minute and searchHourly times in an hour, unless one
+// found the peer. The second follows the first at once: who had bad luck, two in a hundred, has waited long enough.
 const (
 	// SearchPorts is how many ports the hard side opens.
 	SearchPorts  = 256
@@ -28,11 +29,12 @@ const (
 	searchAfter = 600 * time.Millisecond // of a hunt, which finds what can be found without
 	searchFor   = 10 * time.Second       // longer than all probes take
 	searchAgain = 3 * time.Second        // the hard side sends from all its ports again: some may have been hit meanwhile
-	searchPause = 20 * time.Second       // from one search to the next, growing twofold
+	searchPause = searchFor              // from the beginning of the first search to the next, growing twofold
 	searchTries = 4
 
-	searchLeast  = 20 * time.Second // from one search to the next, whatever happens
-	searchHourly = 8
+	searchLeast    = searchFor // from the beginning of one search to the next, whatever happens
+	searchMinutely = 3
+	searchHourly   = 8
 )
 
 // The events and actions of a search.
@@ -91,13 +93,18 @@ const (
 // again says when the starts of the last hour let another be.
 func (s *search) again(now time.Time) time.Time {
 	s.starts = slices.DeleteFunc(s.starts, func(at time.Time) bool { return now.Sub(at) >= time.Hour })
-	switch n := len(s.starts); {
-	case n >= searchHourly:
-		return s.starts[0].Add(time.Hour)
-	case n > 0:
-		return s.starts[n-1].Add(searchLeast)
+	n := len(s.starts)
+	if n == 0 {
+		return time.Time{}
 	}
-	return time.Time{}
+	again := s.starts[n-1].Add(searchLeast)
+	if n >= searchMinutely {
+		again = later(again, s.starts[n-searchMinutely].Add(time.Minute))
+	}
+	if n >= searchHourly {
+		again = later(again, s.starts[n-searchHourly].Add(time.Hour))
+	}
+	return again
 }
 
 // target finds where the peer is for a search: the one public IPv4 address that it names, with its port, or several ports, as
@@ -151,6 +158,11 @@ func (m *Machine) searching(now time.Time) {
 	if s.wanted.IsZero() {
 		s.wanted = now
 	}
+	if !s.began.IsZero() && now.Sub(s.began) >= searchFor {
+		s.before = s.began.Add(searchPause << s.tries)
+		s.tries++
+		m.endSearch()
+	}
 	if s.began.IsZero() {
 		if s.tries >= searchTries {
 			return
@@ -161,16 +173,6 @@ func (m *Machine) searching(now time.Time) {
 		}
 		s.began, s.opened, s.sent = now, time.Time{}, 0
 		s.starts = append(s.starts, now)
-	}
-	if now.Sub(s.began) >= searchFor {
-		s.before = s.began.Add(searchPause << s.tries)
-		s.tries++
-		m.endSearch()
-		s.next = s.before
-		if s.tries >= searchTries {
-			s.next = time.Time{}
-		}
-		return
 	}
 	s.next = s.began.Add(searchFor)
 	if s.hard {

@@ -38,6 +38,25 @@ func TestAHardNATIsPassedByChanceWithinSeconds(t *testing.T) {
 	}
 }
 
+func TestWhoHadBadLuckInASearchIsDirectSoonAfter(t *testing.T) {
+	const plays = 20
+	found := 0
+	for seed := range uint64(plays) {
+		s := hardSim(seed)
+		s.block = true // the bad luck
+		s.meet()
+		s.talk(100*time.Millisecond, searchFor)
+		s.block = false
+		s.talk(100*time.Millisecond, searchAfter+searchFor/2)
+		if !s.a.direct.IsZero() && !s.b.direct.IsZero() {
+			found++
+		}
+	}
+	if found < plays*9/10 {
+		t.Errorf("%d of %d found a path in the second search", found, plays)
+	}
+}
+
 func TestASearchIsBoundedAndEndsWithTheTraffic(t *testing.T) {
 	s := hardSim(1)
 	s.block = true // nothing is ever found
