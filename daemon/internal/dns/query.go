@@ -60,6 +60,9 @@ func ascii(name string) (string, bool) {
 	if !strings.ContainsFunc(name, func(r rune) bool { return r >= utf8.RuneSelf }) {
 		return name, true
 	}
-	a, err := idna.Lookup.ToASCII(name)
-	return a, err == nil
+	a, err := letters.ToASCII(name)
+	return a, err == nil && utf8.ValidString(name)
 }
+
+// letters is idna.Lookup for names of services too, which have underscores.
+var letters = idna.New(idna.MapForLookup(), idna.CheckHyphens(true), idna.BidiRule(), idna.Transitional(false), idna.StrictDomainName(false))

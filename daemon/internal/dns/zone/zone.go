@@ -148,7 +148,7 @@ func (z *Zone) ancestors(name string, itself bool) {
 			z.exists[name] = true
 		}
 		var found bool
-		if _, name, found = strings.Cut(name, "."); !found {
+		if name, found = above(name); !found {
 			return
 		}
 	}
@@ -245,11 +245,12 @@ func (z *Zone) withSearchDomain(name string) (domain string, ok bool) {
 	if !strings.Contains(z.suffix, ".") { // a word, that others use too
 		return "", false
 	}
-	i := strings.Index("."+name, "."+z.suffix+".")
-	if i < 0 {
-		return "", false
+	for domain, ok := name, true; ok; domain, ok = above(domain) {
+		if strings.HasPrefix(domain, z.suffix+".") {
+			return domain, true
+		}
 	}
-	return name[i:], true
+	return "", false
 }
 
 // find gives the records of a name, and whether it exists.
@@ -265,7 +266,7 @@ func (z *Zone) find(name string) ([]Record, bool) {
 	}
 	for parent := name; ; {
 		var ok bool
-		if _, parent, ok = strings.Cut(parent, "."); !ok {
+		if parent, ok = above(parent); !ok {
 			return nil, false
 		}
 		if rs, ok := z.wild[parent]; ok {
@@ -283,7 +284,26 @@ func within(name, domain string) bool {
 		return false
 	}
 	rest, ok := strings.CutSuffix(name, domain)
-	return ok && (rest == "" || strings.HasSuffix(rest, "."))
+	if !ok || rest == "" {
+		return ok
+	}
+	label, dot := strings.CutSuffix(rest, ".")
+	return dot && !escapes(label)
+}
+
+// above gives the name without its first label. A dot with a backslash before it is a part of a label (RFC 1035, section 5.1).
+func above(name string) (parent string, ok bool) {
+	for i := range len(name) {
+		if name[i] == '.' && !escapes(name[:i]) {
+			return name[i+1:], true
+		}
+	}
+	return "", false
+}
+
+// escapes reports whether what follows the text has a backslash that is not one itself.
+func escapes(text string) bool {
+	return (len(text)-len(strings.TrimRight(text, `\`)))%2 == 1
 }
 
 // Within reports whether a name is the domain or lies below it, in any spelling. The empty domain is the root.

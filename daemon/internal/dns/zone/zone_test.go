@@ -91,6 +91,11 @@ func TestNamesAreAnsweredFromTheTable(t *testing.T) {
 		{"nobody.xwarren.internal.lan.example", A, "not mine"},
 		{"xwarren.internal", A, "not mine"},
 		{"", A, "not mine"},
+		{`bob\.warren.internal`, A, "not mine"}, // "bob.warren" in "internal"
+		{`bob\\.warren.internal`, A, "no such name in warren.internal"},
+		{`x\.nas.bob.warren.internal`, A, `x\.nas.bob.warren.internal=bob.warren.internal, bob.warren.internal=100.64.0.2`},
+		{`nas\.bob.warren.internal`, A, "no such name in warren.internal"},
+		{`nobody.x\.warren.internal.lan.example`, A, "not mine"},
 
 		{"2.0.64.100.in-addr.arpa", PTR, "2.0.64.100.in-addr.arpa=bob.warren.internal"},
 		{"9.9.64.100.in-addr.arpa", PTR, "no such name in 64.100.in-addr.arpa"},
