@@ -47,8 +47,8 @@ func TestADrainEndsWhenNobodyIsLeft(t *testing.T) {
 		a.end()
 	}()
 	begun := time.Now()
-	n.server.Drain(context.Background(), time.Minute)
-	if n.server.Sessions() != 0 || time.Since(begun) > deadline {
+	n.server.Drain(context.Background(), time.Hour)
+	if n.server.Sessions() != 0 || time.Since(begun) > time.Minute {
 		t.Errorf("%d sessions after %v", n.server.Sessions(), time.Since(begun))
 	}
 }
@@ -59,7 +59,9 @@ func TestADrainEndsWithItsTime(t *testing.T) {
 	n.join(nil).connected(relay.TransportUDP)
 	begun := time.Now()
 	n.server.Drain(context.Background(), time.Second)
-	if took := time.Since(begun); took < time.Second || took > drainQuiet {
-		t.Errorf("it took %v", took)
+	took := time.Since(begun)
+	t.Logf("it took %v", took)
+	if took < time.Second || took > deadline {
+		t.Error("that is not its time")
 	}
 }

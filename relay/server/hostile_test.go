@@ -146,8 +146,10 @@ func TestTheEndWaitsForNoFrozenReceiver(t *testing.T) {
 	}
 	begun := time.Now()
 	n.stop()
-	if took := time.Since(begun); took > 4*stopTime {
-		t.Errorf("the relay took %v to stop", took)
+	took := time.Since(begun)
+	t.Logf("the relay took %v to stop (a client has %v)", took, stopTime)
+	if took > deadline { // without its cut it would wait for as long as the client is there
+		t.Error("the relay waits for the client")
 	}
 }
 

@@ -92,7 +92,7 @@ func TestAFlowThatIsGrantedNoMoreStops(t *testing.T) {
 	all := func(flows []*flow, want bool, when string) {
 		t.Helper()
 		for _, f := range flows {
-			within := 2 * time.Second
+			within := arrives // a TCP may have to send again
 			if !want {
 				within = 300 * time.Millisecond
 			}
@@ -107,8 +107,10 @@ func TestAFlowThatIsGrantedNoMoreStops(t *testing.T) {
 	set(grantsOf(onPort(7001)...))
 	begun := time.Now()
 	all(theirs, false, "granted no more")
-	if took := time.Since(begun); took > edited {
-		t.Errorf("that took %v", took)
+	took := time.Since(begun)
+	t.Logf("that took %v (promised: %v)", took, edited)
+	if took > lab.Patience*edited {
+		t.Error("the flows went on for too long")
 	}
 	all(own, true, "what this machine began")
 	if dropped := p.dropped(t, DropDenied); dropped == 0 {
@@ -158,31 +160,31 @@ func TestAServerFallsSilentTowardsWhomItMayServeNoMore(t *testing.T) {
 	if _, err := client.Write([]byte("subscribe")); err != nil {
 		t.Fatal(err)
 	}
-	_ = server.SetReadDeadline(time.Now().Add(time.Second))
+	_ = server.SetReadDeadline(time.Now().Add(arrives))
 	_, subscriber, err := server.ReadFromUDPAddrPort(buf)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pushed := func() bool {
+	pushed := func(within time.Duration) bool {
 		if _, err := server.WriteToUDPAddrPort([]byte("news"), subscriber); err != nil {
 			return false
 		}
-		_ = client.SetReadDeadline(time.Now().Add(patience))
+		_ = client.SetReadDeadline(time.Now().Add(within))
 		_, err := client.Read(buf)
 		return err == nil
 	}
-	if !pushed() {
+	if !pushed(arrives) {
 		t.Fatal("control: what the server sends does not arrive")
 	}
 	set(grantsOf(onPort(7001)...))
-	if pushed() {
+	if pushed(patience) {
 		t.Error("the server's news go on")
 	}
 	if p.dropped(t, DropEnded) == 0 {
 		t.Error("that is not counted")
 	}
 	set(grantsOf(onPort(7000)...))
-	if !pushed() {
+	if !pushed(arrives) {
 		t.Error("granted again, the news do not arrive")
 	}
 }
@@ -209,8 +211,8 @@ func TestNothingIsForwardedThatWasNotGranted(t *testing.T) {
 	}
 	p.through(t, lan.String(), lan6.String(), "172.17.0.0/16")
 	p.apply(t, judged(base.routing(lan.String(), lan6.String(), "172.17.0.0/16")))
-	published := func() string {
-		return callPort(p.peer, host4, "8080")
+	published := func(within time.Duration) string {
+		return callPort(p.peer, host4, "8080", within)
 	}
 	set := func(in, forward []coord.FilterRule) {
 		t.Helper()
@@ -224,7 +226,7 @@ func TestNothingIsForwardedThatWasNotGranted(t *testing.T) {
 	p.wants(t, "control: the LAN", p.peer, p.nas.Addr(), p.host.Addr().String())
 	p.wants(t, "control: the LAN", p.peer, p.nas.Addr6(), p.host.Addr6().String())
 	p.wants(t, "control: the container", p.peer, container, "172.17.0.1")
-	if got := published(); got != peer4.String() {
+	if got := published(arrives); got != peer4.String() {
 		t.Errorf("control: the published port answers %q", got)
 	}
 
@@ -234,11 +236,11 @@ func TestNothingIsForwardedThatWasNotGranted(t *testing.T) {
 	p.wants(t, "the LAN", p.peer, p.nas.Addr6(), nobody)
 	p.wants(t, "the host in the LAN", p.peer, p.host.Addr(), nobody)
 	p.wants(t, "the container", p.peer, container, nobody)
-	if got := published(); got != nobody {
+	if got := published(patience); got != nobody {
 		t.Errorf("a published port that was not granted answers %q", got)
 	}
 	set(rule(8080), rule(7777, lan6))
-	if got := published(); got != peer4.String() {
+	if got := published(arrives); got != peer4.String() {
 		t.Errorf("a published port that was granted answers %q", got)
 	}
 	p.wants(t, "the host's own port, granted no more", p.peer, host4, nobody)
@@ -248,7 +250,7 @@ func TestNothingIsForwardedThatWasNotGranted(t *testing.T) {
 	p.wants(t, "one host of the LAN, granted", p.peer, p.nas.Addr(), p.host.Addr().String())
 	p.wants(t, "the host itself in the LAN", p.peer, p.host.Addr(), nobody)
 	p.wants(t, "the container, granted", p.peer, container, "172.17.0.1")
-	if got := published(); got != nobody {
+	if got := published(patience); got != nobody {
 		t.Errorf("the published port, granted no more, answers %q", got)
 	}
 	// What runs on the host reaches the network, containers too.

@@ -214,11 +214,11 @@ func TestNothingLeavesALockedHost(t *testing.T) {
 			t.Errorf("%s, %d packets leave:\n%s", c.what, len(lines), strings.Join(lines, "\n"))
 		}
 	}
-	if got := call(p.host, p.web.Addr()); got != nobody {
+	if got := call(p.host, p.web.Addr(), patience); got != nobody {
 		t.Errorf("a call gets through as %q", got)
 	}
 	p.want(t, nil)
-	if got := call(p.host, p.web.Addr()); got == nobody {
+	if got := call(p.host, p.web.Addr(), arrives); got == nobody {
 		t.Error("after lockdown nothing gets through")
 	}
 	if out := p.host.MustRun("nft", "list", "ruleset"); strings.Contains(out, "warren") {
@@ -285,20 +285,28 @@ func TestAPauseEndsByItself(t *testing.T) {
 	})
 	p.do(t, func() error { return p.lock.Pause(t.Context(), 0) })
 	p.wants(t, "no longer", p.host, p.web.Addr(), nobody)
-	p.do(t, func() error { return p.lock.Pause(t.Context(), 1500*time.Millisecond) })
-	end := time.Now().Add(1500 * time.Millisecond)
-	p.wants(t, "paused", p.host, p.web.Addr(), p.home.Addr().String())
-	// What makes the table anew leaves the pause as it is: not longer.
-	p.host.MustRun("nft", "add", "table", "ip", "somebody")
-	p.want(t, &Lock{LAN: true})
-	p.wants(t, "still paused", p.host, p.web.Addr(), p.home.Addr().String())
-	for call(p.host, p.web.Addr()) != nobody {
-		if time.Since(end) > 2*time.Second {
-			t.Fatal("the pause does not end")
+	// What makes the table anew leaves the pause as it is: not longer. On a busy machine neither that nor a call may fit into a
+	// short pause, and it has a longer one.
+	for pause := 1500 * time.Millisecond; ; pause *= 2 {
+		p.do(t, func() error { return p.lock.Pause(t.Context(), pause) })
+		end := time.Now().Add(pause)
+		p.host.MustRun("nft", "add", "table", "ip", "somebody")
+		p.want(t, &Lock{LAN: true})
+		calls := 0
+		for call(p.host, p.web.Addr(), patience) != nobody {
+			calls++
+			if time.Since(end) > arrives {
+				t.Fatal("the pause does not end")
+			}
 		}
-	}
-	if time.Until(end) > 200*time.Millisecond {
-		t.Errorf("the pause ended %s early", time.Until(end))
+		early := time.Until(end)
+		if calls > 0 && early <= 200*time.Millisecond {
+			break
+		}
+		if pause > arrives/4 {
+			t.Fatalf("of a pause of %s %d calls made use, and it ended %s early", pause, calls, early)
+		}
+		p.want(t, &Lock{})
 	}
 }
 

@@ -414,7 +414,7 @@ func next(t *testing.T, events <-chan Event) Event {
 			t.Fatal("the channel was closed")
 		}
 		return e
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("no event came")
 	}
 	return Event{}

@@ -132,12 +132,12 @@ func TestHostileUpstreamsDoNotDelayTheNetworksNames(t *testing.T) {
 		}
 		times = append(times, time.Since(began))
 	}
-	// 50 ms is the promise. The slowest also waits for whatever else the machine of the tests does; had it waited for an
-	// upstream, it would have taken patience.
+	// 50 ms is the promise. All wait also for whatever else the machine of the tests does; had they waited for an upstream,
+	// they would have taken hedge, and the slowest patience.
 	slices.Sort(times)
 	median, slowest := times[len(times)/2], times[len(times)-1]
 	t.Logf("median %v, slowest %v", median, slowest)
-	if median > 50*time.Millisecond || slowest > patience/2 {
+	if median >= hedge || slowest >= patience {
 		t.Errorf("median %v, slowest %v", median, slowest)
 	}
 }
@@ -152,7 +152,7 @@ func TestTheNextUpstreamAnswersForABadOne(t *testing.T) {
 		if got := text(dig(t, srv, "udp", "www.example.com.", dns.TypeA)); got != "NOERROR; www.example.com. A 192.0.2.1" {
 			t.Errorf("%s: %s", name, got)
 		}
-		if took := time.Since(began); took > 2*time.Second {
+		if took := time.Since(began); took >= patience { // what it takes to give up
 			t.Errorf("%s: took %v", name, took)
 		}
 	}
@@ -429,7 +429,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer extra.Close()
-	_ = extra.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = extra.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := extra.Read(make([]byte, 1)); err == nil || strings.Contains(err.Error(), "timeout") {
 		t.Errorf("one connection too many is kept: %v", err)
 	}
@@ -573,17 +573,17 @@ func TestOthersAreAnsweredOnlyIfTheyMayAsk(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(srv.Close)
-	ask := func() error {
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ask := func(limit time.Duration) error {
+		ctx, cancel := context.WithTimeout(t.Context(), limit)
 		defer cancel()
 		_, err := Plain(srv.Addr()).Exchange(ctx, question(asking("www.example.com.", dns.TypeA)))
 		return err
 	}
-	if err := ask(); err == nil {
+	if err := ask(300 * time.Millisecond); err == nil {
 		t.Error("one that may not ask is answered")
 	}
 	may.Store(true)
-	if err := ask(); err != nil {
+	if err := ask(time.Minute); err != nil {
 		t.Error(err)
 	}
 }
