@@ -136,12 +136,18 @@ func (r *running) device() *device { return r.deviceOf(key.NewMachine(), key.New
 
 func (r *running) deviceOf(m key.Machine, n key.Node) *device {
 	r.t.Helper()
-	c, err := coord.NewClient(coord.ClientConfig{URL: r.URL(), Pin: r.Key(), Machine: m})
+	return r.deviceWith(n, coord.ClientConfig{Machine: m})
+}
+
+func (r *running) deviceWith(n key.Node, cfg coord.ClientConfig) *device {
+	r.t.Helper()
+	cfg.URL, cfg.Pin = r.URL(), r.Key()
+	c, err := coord.NewClient(cfg)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(c.Close)
-	return &device{Client: c, t: r.t, node: n, mach: m}
+	return &device{Client: c, t: r.t, node: n, mach: cfg.Machine}
 }
 
 // join registers with a pre-auth key.

@@ -8,8 +8,11 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/internal/store"
@@ -190,7 +193,7 @@ func TestAMachineThatComesBackHearsOnlyWhatItMissed(t *testing.T) {
 func TestASlowReaderIsCutOffAndResyncs(t *testing.T) {
 	r := serve(t)
 	k := r.authKey(KeyOptions{Reusable: true})
-	a, b := r.device(), r.device()
+	a, b := r.deviceWith(key.NewNode(), coord.ClientConfig{Machine: key.NewMachine(), Control: narrow}), r.device()
 	a.join("alpha", k)
 	b.join("beta", k)
 	held, release := make(chan *coord.Netmap, 1), make(chan struct{})
@@ -224,6 +227,12 @@ func TestASlowReaderIsCutOffAndResyncs(t *testing.T) {
 	}
 	maps, _ := a.follow(have)
 	until(t, maps, "the last change", func(m *coord.Netmap) bool { p := peerNamed(m, "beta"); return p != nil && p.Relay == u.Relay })
+}
+
+// narrow has the kernel keep for a socket only the little that it must.
+func narrow(_, _ string, conn syscall.RawConn) (err error) {
+	e := conn.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 1) })
+	return errors.Join(e, err)
 }
 
 func streamsOf(r *running) []coord.NodeID {
