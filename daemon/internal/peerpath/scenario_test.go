@@ -3,6 +3,7 @@ package peerpath
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 	"testing"
 	"time"
 
@@ -20,8 +21,11 @@ const (
 
 // TestRandomScenarios plays faults at random and holds the bounds. A failure is replayed by the seed that rapid prints.
 func TestRandomScenarios(t *testing.T) {
-	for range scenarios / 100 { // rapid plays 100 each, unless -rapid.checks says otherwise
-		rapid.Check(t, scenario)
+	for i := range scenarios / 100 { // rapid plays 100 each, unless -rapid.checks says otherwise
+		t.Run(strconv.Itoa(i), func(t *testing.T) {
+			t.Parallel()
+			rapid.Check(t, scenario)
+		})
 	}
 }
 
