@@ -197,34 +197,49 @@ func pairings() (all [][][2]int) {
 // atOnce is how many pairs begin at a time: more would measure this host's processors.
 const atOnce = 4
 
-// play measures every pair once.
+// play measures every pair once. A pair begins as soon as fewer than atOnce are at it, and neither of its machines is.
 func (w *world) play(t lab.TB, cells map[[2]int]*cell) {
 	t.Helper()
 	var mu sync.Mutex
-	for _, round := range pairings() {
-		for some := range slices.Chunk(round, atOnce) {
-			var work sync.WaitGroup
-			for _, c := range some {
-				expect := want(places[c[0]], places[c[1]])
-				work.Go(func() {
-					kind, took, err := measure(w.left[c[0]], w.right[c[1]], expect)
-					mu.Lock()
-					defer mu.Unlock()
-					if err != nil {
-						t.Errorf("%s to %s: %v", places[c[0]].name, places[c[1]].name, err)
-					}
-					if cells[c] == nil {
-						cells[c] = &cell{}
-					}
-					cells[c].path = kind
-					if kind == ipc.PathDirect {
-						cells[c].took = append(cells[c].took, took)
-					}
-				})
-			}
-			work.Wait()
+	ended := sync.NewCond(&mu)
+	busy, left := map[*mesh.Node]bool{}, slices.Concat(pairings()...)
+	var work sync.WaitGroup
+	mu.Lock()
+	for len(left) > 0 {
+		i := slices.IndexFunc(left, func(c [2]int) bool { return !busy[w.left[c[0]]] && !busy[w.right[c[1]]] })
+		if i < 0 || len(busy) >= 2*atOnce {
+			ended.Wait()
+			continue
 		}
+		c := left[i]
+		left = slices.Delete(left, i, i+1)
+		from, to := w.left[c[0]], w.right[c[1]]
+		busy[from], busy[to] = true, true
+		work.Go(func() {
+			defer func() {
+				mu.Lock()
+				defer mu.Unlock()
+				delete(busy, from)
+				delete(busy, to)
+				ended.Signal()
+			}()
+			kind, took, err := measure(from, to, want(places[c[0]], places[c[1]]))
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				t.Errorf("%s to %s: %v", places[c[0]].name, places[c[1]].name, err)
+			}
+			if cells[c] == nil {
+				cells[c] = &cell{}
+			}
+			cells[c].path = kind
+			if kind == ipc.PathDirect {
+				cells[c].took = append(cells[c].took, took)
+			}
+		})
 	}
+	mu.Unlock()
+	work.Wait()
 }
 
 // show prints the matrix. A pair stands where its row and its column cross, whichever of the two began.
