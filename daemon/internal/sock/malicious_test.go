@@ -17,12 +17,11 @@ import (
 // liar stands between a node and its relay, and does all that a malicious relay can: it flips, repeats, delays, drops,
 // swaps and makes up frames, and says of nodes that they are not there.
 type liar struct {
-	inside, outside *net.UDPConn
-	work            sync.WaitGroup
+	inside *net.UDPConn
+	work   sync.WaitGroup
 
 	mu     sync.Mutex
 	honest bool
-	client netip.AddrPort
 	random *rand.Rand
 	past   [][]byte // frames of either direction
 	lies   int
@@ -38,41 +37,54 @@ func newLiar(t *testing.T, relay string) *liar {
 	if err != nil {
 		t.Fatal(err)
 	}
-	outside, err := net.DialUDP("udp", nil, to)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := &liar{inside: inside, outside: outside, honest: true, random: rand.New(rand.NewPCG(1, 2))}
-	l.work.Go(func() {
-		l.pass(func(b []byte) (int, error) {
-			n, from, err := inside.ReadFromUDPAddrPort(b)
-			l.mu.Lock()
-			l.client = from
-			l.mu.Unlock()
-			return n, err
-		}, func(b []byte) { _, _ = outside.Write(b) })
-	})
-	l.work.Go(func() {
-		l.pass(outside.Read, func(b []byte) { _, _ = inside.WriteToUDPAddrPort(b, l.client) })
-	})
-	t.Cleanup(func() { _ = inside.Close(); _ = outside.Close(); l.work.Wait() })
+	l := &liar{inside: inside, honest: true, random: rand.New(rand.NewPCG(1, 2))}
+	l.work.Go(func() { l.serve(to) })
+	t.Cleanup(func() { _ = inside.Close(); l.work.Wait() })
 	return l
 }
 
-func (l *liar) pass(read func([]byte) (int, error), write func([]byte)) {
+// serve gives each of the machine's sockets a way of its own, as a NAT does: it also asks by STUN.
+func (l *liar) serve(to *net.UDPAddr) {
+	ways := map[netip.AddrPort]*net.UDPConn{}
+	defer func() {
+		for _, way := range ways {
+			_ = way.Close()
+		}
+	}()
 	b := make([]byte, 1<<16)
 	for {
-		n, err := read(b)
+		n, from, err := l.inside.ReadFromUDPAddrPort(b)
 		if err != nil {
 			return
 		}
-		l.mu.Lock()
-		if l.honest {
-			write(b[:n])
-		} else {
-			l.lie(bytes.Clone(b[:n]), write)
+		way := ways[from]
+		if way == nil {
+			if way, err = net.DialUDP("udp", nil, to); err != nil {
+				return
+			}
+			ways[from] = way
+			l.work.Go(func() {
+				b := make([]byte, 1<<16)
+				for {
+					n, err := way.Read(b)
+					if err != nil {
+						return
+					}
+					l.pass(b[:n], func(b []byte) { _, _ = l.inside.WriteToUDPAddrPort(b, from) })
+				}
+			})
 		}
-		l.mu.Unlock()
+		l.pass(b[:n], func(b []byte) { _, _ = way.Write(b) })
+	}
+}
+
+func (l *liar) pass(b []byte, write func([]byte)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.honest {
+		write(b)
+	} else {
+		l.lie(bytes.Clone(b), write)
 	}
 }
 
