@@ -247,7 +247,7 @@ func (s *sim) checkMTU(t *rapid.T) {
 		if s.now.Sub(s.fresh) > boundShrinks+4*(s.direct+s.jitter) && h.mtu > s.mtu {
 			t.Fatalf("%s sends %d where %d pass, %v after the fault", h.name, h.mtu, s.mtu, s.now.Sub(s.fresh))
 		}
-		if since := h.direct; s.loss == 0 && s.possible() && s.a.relayOn && !h.m.doubt && !h.m.climb.after.After(s.now) && !since.IsZero() && s.now.Sub(later(since, s.fresh)) > boundShrinks+4*(s.direct+s.jitter) && h.path.Relay == 0 && h.mtu < min(s.mtu, 1375)-31 {
+		if since := h.direct; s.loss == 0 && s.possible() && s.a.relayOn && !h.m.doubt && s.now.Sub(h.m.climb.after) > 4*(s.direct+s.jitter) && !since.IsZero() && s.now.Sub(later(since, s.fresh)) > boundShrinks+4*(s.direct+s.jitter) && h.path.Relay == 0 && h.mtu < min(s.mtu, 1375)-31 {
 			t.Fatalf("%s sends no more than %d where %d pass", h.name, h.mtu, s.mtu)
 		}
 	}
