@@ -2,7 +2,6 @@ package mesh
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"os"
@@ -73,16 +72,16 @@ func (n *Node) end() {
 }
 
 // Interface is the name of its network interface. The wg tool finds a device by a socket that all namespaces of a
-// host share, so each has a name of its own, also beside other runs: "wa", a mark of this process, and what fits of the
-// machine's name.
+// host share, so each has a name of its own, also beside other runs: "wa", a mark of this process, one of the mesh, and what
+// fits of the machine's name.
 func (n *Node) Interface() string {
-	name := n.Name()
-	return InterfacePrefix(os.Getpid()) + name[:min(len(name), maxInterface-len(InterfacePrefix(os.Getpid())))]
+	name := InterfacePrefix(os.Getpid()) + n.m.mark + n.Name()
+	return name[:min(len(name), maxInterface)]
 }
 
 // InterfacePrefix begins the names of the interfaces of all nodes of a process.
 func InterfacePrefix(pid int) string {
-	return fmt.Sprintf("wa%03s-", strconv.FormatInt(int64(pid)%(36*36*36), 36))
+	return fmt.Sprintf("wa%03s", strconv.FormatInt(int64(pid)%(36*36*36), 36))
 }
 
 // Socket is where its daemon listens.
@@ -176,16 +175,17 @@ func (n *Node) Login(user, password string, command ...string) {
 	}
 }
 
+// status asks the daemon itself: a program started for each look of a test that waits would take the processors from what is
+// waited for.
 func (n *Node) status() (*ipc.Status, error) {
-	out, err := n.Warren("status", "--json")
-	if err != nil {
-		return nil, err
-	}
-	var s ipc.Status
-	return &s, json.Unmarshal([]byte(out), &s)
+	ctx, cancel := context.WithTimeout(context.Background(), lab.Patience*startLimit)
+	defer cancel()
+	c := ipc.NewClient(n.Socket())
+	defer c.Close()
+	return c.Status(ctx)
 }
 
-// Status is what warren status --json says.
+// Status is what the daemon says of itself, as warren status --json shows it.
 func (n *Node) Status() *ipc.Status {
 	n.m.t.Helper()
 	s, err := n.status()

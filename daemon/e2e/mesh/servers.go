@@ -5,7 +5,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/warren-mesh/warren/daemon/e2e/lab"
@@ -22,19 +24,29 @@ type Mesh struct {
 
 	t        lab.TB
 	programs Programs
-	six      bool // its servers have names of IPv6
+	mark     string // of one letter or digit, that no other mesh of the process has at the same time
+	six      bool   // its servers have names of IPv6
+}
+
+// meshes counts those of this process.
+var meshes atomic.Int64
+
+func newMesh(t lab.TB, n *lab.Net, programs Programs) *Mesh {
+	return &Mesh{Net: n, t: t, programs: programs, mark: strconv.FormatInt(meshes.Add(1)%36, 36)}
 }
 
 // Start starts the two servers in the lab's internet.
 func Start(t lab.TB, n *lab.Net, programs Programs) *Mesh {
 	t.Helper()
-	return (&Mesh{Net: n, t: t, programs: programs}).start()
+	return newMesh(t, n, programs).start()
 }
 
 // StartIPv6 is Start with servers that are reached over IPv6 alone.
 func StartIPv6(t lab.TB, n *lab.Net, programs Programs) *Mesh {
 	t.Helper()
-	return (&Mesh{Net: n, t: t, programs: programs, six: true}).start()
+	m := newMesh(t, n, programs)
+	m.six = true
+	return m.start()
 }
 
 func (m *Mesh) start() *Mesh {
@@ -56,7 +68,7 @@ func (m *Mesh) addr(machine *lab.Machine) netip.Addr {
 // relay, and its port is 443. It waits until it is ready.
 func Serve(t lab.TB, n *lab.Net, machine *lab.Machine, programs Programs, flags ...string) *Mesh {
 	t.Helper()
-	m := &Mesh{Net: n, t: t, programs: programs}
+	m := newMesh(t, n, programs)
 	c := &Coord{Machine: machine, m: m}
 	m.Coord = c
 	c.URL = fmt.Sprintf("https://%s", c.Addr())
