@@ -94,7 +94,8 @@ func counted(t *testing.T, from, to *mesh.Node) (lost func() int) {
 				return
 			case <-tick.C:
 				sent++
-				if from.PingOnce(addr) == nil {
+				// What comes late, as on a busy machine, is not lost.
+				if _, err := from.Run("ping", "-n", "-c1", "-W20", addr.String()); err == nil {
 					answered++
 				}
 			}

@@ -32,7 +32,7 @@ func TestAHairpinLeadsBackWithThePublicAddress(t *testing.T) {
 		if _, err := b.WriteToUDPAddrPort([]byte("x"), netip.AddrPortFrom(server.Addr(), 9)); err != nil {
 			t.Fatal(err)
 		}
-		_ = s.SetReadDeadline(time.Now().Add(time.Second))
+		_ = s.SetReadDeadline(time.Now().Add(time.Minute))
 		_, at, err := s.ReadFromUDPAddrPort(buf)
 		if err != nil {
 			t.Fatal(err)
@@ -41,7 +41,7 @@ func TestAHairpinLeadsBackWithThePublicAddress(t *testing.T) {
 		if _, err := a.WriteToUDPAddrPort([]byte("y"), at); err != nil {
 			t.Fatal(err)
 		}
-		_ = b.SetReadDeadline(time.Now().Add(time.Second))
+		_ = b.SetReadDeadline(time.Now().Add(time.Minute))
 		_, from, err := b.ReadFromUDPAddrPort(buf)
 		if err != nil || from.Addr().Unmap() != home.Machine.Addr() {
 			t.Errorf("%s to %s at %v: from %v, %v\n%s", pair[0].Name(), pair[1].Name(), at, from, err, home.Mappings())
