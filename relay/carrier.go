@@ -131,7 +131,7 @@ type webCarrier struct {
 var errPin = errors.New("its TLS certificate is not the one that the network knows")
 
 // dialWeb connects and starts the writer in work.
-func dialWeb(ctx context.Context, cfg *ClientConfig, work *sync.WaitGroup) (*webCarrier, error) {
+func dialWeb(ctx context.Context, cfg *ClientConfig, fam *family, work *sync.WaitGroup) (*webCarrier, error) {
 	conf := &tls.Config{MinVersion: tls.VersionTLS12, DynamicRecordSizingDisabled: true} // no page waits for its first lines
 	if len(cfg.Cert) > 0 {
 		conf.MinVersion = tls.VersionTLS13
@@ -145,8 +145,8 @@ func dialWeb(ctx context.Context, cfg *ClientConfig, work *sync.WaitGroup) (*web
 	}
 	dialer := &net.Dialer{Control: cfg.Control, Resolver: cfg.Resolver}
 	transport := &http.Transport{
-		Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, TLSClientConfig: conf,
-		MaxResponseHeaderBytes: 16 << 10,
+		Proxy: http.ProxyFromEnvironment, TLSClientConfig: conf, MaxResponseHeaderBytes: 16 << 10,
+		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) { return fam.dial(ctx, dialer, address) },
 	}
 	gathers := &gathering{RoundTripper: transport}
 	conn, _, err := websocket.Dial(ctx, cfg.URL, &websocket.DialOptions{

@@ -32,6 +32,7 @@ type Client struct {
 	count      counts
 	pending    pending
 	work       sync.WaitGroup // the carriers' goroutines
+	family     family         // of the WebSocket
 
 	mu    sync.Mutex
 	state State // without Counters

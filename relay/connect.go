@@ -63,6 +63,7 @@ type ways struct {
 	shared key.Shared
 	ticket []byte
 	work   *sync.WaitGroup // of goroutines that live as long as a carrier
+	family *family
 
 	join    chan struct{} // has one while nobody joins: a second session would end the first
 	results chan result
@@ -90,7 +91,7 @@ func (c *Client) connect(ctx context.Context, limit time.Duration, udp, web bool
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	w := &ways{
-		cfg: &c.cfg, shared: shared, ticket: ticket, work: &c.work,
+		cfg: &c.cfg, shared: shared, ticket: ticket, work: &c.work, family: &c.family,
 		join: make(chan struct{}, 1), results: make(chan result, 2),
 	}
 	w.join <- struct{}{}
@@ -202,12 +203,13 @@ func (w *ways) web(ctx context.Context, noUDP <-chan struct{}) {
 	w.results <- result{l, err}
 }
 
-func (w *ways) webTo(ctx context.Context) (*link, error) {
-	conn, err := dialWeb(ctx, w.cfg, w.work)
+func (w *ways) webTo(ctx context.Context) (l *link, err error) {
+	defer func() { w.family.judge(ctx, err) }()
+	conn, err := dialWeb(ctx, w.cfg, w.family, w.work)
 	if err != nil {
 		return nil, plain(err)
 	}
-	l, err := w.handshake(ctx, conn)
+	l, err = w.handshake(ctx, conn)
 	if err == ErrNoAnswer {
 		return nil, fmt.Errorf("%w: there is another server, or the relay has another key", err)
 	}

@@ -41,6 +41,7 @@ type network struct {
 	t      testing.TB
 	issuer key.Server
 	key    key.Relay
+	host   string // of a relay in a process of its own
 	cert   tls.Certificate
 	pin    []byte
 
@@ -50,7 +51,7 @@ type network struct {
 
 func newNetwork(t testing.TB) *network {
 	t.Helper()
-	n := &network{t: t, issuer: key.NewServer(), key: key.NewRelay()}
+	n := &network{t: t, issuer: key.NewServer(), key: key.NewRelay(), host: "127.0.0.1"}
 	var err error
 	if n.cert, n.pin, err = newCert(); err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -19,7 +20,7 @@ import (
 	"github.com/warren-mesh/warren/relay"
 )
 
-// processEnv makes the test binary a relay: the relay's key and the issuer's, and perhaps "single".
+// processEnv makes the test binary a relay: its key and the issuer's, its address, and perhaps "single".
 const processEnv = "WARREN_TEST_RELAY"
 
 // beRelay relays until its standard input ends. It prints its addresses first.
@@ -35,13 +36,13 @@ func beRelay(args string) error {
 		return err
 	}
 	s, err := New(Config{
-		UDP: "127.0.0.1:0", HTTPS: "127.0.0.1:0", TLS: &tls.Config{Certificates: []tls.Certificate{cert}},
+		UDP: f[2], HTTPS: f[2], TLS: &tls.Config{Certificates: []tls.Certificate{cert}},
 		Key: k, Issuers: []key.ServerPublic{issuer},
 	})
 	if err != nil {
 		return err
 	}
-	if len(f) > 2 {
+	if len(f) > 3 {
 		s.singly()
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -62,7 +63,7 @@ type relayProcess struct {
 
 func startProcess(b testing.TB, n *network, single bool) *relayProcess {
 	b.Helper()
-	args := n.key.Reveal() + " " + n.issuer.Public().String()
+	args := n.key.Reveal() + " " + n.issuer.Public().String() + " " + net.JoinHostPort(n.host, "0")
 	if single {
 		args += " single"
 	}
