@@ -97,8 +97,8 @@ func (c *certificates) get(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return c.own.Load(), nil
 }
 
-// run looks after the certificates until ctx ends, and reads them again whenever it is asked to (SIGHUP).
-func (c *certificates) run(ctx context.Context, log *slog.Logger) {
+// run looks after the certificates until ctx ends, and reads them again whenever it is asked to (SIGHUP), and the settings with them.
+func (c *certificates) run(ctx context.Context, log *slog.Logger, settings func() error) {
 	if c.authority != nil {
 		defer c.authority.Start(ctx)()
 	}
@@ -121,6 +121,9 @@ func (c *certificates) run(ctx context.Context, log *slog.Logger) {
 				log.Error("the certificate stays as it was", "err", err)
 			} else {
 				log.Info("reloaded the certificate")
+			}
+			if err := settings(); err != nil {
+				log.Error("the settings stay as they were", "err", err)
 			}
 			notify("READY=1")
 		}

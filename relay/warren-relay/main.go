@@ -23,14 +23,15 @@ func main() { os.Exit(run()) }
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := command().ExecuteContext(ctx); err != nil {
+	if err := command(serve).ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "warren-relay:", err)
 		return 1
 	}
 	return 0
 }
 
-func command() *cobra.Command {
+// command gives the program, with what is to be done to serve.
+func command(serve func(context.Context, flags) error) *cobra.Command {
 	var f flags
 	settled := func(cmd *cobra.Command, _ []string) error {
 		err := settle(cmd.Flags())

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
+
 	"github.com/warren-mesh/warren/packaging/manual/documents"
 )
 
@@ -15,7 +17,7 @@ func TestThePagesCommandsAreUnderstood(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	count, wrong := documents.Misread(all, "warren-relay", command)
+	count, wrong := documents.Misread(all, "warren-relay", func() *cobra.Command { return command(serve) })
 	for _, what := range wrong {
 		t.Error(what)
 	}
@@ -41,7 +43,7 @@ func TestThePagesSettingsAreTaken(t *testing.T) {
 			if err := os.WriteFile(file, []byte(f.Text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			serving, _, err := command().Find([]string{"serve"})
+			serving, _, err := command(serve).Find([]string{"serve"})
 			if err == nil {
 				err = serving.ParseFlags([]string{"--config", file})
 			}

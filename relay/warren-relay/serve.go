@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"reflect"
 	"sync"
 	"syscall"
 	"time"
@@ -64,7 +65,7 @@ func serve(ctx context.Context, f flags) error {
 func (f *flags) run(ctx context.Context, s *server.Server, certs *certificates, log *slog.Logger) error {
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var work sync.WaitGroup
-	work.Go(func() { certs.run(serving, log) })
+	work.Go(func() { certs.run(serving, log, func() error { return f.reload(s, log) }) })
 	work.Go(func() {
 		defer stop()
 		select {
@@ -81,6 +82,25 @@ func (f *flags) run(ctx context.Context, s *server.Server, certs *certificates, 
 	stop()
 	work.Wait()
 	return err
+}
+
+// reload reads the settings again. Limits take effect at once, and everything else when the relay is started anew.
+func (f *flags) reload(s *server.Server, log *slog.Logger) error {
+	var now flags
+	again := command(func(_ context.Context, read flags) error { now = read; return nil })
+	again.SetArgs(os.Args[1:])
+	if err := again.Execute(); err != nil {
+		return err
+	}
+	if now.limits != f.limits {
+		s.SetLimits(now.limits)
+		f.limits = now.limits
+		log.Info("other limits from now on", "client", now.limits.ClientRate, "network", now.limits.NetworkRate, "clients", now.limits.NetworkClients)
+	}
+	if !reflect.DeepEqual(now, *f) {
+		log.Warn("settings other than the limits have changed: they take effect when the relay is started anew")
+	}
+	return nil
 }
 
 // check reads the flags that can be wrong by themselves.
