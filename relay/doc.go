@@ -51,8 +51,8 @@
 // but the relay's matters, and that only against the ticket's.
 //
 // The counter of Ping and Leave rises within a session; what does not rise is ignored. A Ping from another address
-// moves the session there, and one with a newer ticket prolongs it. A client pings when nothing came for 20 seconds, or
-// much less while there is traffic, and joins again when three Pings have no answer: a relay that restarted knows
+// moves the session there, and one with a newer ticket prolongs it. A client pings when nothing came for 25 seconds, over a
+// WebSocket for 40, or much less while there is traffic, and joins again when three Pings have no answer: a relay that restarted knows
 // nobody and says nothing. Absent is a hint, at most ten a second: the address has no session here.
 //
 // Drain says that the relay will stop after so many seconds at the most: the session goes on until then, and whoever has

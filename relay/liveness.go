@@ -3,13 +3,15 @@ package relay
 import "time"
 
 const (
-	// keepalive is the longest silence of an idle client: below the 30 s after which the hastiest NATs forget a UDP
-	// mapping (RFC 4787, section 4.3, measured so in the field), and a third of what the relay remembers.
-	keepalive = 20 * time.Second
+	// keepalive is the longest silence of an idle client over UDP: below the 30 s after which the hastiest NATs forget a
+	// mapping (RFC 4787, section 4.3, measured so in the field). keepaliveWeb is that over a WebSocket, which NATs and
+	// proxies leave alone for longer: the hastiest in common use give up after 50 s. A relay remembers for 60.
+	keepalive    = 25 * time.Second
+	keepaliveWeb = 40 * time.Second
 
 	// silence is how long nothing may come from the relay right after a packet did. It grows with the time that no
-	// packet came, up to keepalive: who only listens also notices soon that the relay forgot it, and an idle client
-	// costs its relay three frames a minute.
+	// packet came, up to the keepalive: who only listens also notices soon that the relay forgot it, and an idle client
+	// costs its relay two frames a minute.
 	silence = 1500 * time.Millisecond
 
 	// unansweredTime is how long nothing may come after something was sent. WireGuard answers data within 10 s by
@@ -40,6 +42,7 @@ type liveness struct {
 	last  time.Time // when the last was sent
 	rtt   time.Duration
 	trip  time.Duration // of the Join
+	quiet time.Duration // the longest silence
 	probe bool          // ping now, whatever the time
 }
 
@@ -57,7 +60,7 @@ func (l *liveness) step(now, heard, packet, unanswered time.Time) (action, time.
 	if l.pings > 0 && heard.After(l.last) {
 		l.pings = 0
 	}
-	due := heard.Add(min(silence+heard.Sub(packet), keepalive))
+	due := heard.Add(min(silence+heard.Sub(packet), l.quiet))
 	switch {
 	case l.pings > 0:
 		due = l.last.Add(l.every())

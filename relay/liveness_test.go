@@ -19,22 +19,27 @@ func TestLivenessTranscripts(t *testing.T) {
 		end    int // ms
 		want   string
 		trip   time.Duration // of the Join
+		web    bool
 	}{
-		{"an idle link is pinged less and less", nil, 100_000, "1500 ping, 4501 ping, 10503 ping, 22507 ping, 42508 ping, 62509 ping, 82510 ping", 0},
+		{"an idle link is pinged less and less", nil, 100_000, "1500 ping, 4501 ping, 10503 ping, 22507 ping, 46515 ping, 71516 ping, 96517 ping", 0, false},
+		{"over a WebSocket less still", nil, 100_000, "1500 ping, 4501 ping, 10503 ping, 22507 ping, 46515 ping, 86516 ping", 0, true},
 		{"packets in both directions need no pings", []moment{
 			{1, "sent"}, {100, "packet"}, {900, "sent"}, {1000, "packet"}, {1900, "sent"}, {2000, "packet"}, {2900, "sent"}, {3000, "packet"},
-		}, 3500, "", 0},
-		{"nothing comes after a packet", []moment{{1, "sent"}, {1, "deaf"}}, 5000, "1001 ping, 1301 ping, 1601 ping, 1901 give up", 0},
-		{"what came before does not answer what was sent after", []moment{{0, "packet"}, {100, "sent"}, {100, "deaf"}}, 5000, "1100 ping, 1400 ping, 1700 ping, 2000 give up", 0},
-		{"a suspicion is looked into at once", []moment{{500, "suspect"}}, 1000, "500 ping", 0},
-		{"an unfounded one costs one ping", []moment{{500, "suspect"}, {500, "deaf"}, {900, "heard"}}, 2300, "500 ping, 800 ping", 0},
-		{"a late answer to the last ping saves it", []moment{{1, "sent"}, {1, "deaf"}, {1850, "heard"}}, 3300, "1001 ping, 1301 ping, 1601 ping", 0},
-		{"a far relay's answer is waited for", []moment{{1, "sent"}, {1, "deaf"}, {2450, "heard"}}, 3300, "1001 ping, 1701 ping, 2401 ping", 1400 * time.Millisecond},
+		}, 3500, "", 0, false},
+		{"nothing comes after a packet", []moment{{1, "sent"}, {1, "deaf"}}, 5000, "1001 ping, 1301 ping, 1601 ping, 1901 give up", 0, false},
+		{"what came before does not answer what was sent after", []moment{{0, "packet"}, {100, "sent"}, {100, "deaf"}}, 5000, "1100 ping, 1400 ping, 1700 ping, 2000 give up", 0, false},
+		{"a suspicion is looked into at once", []moment{{500, "suspect"}}, 1000, "500 ping", 0, false},
+		{"an unfounded one costs one ping", []moment{{500, "suspect"}, {500, "deaf"}, {900, "heard"}}, 2300, "500 ping, 800 ping", 0, false},
+		{"a late answer to the last ping saves it", []moment{{1, "sent"}, {1, "deaf"}, {1850, "heard"}}, 3300, "1001 ping, 1301 ping, 1601 ping", 0, false},
+		{"a far relay's answer is waited for", []moment{{1, "sent"}, {1, "deaf"}, {2450, "heard"}}, 3300, "1001 ping, 1701 ping, 2401 ping", 1400 * time.Millisecond, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			start := time.Unix(1_000_000, 0)
 			at := func(ms int) time.Time { return start.Add(time.Duration(ms) * time.Millisecond) }
-			l := liveness{trip: c.trip}
+			l := liveness{trip: c.trip, quiet: keepalive}
+			if c.web {
+				l.quiet = keepaliveWeb
+			}
 			heard, packet, unanswered, deaf := start, start, time.Time{}, false
 			events, did := c.events, []string(nil)
 			for ms := 0; ms <= c.end; ms++ { // every millisecond: due is only when it must look at the latest

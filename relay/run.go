@@ -213,7 +213,10 @@ type attendance struct {
 func (c *Client) attend(ctx context.Context, l *link) (next *link, err error) {
 	upgrading, stop := context.WithCancel(ctx)
 	a := &attendance{link: l, upgrades: make(chan *link, 1)}
-	a.live.trip = l.trip
+	a.live.trip, a.live.quiet = l.trip, keepalive
+	if l.transport == TransportWebSocket {
+		a.live.quiet = keepaliveWeb
+	}
 	a.live.suspect() // measures the round trip, and takes the relay along to a new socket
 	defer func() {
 		stop()
