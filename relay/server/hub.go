@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// idleTime is how long a silent client is remembered: three of its keepalives, and below the usual life of a
+	// idleTime is how long a silent client is remembered: two keepalives over UDP, and below the usual life of a
 	// NAT's UDP mapping that has seen traffic both ways (RFC 4787, REQ-5: two minutes).
 	idleTime = 60 * time.Second
 
@@ -72,6 +72,8 @@ func (h *hub) stamp(now time.Time) int64 { return h.start.UnixNano() + int64(now
 // send sends a frame of control back to where one came from.
 func (h *hub) send(out outlet, o origin, frame []byte) {
 	switch {
+	case o.own:
+		o.ws.queue.Put(frame)
 	case o.ws != nil:
 		o.ws.queue.Push(frame, nil)
 	case out != nil:

@@ -18,10 +18,11 @@ import (
 )
 
 const (
-	// idlers is how many clients BenchmarkIdleClients has, and idleFor how long it watches them: as long as each takes
-	// for one keepalive.
-	idlers  = 10_000
-	idleFor = 20 * time.Second
+	// idlers is how many clients BenchmarkIdleClients has, and idleFor and idleForWeb how long it watches them: as long as
+	// each takes for one keepalive.
+	idlers     = 10_000
+	idleFor    = 25 * time.Second
+	idleForWeb = 40 * time.Second
 	// echoes is how many round trips between two active clients are measured.
 	echoes = 1000
 )
@@ -153,9 +154,13 @@ func benchIdle(b *testing.B, by relay.Transport) {
 		return
 	}
 	// Each pings once, evenly over the time.
+	during := idleFor
+	if by == relay.TransportWebSocket {
+		during = idleForWeb
+	}
 	spent, begun := p.cpu(b), time.Now()
 	for i, is := range all {
-		time.Sleep(time.Until(begun.Add(time.Duration(i) * idleFor / idlers)))
+		time.Sleep(time.Until(begun.Add(time.Duration(i) * during / idlers)))
 		if err := is.ping(); err != nil {
 			b.Fatal(err)
 		}

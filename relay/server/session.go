@@ -15,6 +15,7 @@ import (
 type origin struct {
 	addr netip.AddrPort
 	ws   *webSocket // nil over UDP
+	own  bool       // of a WebSocket: it is its reader who asks, and sees to it that the answer is written
 }
 
 // session is a node that has proven its key and its ticket.
@@ -122,7 +123,7 @@ func (t *table) remove(s *session) bool {
 
 // all gives every session.
 func (t *table) all() []*session {
-	var list []*session
+	list := make([]*session, 0, t.size.Load())
 	for i := range t.names {
 		s := &t.names[i]
 		s.mu.RLock()

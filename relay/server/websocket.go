@@ -27,6 +27,9 @@ const (
 
 	// writeTime is how long one message may take to write. A client that reads nothing for so long is gone.
 	writeTime = 15 * time.Second
+
+	// lingerTime is how long a writer that has nothing to do stays: a flow's next packets mostly come sooner.
+	lingerTime = 5 * time.Second
 )
 
 // webSocket is a client's connection.
@@ -37,7 +40,9 @@ type webSocket struct {
 	conn  *websocket.Conn
 	queue *wsbatch.Queue
 
+	writer  sync.WaitGroup          // of what queue began
 	session atomic.Pointer[session] // nil before it joined
+	known   func()                  // takes it out of the strangers; nil: it is none. Of the goroutine that reads
 }
 
 // own gives the WebSocket its session; an earlier one of another node ends.
@@ -61,11 +66,11 @@ func (t *strangers) add(ws *webSocket) (remove func()) {
 		t.list.Remove(t.list.Front()).(*webSocket).queue.Close()
 	}
 	e := t.list.PushBack(ws)
-	return sync.OnceFunc(func() {
+	return func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		t.list.Remove(e) // nothing, where it is out already
-	})
+	}
 }
 
 // messages are lent to readers and writers while they have something.
@@ -83,43 +88,49 @@ func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	conn.SetReadLimit(wsbatch.MaxMessage)
-	ws := &webSocket{conn: conn, queue: wsbatch.NewQueue()}
+	ws := &webSocket{conn: conn}
+	ws.queue = wsbatch.NewIdleQueue(func() { s.startWriter(ws) })
 	_, _ = rand.Read(ws.id[:])
 	ws.addr, _ = netip.ParseAddrPort(r.RemoteAddr)
 	// The request, and the stack that TLS's handshake made large, are let go: most clients are idle most of the time.
 	go s.attendWebSocket(ws)
 }
 
-// attendWebSocket serves a client to the end. What enter began ends with it.
+// attendWebSocket begins to serve a client.
 func (s *Server) attendWebSocket(ws *webSocket) {
-	defer s.running.Done()
-	defer ws.conn.CloseNow()
-	known := s.strangers.add(ws)
-	defer known()
-
+	remove := s.strangers.add(ws)
 	// A session that ends closes the queue, and then the writer the connection; so does the server's end.
 	late := time.AfterFunc(joinTime, func() {
 		if ws.session.Load() == nil {
 			ws.queue.Close()
 		}
 	})
-	defer late.Stop()
-	var writer sync.WaitGroup
-	writer.Go(func() { s.write(ws) })
+	ws.known = func() { late.Stop(); remove(); ws.known = nil }
 	s.sockets.Store(ws, nil)
-	defer s.sockets.Delete(ws)
 	if s.stopping() { // between enter and here; stop did not see this one
 		ws.queue.Close()
 	}
+	s.serveFrames(ws)
+}
 
-	s.read(ws, known)
-
+// serveFrames serves a client to the end. What enter began ends with it. A Join takes a large stack, which a goroutine that
+// waits would keep: what follows it is another goroutine's.
+func (s *Server) serveFrames(ws *webSocket) {
+	if s.read(ws) {
+		go s.serveFrames(ws)
+		return
+	}
+	defer s.running.Done()
+	if ws.known != nil {
+		ws.known()
+	}
+	s.sockets.Delete(ws)
 	if owned := ws.session.Load(); owned != nil {
 		s.hub.end(nil, owned, 0)
 	}
 	ws.queue.Close()
 	_ = ws.conn.CloseNow() // wakes a writer that waits for the network
-	writer.Wait()
+	ws.writer.Wait()
 }
 
 // leanBuffer is as much as a WebSocket's connection needs for itself: the heads of messages. What is longer passes it by.
@@ -137,21 +148,34 @@ func (l lean) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return conn, both, err
 }
 
-// read takes the client's messages until the connection ends.
-func (s *Server) read(ws *webSocket, joined func()) {
+// read takes the client's messages until the connection ends, or until it has joined, and then reports true.
+func (s *Server) read(ws *webSocket) (joined bool) {
 	f := forwarder{hub: s.hub}
-	o := origin{addr: netip.AddrPortFrom(ws.addr.Addr().Unmap(), ws.addr.Port()), ws: ws}
+	o := origin{addr: netip.AddrPortFrom(ws.addr.Addr().Unmap(), ws.addr.Port()), ws: ws, own: true}
 	for {
 		kind, r, err := ws.conn.Reader(context.Background())
 		if err != nil || kind != websocket.MessageBinary {
-			return
+			return false
 		}
 		if err := s.message(&f, o, r); err != nil {
-			return
+			return false
 		}
-		if ws.session.Load() != nil {
-			joined()
+		s.answer(ws)
+		if ws.known != nil && ws.session.Load() != nil {
+			ws.known()
+			return true
 		}
+	}
+}
+
+// answer writes what the client's own frames were answered with. Nobody else is woken for it: of an idle client, that is all
+// there ever is.
+func (s *Server) answer(ws *webSocket) {
+	if !ws.queue.Attend() {
+		return
+	}
+	if _, ended := s.writeSome(ws); ended || !ws.queue.Leave() {
+		s.startWriter(ws)
 	}
 }
 
@@ -203,32 +227,49 @@ func readAll(r io.Reader, b []byte) (n int, err error) {
 	}
 }
 
-// write writes what the queue has until it is closed and empty.
+// startWriter starts the writer that a client's queue asks for.
+func (s *Server) startWriter(ws *webSocket) { ws.writer.Go(func() { s.write(ws) }) }
+
+// write writes what the queue has, until it is closed and empty or has had nothing for a while: an idle client has no writer.
 func (s *Server) write(ws *webSocket) {
-	defer ws.conn.CloseNow() // wakes the reader
-	for range ws.queue.Wake() {
-		for {
-			buf := messages.Get().(*[wsbatch.MaxMessage]byte)
-			m, ended := ws.queue.Take(buf[:0])
-			var err error
-			if len(m) > 0 {
-				err = writeMessage(ws.conn, m)
-			}
-			messages.Put(buf)
-			if ended || err != nil {
+	linger := time.NewTimer(lingerTime)
+	defer linger.Stop()
+	for {
+		wrote, ended := s.writeSome(ws)
+		switch {
+		case ended:
+			_ = ws.conn.CloseNow() // wakes the reader
+			return
+		case wrote:
+			continue
+		}
+		linger.Reset(lingerTime)
+		select {
+		case <-ws.queue.Wake():
+		case <-linger.C:
+			if ws.queue.Leave() {
 				return
-			}
-			if len(m) == 0 {
-				break
 			}
 		}
 	}
 }
 
+// writeSome writes one message, if there is something. It reports true as ended when nothing can follow.
+func (s *Server) writeSome(ws *webSocket) (wrote, ended bool) {
+	buf := messages.Get().(*[wsbatch.MaxMessage]byte)
+	defer messages.Put(buf)
+	m, ended := ws.queue.Take(buf[:0])
+	if ended || len(m) == 0 {
+		return false, ended
+	}
+	return true, writeMessage(ws.conn, m) != nil
+}
+
+// writeMessage takes a timer and no context: that is half the price, and an idle client's message is short.
 func writeMessage(conn *websocket.Conn, m []byte) error {
-	ctx, cancel := context.WithTimeout(context.Background(), writeTime)
-	defer cancel()
-	return conn.Write(ctx, websocket.MessageBinary, m)
+	late := time.AfterFunc(writeTime, func() { _ = conn.CloseNow() })
+	defer late.Stop()
+	return conn.Write(context.Background(), websocket.MessageBinary, m)
 }
 
 // borrow gives a sender on the UDP socket, nil where there is none.

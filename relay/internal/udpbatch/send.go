@@ -12,6 +12,9 @@ import (
 // without breaking each other's runs.
 const lookBack = 8
 
+// quickSend is the length of a message, in bytes, that is sent in some microseconds.
+const quickSend = 2048
+
 // Sender gathers datagrams and sends them together. One goroutine may use it at a time.
 type Sender struct {
 	conn *Conn
@@ -148,8 +151,7 @@ func (s *Sender) flush() {
 func (s *Sender) sendmmsg(fd uintptr) bool {
 	retried := false
 	for s.at < s.n {
-		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&s.headers[s.at])),
-			uintptr(s.n-s.at), unix.MSG_DONTWAIT, 0, 0)
+		n, errno := s.call(fd)
 		if errno == 0 {
 			s.at += int(n)
 			continue
@@ -174,6 +176,17 @@ func (s *Sender) sendmmsg(fd uintptr) bool {
 		s.at++
 	}
 	return true
+}
+
+// call sends from s.at on. The scheduler is told where it takes a while; see recvmmsg.
+func (s *Sender) call(fd uintptr) (n uintptr, errno unix.Errno) {
+	rest := uintptr(s.n - s.at)
+	if rest == 1 && s.messages[s.at].total <= quickSend {
+		n, _, errno = unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&s.headers[s.at])), rest, unix.MSG_DONTWAIT, 0, 0)
+	} else {
+		n, _, errno = unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&s.headers[s.at])), rest, unix.MSG_DONTWAIT, 0, 0)
+	}
+	return n, errno
 }
 
 // uncut learns from a message that the kernel would not cut: the network card cannot (EIO, the checksum), or the

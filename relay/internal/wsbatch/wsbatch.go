@@ -35,31 +35,68 @@ var rings = sync.Pool{New: func() any { return new([queueSize]byte) }}
 
 // Queue holds frames for one writer. When it is full it drops the oldest. All methods may be called at any time.
 type Queue struct {
-	wake chan struct{} // has one while there may be something to do
+	wake  chan struct{} // has one while there may be something to do
+	begin func()        // nil: there is a writer all the time
 
-	mu      sync.Mutex
-	ring    *[queueSize]byte // nil while empty
-	head    int              // where the oldest starts
-	size    int              // bytes
-	dropped uint64
-	closed  bool
+	mu       sync.Mutex
+	ring     *[queueSize]byte // nil while empty
+	head     int              // where the oldest starts
+	size     int              // bytes
+	dropped  uint64
+	attended bool // there is a writer
+	closed   bool
 }
 
-// NewQueue makes an empty queue.
-func NewQueue() *Queue { return &Queue{wake: make(chan struct{}, 1)} }
+// NewQueue makes an empty queue, which has a writer from now on.
+func NewQueue() *Queue { return &Queue{wake: make(chan struct{}, 1), attended: true} }
+
+// NewIdleQueue makes an empty queue without a writer. begin is called when there is something to do for one: it starts a
+// goroutine that takes until the queue has ended or Leave lets it go, and does nothing else, as the queue waits meanwhile.
+// Once Close has returned it is not called any more.
+func NewIdleQueue(begin func()) *Queue { return &Queue{wake: make(chan struct{}, 1), begin: begin} }
 
 // Push adds a frame of one or two parts, which it copies. It reports how many frames were dropped for it, or
 // instead of it: a closed queue takes none.
 func (q *Queue) Push(frame, tail []byte) (dropped int) {
+	q.mu.Lock()
+	if dropped, ok := q.put(frame, tail); ok {
+		q.signal()
+		return dropped
+	}
+	q.mu.Unlock()
+	return 1
+}
+
+// Put is Push for who calls Attend next: nobody is woken.
+func (q *Queue) Put(frame []byte) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.put(frame, nil)
+}
+
+// Attend makes the caller the writer, if there is something to do and no other writer, which else is woken. The caller takes
+// then, and calls Leave or starts what goes on.
+func (q *Queue) Attend() bool {
+	q.mu.Lock()
+	if q.size == 0 {
+		q.mu.Unlock()
+		return false
+	}
+	if q.attended {
+		q.signal()
+		return false
+	}
+	q.attended = true
+	q.mu.Unlock()
+	return true
+}
+
+// put adds a frame. It reports false where the queue does not take it.
+func (q *Queue) put(frame, tail []byte) (dropped int, ok bool) {
 	n := len(frame) + len(tail)
 	need := lengthSize + n
-	if n == 0 || need > MaxMessage {
-		return 1
-	}
-	q.mu.Lock()
-	if q.closed {
-		q.mu.Unlock()
-		return 1
+	if n == 0 || need > MaxMessage || q.closed {
+		return 1, false
 	}
 	if q.ring == nil {
 		q.ring, q.head = rings.Get().(*[queueSize]byte), 0
@@ -74,16 +111,33 @@ func (q *Queue) Push(frame, tail []byte) (dropped int) {
 	q.append(length[:])
 	q.append(frame)
 	q.append(tail)
-	q.mu.Unlock()
-	q.signal()
-	return dropped
+	return dropped, true
 }
 
+// signal wakes the writer, or begins one. It gives mu back.
 func (q *Queue) signal() {
+	if !q.attended {
+		q.attended = true
+		q.begin()
+		q.mu.Unlock()
+		return
+	}
+	q.mu.Unlock()
 	select {
 	case q.wake <- struct{}{}:
 	default:
 	}
+}
+
+// Leave reports whether the writer may go: there is nothing for it to do, and begin is called when there is again.
+func (q *Queue) Leave() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.size > 0 || q.closed {
+		return false
+	}
+	q.attended = false
+	return true
 }
 
 func (q *Queue) append(b []byte) {
@@ -130,7 +184,6 @@ func (q *Queue) Take(message []byte) (_ []byte, ended bool) {
 func (q *Queue) Close() {
 	q.mu.Lock()
 	q.closed = true
-	q.mu.Unlock()
 	q.signal()
 }
 

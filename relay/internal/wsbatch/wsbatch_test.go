@@ -3,6 +3,9 @@ package wsbatch
 import (
 	"bytes"
 	"encoding/binary"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -78,6 +81,77 @@ func TestAClosedQueueStillGivesWhatItHas(t *testing.T) {
 	if _, ended := q.Take(nil); !ended {
 		t.Error("it did not end")
 	}
+}
+
+// However putting, pushing, closing and leaving meet, nothing is left behind without a writer, and there is never a second one.
+func TestAnIdleQueueHasAWriterWheneverThereIsSomething(t *testing.T) {
+	const pushers, each = 4, 5000
+	var writers, begun atomic.Int32
+	var q *Queue
+	var work sync.WaitGroup
+	got := 0 // of the one writer
+	take := func() (size int, ended bool) {
+		m, ended := q.Take(nil)
+		for rest := m; len(rest) > 0; got++ {
+			_, rest, _ = Next(rest)
+		}
+		return len(m), ended
+	}
+	write := func() {
+		if writers.Add(1) != 1 {
+			t.Error("two writers at a time")
+		}
+		for {
+			size, ended := take()
+			if ended {
+				return
+			}
+			if size == 0 {
+				writers.Add(-1)
+				if q.Leave() {
+					return
+				}
+				writers.Add(1)
+			}
+		}
+	}
+	begin := func() {
+		begun.Add(1)
+		work.Go(write)
+	}
+	q = NewIdleQueue(begin)
+	if q.Leave(); begun.Load() != 0 || q.Attend() {
+		t.Error("an empty queue has a writer")
+	}
+	var pushing sync.WaitGroup
+	for i := range pushers {
+		pushing.Go(func() {
+			for range each {
+				if i > 0 {
+					q.Push([]byte("frame"), nil)
+				} else if q.Put([]byte("frame")); q.Attend() { // as who writes its own answers
+					if writers.Add(1) != 1 {
+						t.Error("a second writer")
+					}
+					take()
+					if writers.Add(-1); !q.Leave() {
+						begin()
+					}
+				}
+				runtime.Gosched()
+			}
+		})
+	}
+	pushing.Wait()
+	q.Close()
+	work.Wait()
+	if got != pushers*each {
+		t.Errorf("%d of %d frames were taken", got, pushers*each)
+	}
+	if q.Push([]byte("more"), nil); q.Leave() {
+		t.Error("a closed queue lets its writer go")
+	}
+	t.Logf("%d writers, one after the other", begun.Load())
 }
 
 func TestPushAndTakeAllocateNothing(t *testing.T) {
