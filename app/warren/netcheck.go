@@ -97,7 +97,7 @@ func netcheckText(n *ipc.Netcheck) string {
 	}
 	_ = t.Flush()
 	for _, a := range n.Advice {
-		fmt.Fprintf(&b, "\n! %s\n", say.Line(a))
+		fmt.Fprintf(&b, "\n! %s\n", say.Paragraph(a))
 	}
 	return b.String()
 }

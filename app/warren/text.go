@@ -197,6 +197,8 @@ that lets it in, or says that none does, and which would be nearest.
 
 What this machine may reach there is decided there, and only that machine and the network's admins know it.`
 	textWhyWay          = "Way to %s: %s"
+	textWhyIdle         = "idle: the way is looked for when there are packets"
+	textWhyOffline      = "offline, as the coordination server last saw it"
 	textWhyMTU          = ", packets of up to %d bytes"
 	textWhyAnswers      = "answers in %s"
 	textWhySilent       = "does not answer"

@@ -63,9 +63,11 @@ func wayLine(w *ipc.Why, name string) string {
 	way := say.Path(w.Path)
 	switch {
 	case way == "" && w.Online:
-		way = "idle: the way is looked for when there are packets"
+		return fmt.Sprintf(textWhyWay, name, textWhyIdle)
 	case way == "":
-		way = "offline, as the coordination server last saw it"
+		return fmt.Sprintf(textWhyWay, name, textWhyOffline)
+	case !w.Online && w.Path.Kind == ipc.PathRelay: // it takes what comes, and it may be that nobody is there
+		return fmt.Sprintf(textWhyWay, name, way+"; "+textWhyOffline)
 	case w.Path.Latency > 0:
 		way += ", " + say.Latency(w.Path.Latency)
 	}
@@ -91,7 +93,7 @@ func triedLines(w *ipc.Why) (lines []string) {
 		lines = append(lines, fmt.Sprintf("  %s  %s", t.Addr, result))
 	}
 	for _, a := range w.Advice {
-		lines = append(lines, "! "+say.Line(a))
+		lines = append(lines, "! "+say.Paragraph(a))
 	}
 	return lines
 }

@@ -8,6 +8,25 @@ import (
 	"github.com/warren-mesh/warren/ipc"
 )
 
+// Advice is cut nowhere, and where nobody is, no way is shown that there was.
+func TestWhyIsSaidWholly(t *testing.T) {
+	long := strings.Repeat("Switch it on. ", 50)
+	w := &ipc.Why{Name: "bob", Online: true, Path: ipc.Path{Kind: ipc.PathRelay, Relay: "fra", Latency: 1.2, MTU: 1280}, Advice: []string{long}}
+	if got := whyLines(w); got[1] != "! "+long {
+		t.Errorf("%q", got[1])
+	}
+	for _, c := range []struct {
+		kind   ipc.PathKind
+		online bool
+		want   string
+	}{{ipc.PathRelay, false, "relay fra; " + textWhyOffline}, {ipc.PathNone, false, textWhyOffline}, {ipc.PathNone, true, textWhyIdle}} {
+		w.Path.Kind, w.Online = c.kind, c.online
+		if got := whyLines(w)[0]; got != "Way to bob: "+c.want {
+			t.Errorf("%s, online %t: %q", c.kind, c.online, got)
+		}
+	}
+}
+
 func TestWhatWasTriedAndWhatCouldBeChangedIsSaid(t *testing.T) {
 	w := &ipc.Why{
 		Name: "bob", Online: true, Path: ipc.Path{Kind: ipc.PathRelay, Relay: "fra"},

@@ -12,18 +12,26 @@ import (
 	"github.com/warren-mesh/warren/ipc"
 )
 
-// maxLine bounds what somebody else's text may take of a screen, in characters.
-const maxLine = 300
+// These bound what somebody else's text may take of a screen, in characters.
+const (
+	maxLine      = 300
+	maxParagraph = 1000
+)
 
 // Line makes text of others fit for one line: no control characters (they move the cursor), no direction
 // overrides and no invisible ones (they make one name look like another), and no more than 300 characters.
-func Line(s string) string {
-	if most := maxLine * utf8.UTFMax; len(s) > most {
-		s = s[:most] // what is cut anyway is not read: it may be long, and there may be thousands
+func Line(s string) string { return fit(s, maxLine) }
+
+// Paragraph does as Line, for the daemon's longest sentences: it leaves 1,000 characters.
+func Paragraph(s string) string { return fit(s, maxParagraph) }
+
+func fit(s string, most int) string {
+	if bytes := most * utf8.UTFMax; len(s) > bytes {
+		s = s[:bytes] // what is cut anyway is not read: it may be long, and there may be thousands
 	}
 	n := 0
 	return strings.Map(func(r rune) rune {
-		if n++; n > maxLine || Harmful(r) {
+		if n++; n > most || Harmful(r) {
 			return -1
 		}
 		return r
