@@ -100,6 +100,9 @@ func (b Backend) Why(ctx context.Context, r ipc.WhyRequest) (*ipc.Why, error) {
 	if w.Tried, w.Advice, err = b.Explain(ctx, p.Key); err != nil {
 		return nil, err
 	}
+	if !p.Online {
+		w.Advice = nil // nothing that is changed makes it answer
+	}
 	w.In, w.Routes, err = b.Access(ctx, p.Key, service)
 	return w, err
 }
