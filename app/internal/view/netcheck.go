@@ -1,6 +1,7 @@
 package view
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/warren-mesh/warren/app/internal/say"
@@ -66,6 +67,7 @@ var advices = []struct {
 }{
 	{"Let UDP out", textAdviceBlocked},
 	{"in a browser", textAdvicePortal},
+	{"cable or Wi-Fi", textAdviceOffline},
 	{"port mapping in the router", textAdviceMapping},
 	{"a larger MTU would", textAdviceMTU},
 	{"without a larger MTU", textAdviceSmall},
@@ -152,6 +154,8 @@ func (d *drawer) verdict(c *ipc.Netcheck) (string, Mood) {
 	switch open := f.NAT == ipc.No || f.Mapping == ipc.NoTranslation; {
 	case c.Portal.Found == ipc.Yes:
 		return d.say(textVerdictPortal), MoodBad
+	case c.UDP != ipc.Yes && len(c.Relays) > 0 && !slices.ContainsFunc(c.Relays, func(r ipc.NetcheckRelay) bool { return r.TCP > 0 }):
+		return d.say(textVerdictOffline), MoodBad
 	case c.UDP == ipc.No:
 		return d.say(textVerdictBlocked), MoodMiddle
 	case c.UDP != ipc.Yes:

@@ -108,8 +108,9 @@ func TestTheVerdictOfACheck(t *testing.T) {
 	}{
 		{func(*ipc.Netcheck) {}, textVerdictEasy, MoodGood},
 		{func(c *ipc.Netcheck) { c.Portal.Found = ipc.Yes }, textVerdictPortal, MoodBad},
-		{func(c *ipc.Netcheck) { c.UDP = ipc.No }, textVerdictBlocked, MoodMiddle},
-		{func(c *ipc.Netcheck) { c.UDP = ipc.Unknown }, textVerdictUnasked, MoodUnknown},
+		{func(c *ipc.Netcheck) { c.UDP, c.Relays = ipc.No, []ipc.NetcheckRelay{{Name: "fra", TCP: 1}} }, textVerdictBlocked, MoodMiddle},
+		{func(c *ipc.Netcheck) { c.UDP, c.Relays = ipc.No, []ipc.NetcheckRelay{{Name: "fra"}} }, textVerdictOffline, MoodBad},
+		{func(c *ipc.Netcheck) { c.UDP, c.Relays = ipc.Unknown, nil }, textVerdictUnasked, MoodUnknown},
 		{func(c *ipc.Netcheck) { c.IPv4.NAT, c.IPv4.Filtering = ipc.No, ipc.NoTranslation }, textVerdictOpen, MoodGood},
 		{func(c *ipc.Netcheck) { c.IPv4.NAT, c.IPv4.Filtering = ipc.No, ipc.PortDependent }, textVerdictFirewall, MoodGood},
 		{func(c *ipc.Netcheck) { c.IPv4.Mapping = ipc.PortDependent }, textVerdictHard, MoodMiddle},

@@ -389,10 +389,12 @@ const (
 	textVerdictFirewall
 	textVerdictSome
 	textVerdictUnasked
+	textVerdictOffline
 	textFactMTU
 	textBytesLong // {0}: a number
 	textAdvicePortal
 	textAdviceBlocked
+	textAdviceOffline
 	textAdviceMapping
 	textAdviceMTU
 	textAdviceSmall

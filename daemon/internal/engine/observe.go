@@ -39,7 +39,7 @@ func (w *wire) Observe(f *core.Facts) {
 	names := w.dns.Status()
 	f.DNS = &names.DNS
 	f.Failures = append(f.Failures, names.Problems...)
-	if s.UDPBlocked {
+	if s.UDPBlocked && slices.ContainsFunc(s.Relays, func(r sock.RelayStatus) bool { return r.Up }) { // otherwise nothing gets through at all
 		f.Failures = append(f.Failures, ipc.Problem{
 			Code: ipc.ProblemUDPBlocked, Text: "This network lets no UDP through: every connection goes through a relay.",
 			Fix: "Allow outgoing UDP in the network's firewall for direct connections.",

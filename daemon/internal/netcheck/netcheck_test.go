@@ -283,6 +283,20 @@ func TestAPortalIsToldFromAServer(t *testing.T) {
 	}
 }
 
+// A pulled cable lets no UDP through, and is not to be looked for in a firewall.
+func TestWhereNothingAnswersTheNetworkIsGone(t *testing.T) {
+	for _, udp := range []ipc.Known{ipc.No, ipc.Unknown} {
+		r := ipc.Netcheck{UDP: udp, Relays: []ipc.NetcheckRelay{{Name: "fra"}, {Name: "nyc"}}}
+		if Finish(&r); r.Kind != textOffline || len(r.Advice) != 1 || r.Advice[0] != adviceOffline {
+			t.Errorf("UDP %s: %q %q", udp, r.Kind, r.Advice)
+		}
+	}
+	r := ipc.Netcheck{UDP: ipc.No, Relays: []ipc.NetcheckRelay{{Name: "fra"}, {Name: "nyc", TCP: 1}}}
+	if Finish(&r); r.Kind != textBlocked || len(r.Advice) != 1 || r.Advice[0] != adviceBlocked {
+		t.Errorf("where one answers over TCP: %q %q", r.Kind, r.Advice)
+	}
+}
+
 func TestAPortalsAdviceComesAlone(t *testing.T) {
 	r := ipc.Netcheck{UDP: ipc.No, Portal: ipc.NetcheckPortal{Found: ipc.Yes, Server: "login.hotel.example"}}
 	Finish(&r)
@@ -296,7 +310,7 @@ func TestEveryObstacleSaysWhatCouldBeChanged(t *testing.T) {
 	for want, p := range map[string]func(*Pair){
 		"Let UDP out":        func(p *Pair) { p.Blocked = true },
 		"offline":            func(p *Pair) { p.Tried = false },
-		"warren status":      func(p *Pair) { p.Relayed = false },
+		"warren status":      func(p *Pair) { p.Relayed, p.Blocked = false, true },
 		"being searched":     func(p *Pair) { p.PeerHard, p.Searching = true, true },
 		"NATs that give":     func(p *Pair) { p.OwnHard, p.PeerHard = true, true },
 		"(203.0.113.7)":      func(p *Pair) { p.OwnHard, p.PeerHard, p.Shared = true, true, netip.MustParseAddr("203.0.113.7") },

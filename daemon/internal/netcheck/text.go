@@ -12,6 +12,7 @@ import (
 const (
 	textBlocked  = "a network that lets no UDP through: every connection goes through a relay"
 	textPortal   = "a network that wants its page passed first"
+	textOffline  = "no way to the internet: no relay answers, neither over UDP nor over TCP"
 	textNoAnswer = "unknown: no relay could be asked"
 	textPublic   = "no NAT"
 	textFirewall = "no NAT, but a firewall that lets in answers only"
@@ -23,6 +24,8 @@ const (
 	adviceBlocked = "Let UDP out in the network's firewall: then direct connections become possible."
 	advicePortal  = "Open http://%s/ in a browser and sign in to the network. With an exit node or lockdown: warren exit-node portal"
 	advicePlain   = "Sign in to the network in a browser. With an exit node or lockdown: warren exit-node portal"
+	adviceOffline = "See that this machine's cable or Wi-Fi works. If it does, the relays are down, or a firewall keeps them off: " +
+		"their ports must be let out, usually UDP 3478 and TCP 443."
 	adviceMapping = "Switch on port mapping in the router (UPnP-IGD, NAT-PMP or PCP), or forward the UDP port of 'warren set --port' to this machine: " +
 		"then machines behind hard NATs reach it directly as well."
 
@@ -65,6 +68,8 @@ func kind(r *ipc.Netcheck) string {
 	switch {
 	case r.Portal.Found == ipc.Yes:
 		return textPortal
+	case offline(r):
+		return textOffline
 	case r.UDP == ipc.No:
 		return textBlocked
 	case r.UDP != ipc.Yes:
@@ -83,6 +88,11 @@ func kind(r *ipc.Netcheck) string {
 	return textEasy
 }
 
+// offline reports whether nothing answers at all, so that more is amiss than UDP.
+func offline(r *ipc.Netcheck) bool {
+	return r.UDP != ipc.Yes && len(r.Relays) > 0 && !slices.ContainsFunc(r.Relays, func(is ipc.NetcheckRelay) bool { return is.TCP > 0 })
+}
+
 func hard(b ipc.Behavior) bool {
 	return b == ipc.PortDependent || b == ipc.AddressDependent || b == ipc.AddressOrMore
 }
@@ -94,6 +104,8 @@ func advice(r *ipc.Netcheck) (out []string) {
 		return append(out, fmt.Sprintf(advicePortal, r.Portal.Server))
 	case r.Portal.Found == ipc.Yes:
 		return append(out, advicePlain)
+	case offline(r):
+		return append(out, adviceOffline)
 	case r.UDP == ipc.No:
 		return append(out, adviceBlocked)
 	}
@@ -136,7 +148,7 @@ type Pair struct {
 // Obstacles says what stands between the two, and what a person could change.
 func Obstacles(p Pair) []string {
 	switch {
-	case p.Blocked:
+	case p.Blocked && p.Relayed: // otherwise nothing at all may get through
 		return []string{obstacleBlocked}
 	case !p.Tried:
 		return []string{obstacleNothing}
