@@ -57,6 +57,9 @@ func TestNetcheckTellsEveryKindOfNetwork(t *testing.T) {
 			if r.Portal.Found == ipc.Yes || len(r.Mapping) != 3 || r.Mapping[0].Answers != ipc.No {
 				t.Errorf("%+v %+v", r.Portal, r.Mapping)
 			}
+			if r.IPv6.Local != alice.Addr6() || r.IPv6.UDP != ipc.Unknown {
+				t.Errorf("where no relay has IPv6: %+v", r.IPv6)
+			}
 			if c.name == "easy" {
 				t.Log(alice.MustWarren("netcheck"))
 				home.DropUDP()

@@ -120,6 +120,8 @@ func (s *Sock) checkUDP(ctx context.Context, know known) (ipc.Netcheck, map[coor
 	for f := range netcheck.Families {
 		if i := slices.IndexFunc(servers, func(s netcheck.Server) bool { return int(netcheck.FamilyOf(s.Addr.Addr())) == f }); i >= 0 {
 			local[f] = c.open(ctx, netcheck.Family(f), servers[i].Addr)
+		} else {
+			local[f].Addr = c.localTo(ctx, netcheck.Family(f), anywhere[f])
 		}
 	}
 	defer c.close()
@@ -158,19 +160,33 @@ func b2i(b bool) int {
 	return 0
 }
 
+// networks are those of the families.
+var networks = [netcheck.Families]string{"udp4", "udp6"}
+
+// anywhere is an address of each family that the default route leads to: of documentation (RFC 5737, RFC 3849). Nothing is
+// sent there.
+var anywhere = [netcheck.Families]netip.AddrPort{netip.MustParseAddrPort("203.0.113.1:9"), netip.MustParseAddrPort("[2001:db8::1]:9")}
+
+// localTo gives this machine's address on the way to another one, not valid if there is no way.
+func (c *checker) localTo(ctx context.Context, f netcheck.Family, to netip.AddrPort) netip.Addr {
+	d := net.Dialer{Control: Marked(c.sock.cfg.Mark)}
+	way, err := d.DialContext(ctx, networks[f], to.String()) // asks for the route, and sends nothing
+	if err != nil {
+		return netip.Addr{}
+	}
+	defer way.Close()
+	return way.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
+}
+
 // open opens the sockets of a family, if there is a way to the server, and reads them until close.
 func (c *checker) open(ctx context.Context, f netcheck.Family, server netip.AddrPort) (l netcheck.Local) {
-	network := [...]string{"udp4", "udp6"}[f]
-	d := net.Dialer{Control: Marked(c.sock.cfg.Mark)}
-	way, err := d.DialContext(ctx, network, server.String()) // asks for the route, and sends nothing
-	if err != nil {
+	local := c.localTo(ctx, f, server)
+	if !local.IsValid() {
 		return l
 	}
-	local := way.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
-	_ = way.Close()
 	lc := net.ListenConfig{Control: Marked(c.sock.cfg.Mark)}
 	for i := range c.conns[f] {
-		pc, err := lc.ListenPacket(ctx, network, ":0")
+		pc, err := lc.ListenPacket(ctx, networks[f], ":0")
 		if err != nil {
 			return l
 		}
