@@ -217,9 +217,10 @@ func examineDaemon(s *ipc.Status, err error) []finding {
 			connected, servers = connected || r.Connected, servers+1
 		}
 	}
-	if servers == 0 {
+	switch {
+	case servers == 0 && s.State == ipc.StateRunning:
 		all = append(all, finding{"relay", levelNotice, textDoctorRelayless, textFixRelayless})
-	} else {
+	case servers > 0: // else it is not known yet
 		all = append(all, judge("relay", connected, textDoctorRelay, levelProblem, textDoctorNoRelay, textFixNoRelay))
 	}
 	if d := s.DNS; d != nil {

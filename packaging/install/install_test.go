@@ -57,6 +57,7 @@ func TestAMachinesLifeWithThePackages(t *testing.T) {
 	l.step("an upgrade", l.upgrade)
 	l.step("an upgrade of the server that changes the database, and the way back", l.migrate)
 	l.step("a state that a newer daemon wrote", l.newer)
+	l.step("a disk that is full, and files that cannot be written", l.full)
 	l.step("the daemon is killed", l.crash)
 	l.step("the daemon is restarted, hangs, and is stopped", l.restart)
 	l.step("the machine is started anew, and is on its network by itself", l.reboot)
@@ -222,9 +223,11 @@ printf '[Service]\nRestartSec=600\n' >/run/systemd/system/warrend.service.d/slow
 
 func (l *life) install() {
 	l.t.Helper()
-	l.host.must("dpkg", "-i", l.host.put(l.deb("warren")))
+	// By somebody whose files are nobody else's, begun twice, and then once more.
+	l.host.must("sh", "-ec", "umask 077; for n in 1 2; do dpkg --unpack $0; done; dpkg --configure -a; dpkg -i $0", l.host.put(l.deb("warren")))
 	l.host.must("systemctl", "is-active", "warrend")
 	l.host.must("getent", "group", "warren")
+	l.host.must("su", "-s", "/bin/sh", "nobody", "-c", "warren version; warren doctor --json | jq -e .findings")
 	l.host.must("sh", "-c", "test -e /usr/share/man/man1/warren-up.1.gz && test -e /usr/share/bash-completion/completions/warren")
 }
 
@@ -255,6 +258,37 @@ printf '[Timer]\nOnActiveSec=0\nRandomizedDelaySec=0\n' >/etc/systemd/system/war
 		l.t.Errorf("backups and state are not the server's (%s) alone:\n%s", who, owned)
 	}
 	s.must("systemctl", "is-active", "warren-coord")
+}
+
+// full has the daemon where it cannot write: first its own state, which stays whole, and then all of /etc, where the package
+// is installed once more.
+func (l *life) full() {
+	l.t.Helper()
+	h := l.host
+	const state = "/var/lib/warren"
+	h.must("sh", "-ec", "systemctl stop warrend; cp -a "+state+" /root/kept; mount -t tmpfs -o size=256k,mode=700 tmpfs "+state+
+		"; cp -a /root/kept/. "+state+"; ! dd if=/dev/zero of="+state+"/fill bs=1k 2>/dev/null; systemctl start warrend")
+	h.eventually("sh", "-c", "warren status | grep 'make room on the file system of "+state+"'")
+	if said, err := h.run("warren", "set", "--hostname", "other"); err == nil || !strings.Contains(said, "make room") {
+		l.t.Errorf("a setting that cannot be written: %v, %s", err, said)
+	}
+	h.must("cmp", "/root/kept/state.json", state+"/state.json")
+	h.must("rm", state+"/fill")
+	h.must("warren", "set", "--hostname", "den")
+	h.eventually("sh", "-c", "warren down && warren up && ! warren status | grep '^!'")
+	h.must("sh", "-ec", "systemctl stop warrend; umount "+state+"; systemctl start warrend")
+
+	h.must("sh", "-ec", "mount --bind /etc /etc; mount -o remount,ro,bind /etc; ! touch /etc/written 2>/dev/null")
+	old := l.daemon()
+	h.must("dpkg", "-i", "/root/"+filepath.Base(l.deb("warren")))
+	if now := l.daemon(); now == old || now == "0" {
+		l.t.Error("the package was installed where /etc is read-only, and the daemon was not replaced")
+	}
+	h.eventually("sh", "-c", "warren status | grep 'Make the file writable'")
+	h.must("umount", "/etc")
+	h.must("systemctl", "restart", "warrend")
+	l.server.eventually("ping", "-c", "1", "-W", "1", "den")
+	h.eventually("warren", "exit-node", "use", "gate")
 }
 
 func (l *life) crash() {
@@ -336,6 +370,7 @@ func (l *life) remove() {
 	if len(differing(l.before, l.state())) == 0 {
 		l.t.Error("while it runs nothing of the host differs: what is compared shows nothing")
 	}
+	l.host.must("warren", "set", "--lockdown") // and an exit node is in use
 	l.host.must("dpkg", "-r", "warren")
 	if out, err := l.host.run("systemctl", "is-active", "warrend"); err == nil {
 		l.t.Errorf("after the removal warrend is %s", out)

@@ -152,7 +152,10 @@ func writeConf(path, text string) error {
 	if inPlace == nil {
 		return nil
 	}
-	if errors.Is(inPlace, fs.ErrNotExist) {
+	if dir := filepath.Dir(path); errors.Is(inPlace, fs.ErrNotExist) {
+		if _, gone := os.Stat(dir); errors.Is(gone, fs.ErrNotExist) {
+			return fmt.Errorf("/etc/resolv.conf is a link to %s, where there is no folder; start the program that makes it, or put a file in the link's place: %w", path, err)
+		}
 		return fmt.Errorf("cannot write %s: %w", path, err)
 	}
 	return fmt.Errorf("cannot write %s: %w", path, inPlace)

@@ -3,6 +3,7 @@ package dns
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -21,6 +22,13 @@ import (
 const theirs = "# by hand\nsearch lan.example\nnameserver 192.0.2.53\noptions timeout:2\n"
 
 var found = map[string]string{"bob.warren.internal": "100.64.0.2", "bob": "100.64.0.2", "www.example.com": "198.51.100.80"}
+
+func TestALinkThatLeadsNowhereIsSaid(t *testing.T) {
+	gone := filepath.Join(t.TempDir(), "none", "stub-resolv.conf")
+	if err := writeConf(gone, "nameserver 192.0.2.1\n"); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "is a link to "+gone+", where there is no folder") {
+		t.Errorf("got %v", err)
+	}
+}
 
 func TestAResolvConfOfNobodyGetsABlockAndIsGivenBack(t *testing.T) {
 	newHost(t)

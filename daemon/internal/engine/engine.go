@@ -469,7 +469,7 @@ func problem(err error) ipc.Problem {
 	if errors.As(err, &refusal) {
 		return ipc.Problem{Code: refusal.Code, Text: refusal.Message, Fix: refusal.Fix}
 	}
-	return ipc.Problem{Code: ipc.ProblemHost, Text: err.Error()}
+	return ipc.Problem{Code: ipc.ProblemHost, Text: oneLine(err), Fix: "It is tried again every few seconds. What this host lacks: warren doctor; what happened: journalctl -u warrend"}
 }
 
 func hostname() string {

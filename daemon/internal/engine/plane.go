@@ -246,7 +246,7 @@ func (w *wire) protect(p *core.Plan) []ipc.Problem {
 	if err != nil {
 		w.cfg.Log.Error("the packet filter is not as it should be", "err", err)
 		problems = append(problems, ipc.Problem{
-			Code: ipc.ProblemFilter, Text: err.Error(),
+			Code: ipc.ProblemFilter, Text: oneLine(err),
 			Fix: "Others on this machine's LAN may reach it by its address in the network, and it forwards nothing, until that is mended; warren down and up tries again.",
 		})
 	}
@@ -257,7 +257,7 @@ func (w *wire) protect(p *core.Plan) []ipc.Problem {
 func (w *wire) relayFor(p *core.Plan) []ipc.Problem {
 	if err := w.relay.Want(p.Relaying, p.RelayRate); err != nil {
 		w.cfg.Log.Error("others cannot relay through this machine", "err", err)
-		return []ipc.Problem{{Code: ipc.ProblemRelaying, Text: err.Error(), Fix: "warren down and up tries again; sudo warren set --relay=false takes the offer back."}}
+		return []ipc.Problem{{Code: ipc.ProblemRelaying, Text: oneLine(err), Fix: "warren down and up tries again; sudo warren set --relay=false takes the offer back."}}
 	}
 	return nil
 }

@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/ipc"
@@ -80,7 +82,18 @@ func hostError(err error) error {
 	if err == nil || errors.As(err, &said) || errors.Is(err, context.Canceled) {
 		return err
 	}
-	return &ipc.Error{Status: 500, Code: ipc.CodeHost, Message: err.Error()}
+	return &ipc.Error{Status: 500, Code: ipc.CodeHost, Message: oneLine(err)}
+}
+
+// oneLine words errors that were joined: one behind the other, each once.
+func oneLine(err error) string {
+	var said []string
+	for line := range strings.Lines(err.Error()) {
+		if line = strings.TrimSpace(line); line != "" && !slices.Contains(said, line) {
+			said = append(said, line)
+		}
+	}
+	return strings.Join(said, "; ")
 }
 
 var errPortalLong = &ipc.Error{
@@ -90,7 +103,7 @@ var errPortalLong = &ipc.Error{
 
 func lockdownProblem(err error) ipc.Problem {
 	return ipc.Problem{
-		Code: ipc.ProblemLockdown, Level: ipc.ProblemUrgent, Text: "Lockdown is not as wished: " + err.Error(),
+		Code: ipc.ProblemLockdown, Level: ipc.ProblemUrgent, Text: "Lockdown is not as wished: " + oneLine(err),
 		Fix: "It is tried again every few seconds. The way out, if this machine is cut off: sudo warrend recover --unlock, while warrend is stopped.",
 	}
 }

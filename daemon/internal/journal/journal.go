@@ -185,7 +185,11 @@ func (j *Journal) append(text []byte) error {
 		j.size += int64(len(text))
 		return nil
 	}
-	err = fmt.Errorf("cannot write %s, without which this host is not changed: %w", j.path, err)
+	why := ""
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		why = "the disk is full; make room on the file system of " + filepath.Dir(j.path) + ": "
+	}
+	err = fmt.Errorf("cannot write %s, without which this host is not changed: %s%w", j.path, why, err)
 	if undo := errors.Join(j.file.Truncate(j.size), seekEnd(j.file)); undo != nil {
 		j.sick = err
 	}

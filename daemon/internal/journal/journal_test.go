@@ -264,7 +264,7 @@ func TestAChangeIsNotMadeWhereItCannotBeWritten(t *testing.T) {
 	}
 	_ = j.file.Close()
 	j.file = full
-	if _, err := j.Record(mark("b")); err == nil || !strings.Contains(err.Error(), "not changed") {
+	if _, err := j.Record(mark("b")); err == nil || !strings.Contains(err.Error(), "not changed: the disk is full; make room on the file system of ") {
 		t.Errorf("got %v", err)
 	}
 	if len(j.Live()) != 1 {
