@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -103,9 +104,13 @@ func TestAChosenExitNodeIsNotGoneAroundWhateverBecomesOfTheMachine(t *testing.T)
 		lab.Eventually(t, 15*time.Second, func() error { return problem(alice, ipc.ProblemExitHeld) })
 		wantCut(t, alice.Machine, web.Addr(), what+", and the daemon is another")
 		nothing(what, stop())
-		if out, _ := alice.Run("sh", "-c", strings.Join(alice.Args("status"), " ")+"; true"); !strings.Contains(out, "warren exit-node portal") || !strings.Contains(out, "warren exit-node off") {
-			t.Errorf("%s: the status does not say what to do:\n%s", what, out)
-		}
+		lab.Eventually(t, 15*time.Second, func() error { // the new daemon has to hear why from the server first
+			out, _ := alice.Run("sh", "-c", strings.Join(alice.Args("status"), " ")+"; true")
+			if !strings.Contains(out, "warren exit-node portal") || !strings.Contains(out, "warren exit-node off") {
+				return fmt.Errorf("%s: the status does not say what to do:\n%s", what, out)
+			}
+			return nil
+		})
 	}
 	held("expired", "machine", "expire", "alice")
 	// Logging in: the browser of this machine reaches the page through the portal only.
