@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"unicode/utf8"
@@ -142,7 +143,7 @@ func netPicture(n *ipc.Netcheck) []string {
 	switch {
 	case n.Portal.Found == ipc.Yes:
 		row = append(row, station{"captive portal", say.Line(n.Portal.Server)})
-	case n.UDP == ipc.No:
+	case n.UDP == ipc.No && slices.ContainsFunc(n.Relays, func(r ipc.NetcheckRelay) bool { return r.TCP > 0 }):
 		row = append(row, station{"no UDP", "blocked"})
 	case f.NAT == ipc.Yes:
 		row = append(row, station{"NAT", f.Public.String()})
