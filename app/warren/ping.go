@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -72,9 +73,9 @@ func (p *program) pings(cmd *cobra.Command, peer string, f pingFlags) error {
 	case last == nil:
 		return &failure{exitPeer, ""}
 	case f.untilDirect && cmd.Flags().Changed("until-direct"):
-		return &failure{exitPeer, textNotDirect}
+		return &failure{exitPeer, fmt.Sprintf(textNotDirect, say.Line(last.Name))}
 	case f.untilDirect:
-		p.note(textNotDirect)
+		p.note(textNotDirect, say.Line(last.Name))
 	}
 	return nil
 }

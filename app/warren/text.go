@@ -231,7 +231,7 @@ is a success, as long as it answers; with --until-direct named, it is not.`
 	textPingBounds      = "-c must not be negative, --timeout must be above 0 and 30s at the most, -i must not be negative"
 	textPong            = "pong from %s (%s) via %s in %s"
 	textNoPong          = "no answer from %s in %s"
-	textNotDirect       = "There is no direct path (yet): packets go through the relay."
+	textNotDirect       = "There is no direct path (yet): packets go through the relay.\n  See why: warren why %s"
 
 	textShortNetcheck = "See what the network that this machine is on lets through"
 	textLongNetcheck  = `Netcheck finds out, in a few seconds, what stands between this machine and the internet, and so which connections
