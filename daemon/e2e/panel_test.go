@@ -25,6 +25,11 @@ var (
 	badgeAttention    = color.NRGBA{0xc2, 0x55, 0x0a, 0xff}
 )
 
+// onDark are those of a panel on a dark desktop, where they are brighter.
+var onDark = map[color.NRGBA]color.NRGBA{
+	badgeConnected: {0x2f, 0x9a, 0x6e, 0xff}, badgeDisconnected: {0x7d, 0x86, 0x8e, 0xff}, badgeAttention: {0xd4, 0x69, 0x1a, 0xff},
+}
+
 // The tray in a real panel, on a light desktop and a dark one, with the mouse and keys alone: the icon follows the daemon, its menu
 // disconnects, and each page of the window is drawn. The pictures are the test's artifacts (go test -artifacts, make screens).
 func TestTheTrayInARealPanel(t *testing.T) {

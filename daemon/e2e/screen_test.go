@@ -27,6 +27,7 @@ type screen struct {
 	t       *testing.T
 	home    string
 	environ []string
+	dark    bool
 }
 
 // panelConfig is a panel along the top with nothing but icons and the time. {0}: whether it is dark.
@@ -77,7 +78,7 @@ func newScreen(t *testing.T, dark bool, exec string) *screen {
 	}
 	// A window that ends with its screen may still write to it.
 	t.Cleanup(func() { lab.Eventually(t, 10*time.Second, func() error { return os.RemoveAll(home) }) })
-	s := &screen{t: t, home: home}
+	s := &screen{t: t, home: home, dark: dark}
 	config := filepath.Join(s.home, ".config/xfce4/xfconf/xfce-perchannel-xml")
 	text := strings.ReplaceAll(panelConfig, "{0}", strconv.FormatBool(dark))
 	service, err := os.ReadFile("../../packaging/desktop/" + applicationName + ".service")
@@ -213,6 +214,9 @@ func (s *screen) find(window string, badge color.NRGBA) image.Point {
 	head := 100
 	if window == "root" {
 		head = panelHeight
+		if s.dark {
+			badge = onDark[badge]
+		}
 	}
 	var at image.Point
 	lab.Eventually(s.t, 60*time.Second, func() error {

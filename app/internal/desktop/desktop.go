@@ -90,6 +90,14 @@ func (d *Desktop) Close() error { return d.conn.Close() }
 // Conn is the session bus.
 func (d *Desktop) Conn() *dbus.Conn { return d.conn }
 
+// activatable is the interface of programs that a desktop starts, and brings to the front.
+const activatable = "org.freedesktop.Application"
+
+// objectPath is where the program of a name has that interface.
+func objectPath(name string) dbus.ObjectPath {
+	return dbus.ObjectPath("/" + strings.ReplaceAll(name, ".", "/"))
+}
+
 // application is a program's part of org.freedesktop.Application, by which a desktop starts it and brings it to the front.
 type application struct{ activated func(page string) }
 
@@ -114,9 +122,7 @@ func (a application) ActivateAction(page string, _ []dbus.Variant, _ map[string]
 // Alone takes a name of the program on the bus. Where another one has it, that is asked to show a page, and Alone is
 // false. activated is called when others ask this one.
 func (d *Desktop) Alone(ctx context.Context, name, page string, activated func(page string)) (bool, error) {
-	const of = "org.freedesktop.Application"
-	path := dbus.ObjectPath("/" + strings.ReplaceAll(name, ".", "/"))
-	if err := d.conn.Export(application{activated}, path, of); err != nil {
+	if err := d.conn.Export(application{activated}, objectPath(name), activatable); err != nil {
 		return false, err
 	}
 	reply, err := d.conn.RequestName(name, dbus.NameFlagDoNotQueue)
@@ -128,7 +134,26 @@ func (d *Desktop) Alone(ctx context.Context, name, page string, activated func(p
 	}
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
-	return false, d.conn.Object(name, path).CallWithContext(ctx, of+".ActivateAction", dbus.FlagNoAutoStart, page, []dbus.Variant{}, map[string]dbus.Variant{}).Err
+	return false, d.activate(ctx, name, page)
+}
+
+// actionQuit ends a program, in place of a page's name.
+const actionQuit = "quit"
+
+// Quits tells whether another program asks this one to end, where Alone's callback gets a page.
+func Quits(page string) bool { return page == actionQuit }
+
+// Quit asks the program that has a name to end, if there is one.
+func (d *Desktop) Quit(ctx context.Context, name string) {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	_ = d.activate(ctx, name, actionQuit) // an error is that there is none
+}
+
+// activate has the program that has a name do something: show a page.
+func (d *Desktop) activate(ctx context.Context, name, page string) error {
+	o := d.conn.Object(name, objectPath(name))
+	return o.CallWithContext(ctx, activatable+".ActivateAction", dbus.FlagNoAutoStart, page, []dbus.Variant{}, map[string]dbus.Variant{}).Err
 }
 
 // OpenPage shows a page in the person's browser through the desktop's portal. The caller must have built the address

@@ -33,6 +33,27 @@ func (p *Panel) SetDark(dark bool) error {
 	return p.conn.Emit("/org/freedesktop/portal/desktop", "org.freedesktop.portal.Settings.SettingChanged", "org.freedesktop.appearance", "color-scheme", scheme)
 }
 
+// xfconf are Xfce's settings.
+type xfconf struct{ p *Panel }
+
+// GetProperty is org.xfce.Xfconf's.
+func (x xfconf) GetProperty(channel, property string) (dbus.Variant, *dbus.Error) {
+	x.p.mu.Lock()
+	defer x.p.mu.Unlock()
+	if channel != "xsettings" || property != "/Net/ThemeName" || x.p.theme == "" {
+		return dbus.Variant{}, dbus.NewError("org.xfce.Xfconf.Error.PropertyNotFound", nil)
+	}
+	return dbus.MakeVariant(x.p.theme), nil
+}
+
+// SetTheme has Xfce's desktop have a theme.
+func (p *Panel) SetTheme(name string) error {
+	p.mu.Lock()
+	p.theme = name
+	p.mu.Unlock()
+	return p.conn.Emit("/org/xfce/Xfconf", "org.xfce.Xfconf.PropertyChanged", "xsettings", "/Net/ThemeName", dbus.MakeVariant(name))
+}
+
 type notes struct{ p *Panel }
 
 // Notify is the notification daemon's.

@@ -65,6 +65,7 @@ type Panel struct {
 	buttons map[uint32][]string // of the notifications that are shown
 	last    uint32              // notification
 	scheme  uint32              // of colours, as the portal has it
+	theme   string              // as Xfce has it; empty: it does not say
 	failed  error
 }
 
@@ -139,6 +140,7 @@ func (p *Panel) export(hosted bool) error {
 		p.conn.Export(registrar{p}, watcherPath, watcher),
 		p.conn.Export(notes{p}, "/org/freedesktop/Notifications", notifier),
 		p.conn.Export(settings{p}, "/org/freedesktop/portal/desktop", "org.freedesktop.portal.Settings"),
+		p.conn.Export(xfconf{p}, "/org/xfce/Xfconf", "org.xfce.Xfconf"), p.own("org.xfce.Xfconf"),
 		p.own(watcher), p.own(notifier), p.own("org.freedesktop.portal.Desktop"))
 }
 

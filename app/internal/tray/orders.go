@@ -372,6 +372,7 @@ func (p *program) why(machine string) {
 	if peer == nil {
 		return
 	}
+	p.whyOf, p.whyAt = machine, time.Now()
 	id, name := peer.ID, peer.Name
 	p.work.Go(func() {
 		ctx, cancel := context.WithTimeout(p.ctx, askLimit)

@@ -26,6 +26,8 @@ const (
 	// saidOnce is how long a text that was said is not said again.
 	saidOnce = 5 * time.Second
 	maxWords = 8
+	// whyAge is how old what a machine was asked about may be while somebody looks at it: a search for a path takes seconds.
+	whyAge = 2 * time.Second
 )
 
 // Config is what the tray needs of its program.
@@ -73,6 +75,8 @@ type program struct {
 	cancelLogin context.CancelFunc // nil without a login
 	cancelOrder context.CancelFunc // of the last order
 	stopped     bool               // a person has broken it off
+	whyOf       string             // the machine that was last asked about
+	whyAt       time.Time          // when that was
 }
 
 // facts are what the daemon says.
@@ -137,6 +141,9 @@ func Run(ctx context.Context, d *desktop.Desktop, c Config) error {
 	return p.loop(p.ctx, failed)
 }
 
+// windowName is the window's on the bus, of which there is one.
+const windowName = desktop.Name + ".Window"
+
 // Face is what shows things in place of the icon: the window.
 type Face struct {
 	Draw   func(view.Input)   // shows what is so now
@@ -150,7 +157,13 @@ func RunWindow(ctx context.Context, d *desktop.Desktop, c Config, page view.Page
 	defer stop()
 	p.in.Windows, p.window = true, true
 	if d != nil {
-		alone, err := d.Alone(p.ctx, desktop.Name+".Window", string(page), func(page string) { f.Open(view.Page(page)) })
+		alone, err := d.Alone(p.ctx, windowName, string(page), func(page string) {
+			if desktop.Quits(page) {
+				p.click(view.Intent{Op: view.OpQuit})
+			} else {
+				f.Open(view.Page(page))
+			}
+		})
 		switch {
 		case err != nil:
 			return err
@@ -223,6 +236,9 @@ func (p *program) loop(ctx context.Context, failed <-chan error) error {
 			p.take(f)
 		case do := <-p.clicks:
 			if do.Op == view.OpQuit {
+				if p.desktop != nil && !p.window {
+					p.desktop.Quit(ctx, windowName) // who quits is rid of all of it
+				}
 				return nil
 			}
 			p.do(do)
@@ -266,6 +282,9 @@ func (p *program) take(f facts) {
 		p.in.Profiles = f.profiles
 	}
 	p.notice(f.status)
+	if p.whyOf != "" && p.live.Load() && time.Since(p.whyAt) >= whyAge {
+		p.why(p.whyOf)
+	}
 }
 
 // notice tells a person who does not look at the icon what a status changes.

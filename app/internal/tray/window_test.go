@@ -3,6 +3,7 @@ package tray
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/warren-mesh/warren/app/internal/desktop"
@@ -170,6 +171,59 @@ func TestThereIsOneWindow(t *testing.T) {
 	first.shows(func(v view.Window) bool { return len(v.Machines.Rows) == 3 })
 	d.stop()
 	first.shows(func(v view.Window) bool { return v.Icon == view.IconAttention && len(v.Problems) == 1 })
+}
+
+// Who quits the tray is rid of its window, too; where there is none, nothing waits for it.
+func TestToQuitClosesTheWindow(t *testing.T) {
+	for _, open := range []bool{true, false} {
+		d := newDesk(t)
+		d.serve(ipc.LevelOperate)
+		d.show()
+		d.start()
+		d.sees("Connected to demo")
+		var w *pane
+		if open {
+			w = d.window(true, view.PageHome)
+			<-w.opened
+		}
+		d.click("Quit")
+		d.must(<-d.ended)
+		if open {
+			select {
+			case err := <-w.ended:
+				d.must(err)
+			case <-d.ctx.Done():
+				t.Fatal("the window stays")
+			}
+		}
+	}
+}
+
+// Advice on a machine is asked for again while somebody looks at it: what is tried for a path goes on.
+func TestAdviceIsFresh(t *testing.T) {
+	d := newDesk(t)
+	d.serve(ipc.LevelOperate)
+	w := d.window(false, view.PageHome)
+	w.until(func(in *view.Input) bool { return in.Status != nil && len(in.Status.Peers) > 0 })
+	w.clicks <- view.Intent{Op: view.OpWhy, Arg: "3"}
+	w.until(func(in *view.Input) bool { return in.Whys[3] != nil && in.Whys[3].Advice == nil })
+	w.clicks <- view.Intent{Op: view.OpLook, Arg: view.On}
+	d.daemon.SetAdvice("Let UDP out")
+	for n := uint64(1); ; n++ { // as traffic does
+		d.daemon.Edit(func(s *ipc.Status) {
+			s.Peers = slices.Clone(s.Peers) // who watches reads the others yet
+			s.Peers[0].RxBytes += n
+		})
+		fresh := false
+		w.until(func(in *view.Input) bool {
+			fresh = in.Whys[3] != nil && len(in.Whys[3].Advice) == 1
+			return fresh || in.Status != nil
+		})
+		if fresh {
+			return
+		}
+		pause(d.ctx, pace)
+	}
 }
 
 // What is set elsewhere, the window shows too: each of them alone.

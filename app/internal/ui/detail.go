@@ -32,6 +32,7 @@ type detail struct {
 	plots          fyne.CanvasObject
 	way            *way
 	facts          *fyne.Container
+	advice         *fyne.Container
 	body           *fyne.Container
 }
 
@@ -47,9 +48,10 @@ func newDetail(do func(view.Intent)) *detail {
 	d.facts = container.New(layout.NewFormLayout())
 	head := container.New(layout.NewCustomPaddedVBoxLayout(-10), d.name, d.how)
 	d.plots = inset(container.New(layout.NewGridLayoutWithColumns(2), d.latency.object, container.New(layout.NewCustomPaddedLayout(0, 0, 10, 0), d.traffic.object)))
-	d.body = container.NewVBox(d.buttons, d.answer, d.why, d.plots, inset(d.way.object), d.facts)
+	d.advice = container.NewVBox()
+	d.body = container.NewVBox(head, d.buttons, d.answer, d.why, d.advice, d.plots, inset(d.way.object), d.facts)
 	d.scroll = container.NewVScroll(d.body)
-	d.object = container.NewBorder(head, nil, nil, nil, d.scroll)
+	d.object = container.NewStack(d.scroll)
 	return d
 }
 
@@ -74,6 +76,8 @@ func (d *detail) show(v *view.Detail, in *view.Input, do func(view.Intent)) {
 	set(d.name, v.Name)
 	set(d.how, v.How)
 	changed := set(d.why, v.Why)
+	changed = drawAdvice(d.advice, was.Advice, v.Advice) || changed
+	changed = show(d.advice, len(v.Advice) > 0) || changed
 	changed = set(d.answer, v.Answer) || changed
 	changed = show(d.answer, v.Answer != "") || changed
 	changed = button(d.copies, v.Copy) || changed

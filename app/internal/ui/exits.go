@@ -23,6 +23,7 @@ type exits struct {
 	portal   *push
 	switches *switches
 	side     *fyne.Container
+	line     fyne.CanvasObject // between what the page is about and what can be set
 }
 
 func newExits(do func(view.Intent)) *exits {
@@ -41,7 +42,8 @@ func newExits(do func(view.Intent)) *exits {
 	x.none.Alignment = fyne.TextAlignCenter
 	nobody := container.NewVBox(layout.NewSpacer(), x.none, layout.NewSpacer())
 	left := container.NewBorder(nil, container.NewPadded(x.nearest), nil, nil, container.NewStack(x.list, nobody))
-	x.side = container.NewVBox(x.state, x.explains, inset(widget.NewSeparator()), x.switches.object, inset(container.New(&flow{}, x.portal)))
+	x.line = inset(widget.NewSeparator())
+	x.side = container.NewVBox(x.state, x.explains, x.line, x.switches.object, inset(container.New(&flow{}, x.portal)))
 	x.object = beside(left, container.NewScroll(airy(x.side)))
 	return x
 }
@@ -97,6 +99,7 @@ func (x *exits) draw(v *view.Exits) {
 	changed = set(x.explains, v.Explains) || changed
 	changed = set(x.none, v.None) || changed
 	changed = show(x.none, v.None != "") || changed
+	changed = show(x.line, len(v.Settings) > 0) || changed
 	changed = button(x.nearest, v.Nearest) || changed
 	changed = button(x.portal, v.Portal) || changed
 	if x.switches.draw(v.Settings) || changed {

@@ -107,19 +107,25 @@ func (n *network) draw(v *view.Network) {
 			n.relays.Add(container.NewBorder(nil, nil, nil, container.NewGridWrap(fyne.NewSize(190, text.MinSize().Height), text), bar(part, moodColor(r.Mood))))
 		}
 	}
-	if !slices.Equal(was.Advice, v.Advice) {
-		changed = true
-		n.advice.RemoveAll()
-		for _, a := range v.Advice {
-			l := wrapped()
-			l.SetText(a)
-			n.advice.Add(container.NewBorder(nil, nil, container.NewVBox(container.NewPadded(widget.NewIcon(theme.InfoIcon()))), nil, l))
-		}
-	}
+	changed = drawAdvice(n.advice, was.Advice, v.Advice) || changed
 	drawFacts(n.facts, was.Facts, v.Facts, n.do)
 	if changed || len(was.Facts) != len(v.Facts) {
 		relayout(n.all)
 	}
+}
+
+// drawAdvice lists what a person could change, and tells whether that is new.
+func drawAdvice(to *fyne.Container, was, now []string) bool {
+	if slices.Equal(was, now) {
+		return false
+	}
+	to.RemoveAll()
+	for _, a := range now {
+		l := wrapped()
+		l.SetText(a)
+		to.Add(container.NewBorder(nil, nil, container.NewVBox(container.NewPadded(widget.NewIcon(theme.InfoIcon()))), nil, l))
+	}
+	return true
 }
 
 // tile is one finding: a mark, what it is about, and what was found.

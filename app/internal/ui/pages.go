@@ -371,7 +371,8 @@ func drawProblems(to *fyne.Container, was, v *view.Window, do func(view.Intent))
 func newWell() (page *fyne.Container, says *widget.Label) {
 	says = title()
 	mark := widget.NewIcon(theme.NewPrimaryThemedResource(theme.ConfirmIcon()))
-	return container.NewCenter(container.NewVBox(container.NewCenter(container.NewGridWrap(fyne.NewSquareSize(64), mark)), says)), says
+	middle := container.NewCenter(container.NewVBox(container.NewCenter(container.NewGridWrap(fyne.NewSquareSize(64), mark)), says))
+	return container.NewStack(container.NewScroll(middle)), says
 }
 
 // drawFacts lists facts, those with a button that are worth copying. Where only values changed, they are changed in place.

@@ -3,6 +3,7 @@ package ui
 import (
 	"fyne.io/fyne/v2"
 	"fyne.io/fyne/v2/theme"
+	"fyne.io/fyne/v2/widget"
 )
 
 // columns is a layout of as many columns as there is room for: each has a least width, and all have the same.
@@ -63,6 +64,58 @@ func (c *columns) rows(objects []fyne.CanvasObject, each func(row []fyne.CanvasO
 	}
 	if len(row) > 0 {
 		end()
+	}
+}
+
+// leastAlarm is the height that what went wrong keeps, a line of text: the rest of it can be scrolled to.
+const leastAlarm = 35
+
+// stacked is the layout of a window: its head, what went wrong, a line, and the pages, which get what is left. Where there is
+// not room for all, what went wrong gets less of it.
+type stacked struct {
+	says *widget.Label // what went wrong: as high as it is wide
+}
+
+// MinSize implements fyne.Layout.
+func (s *stacked) MinSize(o []fyne.CanvasObject) fyne.Size {
+	size := fyne.Size{Height: -theme.Padding()}
+	for i, part := range o {
+		if part.Visible() {
+			least := s.least(i, part)
+			size.Width, size.Height = max(size.Width, least.Width), size.Height+theme.Padding()+least.Height
+		}
+	}
+	return size
+}
+
+// least is the size that a part has at the least.
+func (s *stacked) least(i int, part fyne.CanvasObject) fyne.Size {
+	size := part.MinSize()
+	if i == 1 {
+		size.Height = min(s.says.MinSize().Height, leastAlarm)
+	}
+	return size
+}
+
+// Layout implements fyne.Layout.
+func (s *stacked) Layout(o []fyne.CanvasObject, size fyne.Size) {
+	s.says.Resize(fyne.NewSize(size.Width, s.says.Size().Height)) // its height follows
+	left := max(size.Height-s.MinSize(o).Height, 0)
+	y := float32(0)
+	for i, part := range o {
+		if !part.Visible() {
+			continue
+		}
+		high := s.least(i, part).Height
+		switch i {
+		case 1:
+			high += min(s.says.MinSize().Height-high, left)
+		case len(o) - 1:
+			high = max(size.Height-y, high)
+		}
+		part.Move(fyne.NewPos(0, y))
+		part.Resize(fyne.NewSize(size.Width, high))
+		y += high + theme.Padding()
 	}
 }
 

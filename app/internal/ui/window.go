@@ -32,7 +32,7 @@ type Window struct {
 	power   *push
 	failed  *widget.Label
 	alarm   *fyne.Container
-	top     *fyne.Container // all of these
+	top     *fyne.Container // all but the alarm
 
 	content  *fyne.Container
 	body     *fyne.Container // one of these is visible
@@ -42,6 +42,7 @@ type Window struct {
 	waiting  *waiting
 	pages    *container.AppTabs
 	tabs     []*container.TabItem
+	themes   map[*container.TabItem]fyne.Theme // in which each was last seen
 	machines *machines
 	exits    *exits
 	network  *network
@@ -87,9 +88,14 @@ func New(app fyne.App, do func(view.Intent)) *Window {
 		container.NewTabItemWithIcon("", theme.WarningIcon(), container.NewStack(container.NewScroll(airy(container.New(column(pageWidth+100), w.problems))), w.well)),
 		container.NewTabItemWithIcon("", theme.InfoIcon(), container.NewScroll(airy(container.New(column(pageWidth), w.about)))),
 	}
+	w.themes = map[*container.TabItem]fyne.Theme{}
+	for _, t := range w.tabs {
+		w.themes[t] = app.Settings().Theme()
+	}
 	w.pages = container.NewAppTabs(w.tabs...)
-	w.pages.OnSelected = func(*container.TabItem) {
+	w.pages.OnSelected = func(t *container.TabItem) {
 		w.Canvas().Unfocus() // what is not seen would get what is typed
+		w.retheme(t)
 		w.look()
 	}
 	w.body = container.NewStack(w.pages, w.first.object, w.waiting.object)
@@ -97,8 +103,8 @@ func New(app fyne.App, do func(view.Intent)) *Window {
 	text := container.New(layout.NewCustomPaddedVBoxLayout(-12), w.state, w.below)
 	buttons := container.NewHBox(container.NewCenter(w.copies), container.NewCenter(w.power))
 	head := container.NewBorder(nil, nil, container.NewPadded(container.NewCenter(w.picture)), buttons, container.NewVBox(layout.NewSpacer(), text, layout.NewSpacer()))
-	w.top = container.NewVBox(container.NewPadded(head), w.alarm, widget.NewSeparator())
-	w.content = container.NewBorder(w.top, nil, nil, nil, w.body)
+	w.top = container.NewPadded(head)
+	w.content = container.New(&stacked{says: w.failed}, w.top, w.alarm, widget.NewSeparator(), w.body)
 	w.SetContent(w.content)
 	w.Resize(size)
 	w.keys()
@@ -118,7 +124,7 @@ func (w *Window) head() {
 	w.power = newPush("", nil, func() { w.do(w.view.Power.Do) })
 	w.failed = widget.NewLabel("")
 	w.failed.Wrapping = fyne.TextWrapWord
-	w.alarm = container.NewStack(canvas.NewRectangle(color.NRGBA{0xc2, 0x55, 0x0a, 0x30}), w.failed)
+	w.alarm = container.NewStack(canvas.NewRectangle(color.NRGBA{0xc2, 0x55, 0x0a, 0x30}), container.NewVScroll(w.failed))
 }
 
 // iconPixels is how the icon is drawn: enough for a display at 200 %.
@@ -194,6 +200,15 @@ func (w *Window) join(on bool) {
 	}
 }
 
+// retheme draws a page anew that was not seen when the desktop became dark: Fyne tells pages behind others nothing of that.
+func (w *Window) retheme(t *container.TabItem) {
+	settings := fyne.CurrentApp().Settings()
+	if now := settings.Theme(); w.themes[t] != now {
+		w.themes[t] = now
+		settings.SetTheme(now)
+	}
+}
+
 // look says whether what is shown changes by the second: then the daemon tells it.
 func (w *Window) look() {
 	at := w.pages.SelectedIndex()
@@ -249,6 +264,7 @@ func (w *Window) drawHead(v *view.Window) {
 	}
 	if changed { // it may need another size
 		relayout(w.top)
+		relayout(w.alarm)
 		w.content.Refresh()
 	}
 }

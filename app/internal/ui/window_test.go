@@ -128,6 +128,10 @@ var pictures = []struct {
 	{"machines", view.Input{Status: status(office), Profiles: profiles}, view.PageMachines, 2},
 	{"nobody-chosen", view.Input{Status: status(office), Profiles: profiles}, view.PageMachines, 0},
 	{"detail", view.Input{Status: status(office), Profiles: profiles, Pings: map[int64]view.Answer{1: {Reply: &ipc.PingReply{Latency: 12, Path: ipc.Path{Kind: ipc.PathDirect}}}}}, view.PageMachines, 1},
+	{"relayed", view.Input{Status: status(office), Profiles: profiles, Whys: map[int64]*ipc.Why{2: {Advice: []string{
+		"Both machines are behind NATs that give each destination a port of its own, and neither can guess the other's.",
+	}}}}, view.PageMachines, 2},
+	{"refused", view.Input{Status: status(office), Profiles: profiles, Failed: &ipc.Error{Code: ipc.CodeDenied, Reason: ipc.ReasonOperate}, Tried: view.OpConnect}, view.PageMachines, 1},
 	{"offline", view.Input{Status: status(office), Profiles: profiles}, view.PageMachines, 8},
 	{"exits", view.Input{Status: status(office, leads), Profiles: profiles, Prefs: ipc.Prefs{ExitNodeAllowLAN: true}}, view.PageExits, 0},
 	{"no-exits", view.Input{Status: status(office), Profiles: profiles}, view.PageExits, 0},
@@ -161,6 +165,7 @@ var pictures = []struct {
 	}, view.PageMachines, 0},
 	{"down", view.Input{Status: status(func(s *ipc.Status) { s.State = ipc.StateDown }), Profiles: profiles}, view.PageMachines, 0},
 	{"denied", view.Input{Status: status(office), Failed: &ipc.Error{Code: ipc.CodeDenied}}, view.PageMachines, 0},
+	{"not-running-exits", view.Input{Missing: &ipc.Error{Code: ipc.CodeNotRunning}}, view.PageExits, 0},
 	{"not-running", view.Input{Missing: &ipc.Error{Code: ipc.CodeNotRunning}}, view.PageProblems, 0},
 	{"german", view.Input{Status: status(office), Profiles: profiles, Language: view.German}, view.PageMachines, 1},
 	{"german-settings", view.Input{Status: status(office), Profiles: profiles, Language: view.German}, view.PageSettings, 0},
@@ -209,20 +214,31 @@ func TestTheWindowFollowsADesktopThatBecomesDark(t *testing.T) {
 		if !slices.Contains([]string{"detail", "exits", "checked", "problems", "settings"}, p.name) || slower > 1 && p.name != "checked" {
 			continue
 		}
-		shot := func(before fyne.ThemeVariant) image.Image {
+		shot := func(before fyne.ThemeVariant, elsewhere bool) image.Image {
 			w, _ := open(t, before)
 			if slower > 1 {
 				w.Resize(small)
 			}
 			paint(w, i, "")
 			w.Canvas().Capture()
+			if elsewhere {
+				w.Open(view.PageAbout)
+			}
 			fyne.CurrentApp().Settings().SetTheme(NewTheme(true))
 			w.Canvas().Content().Refresh()
+			if elsewhere {
+				w.Open(p.page)
+			}
 			return w.Canvas().Capture()
 		}
-		was, fresh := shot(theme.VariantLight), shot(theme.VariantDark)
-		if n := unlike(was, fresh); n > 0 {
-			t.Errorf("%s: %d points are as they were in the light", p.name, n)
+		fresh := shot(theme.VariantDark, false)
+		for _, elsewhere := range []bool{true, false} {
+			if slower > 1 && !elsewhere {
+				continue // the race detector sees the same
+			}
+			if n := unlike(shot(theme.VariantLight, elsewhere), fresh); n > 0 {
+				t.Errorf("%s: %d points are as they were in the light, with another page seen meanwhile: %t", p.name, n, elsewhere)
+			}
 		}
 	}
 }
@@ -250,8 +266,65 @@ func unlike(a, b image.Image) (n int) {
 	return n
 }
 
-// small is a screen of 1024x600 at 200 %.
-var small = fyne.NewSize(512, 300)
+// small is what a panel of 32 pixels and a frame of 40 leave of a screen of 1024x600, at 200 %.
+var small = fyne.NewSize(512, 264)
+
+// refused are what a person may not, or what could not be done, in many words.
+var refused = []*ipc.Error{
+	{Code: ipc.CodeDenied, Reason: ipc.ReasonOperate},
+	{Code: ipc.CodeIdentity, Reason: ipc.ReasonOtherServer, About: []string{"warren.example.org", "3f2a91c0", "99b1e7d4"}},
+	{Code: ipc.CodeInternal, Message: strings.Repeat("the words of a long sentence ", 40), Fix: strings.Repeat("more of them ", 40)},
+}
+
+// Whatever went wrong is said in full where there is room; in a low window it can be scrolled to, and the page stays.
+func TestARefusalLeavesRoomForThePage(t *testing.T) {
+	for _, l := range []view.Language{view.German, view.English, view.Chinese} {
+		if slower > 1 && l != view.German { // which takes the most room
+			continue
+		}
+		w, _ := open(t, theme.VariantLight)
+		in := &view.Input{Status: status(office), Language: l}
+		draw(w, in)
+		for i, e := range refused {
+			now := *in
+			now.Failed, now.Tried = e, view.OpConnect
+			w.Resize(size)
+			draw(w, &now)
+			if got, want := w.alarm.Size().Height, w.failed.MinSize().Height; got < want && i < 2 {
+				t.Errorf("%s: of %v, %v is shown: %q", l, want, got, w.failed.Text)
+			}
+			w.Resize(small)
+			if got := w.Content().MinSize(); got.Width > small.Width || got.Height > small.Height {
+				t.Errorf("%s: with %q, the window cannot be smaller than %v", l, w.failed.Text, got)
+			}
+			if page := w.body.Size().Height; page < w.body.MinSize().Height || w.body.Position().Y+page > small.Height+1 {
+				t.Errorf("%s: the page has %v at %v", l, page, w.body.Position().Y)
+			}
+			if got := w.alarm.Size().Height; got < 30 {
+				t.Errorf("%s: what went wrong has %v", l, got)
+			}
+		}
+		draw(w, in)
+		if w.alarm.Visible() || w.body.Position().Y > 90 {
+			t.Errorf("%s: after that, the page begins at %v", l, w.body.Position().Y)
+		}
+	}
+}
+
+// What a person could change stands on the machine's page.
+func TestAdviceStandsOnTheMachinesPage(t *testing.T) {
+	w, _ := open(t, theme.VariantLight)
+	in := &view.Input{Status: status(office), Whys: map[int64]*ipc.Why{2: {Advice: []string{"None of the other machine's addresses answers: a firewall"}}}}
+	draw(w, in)
+	w.Open(view.PageOf(2))
+	if d := w.machines.detail; !d.advice.Visible() || len(d.advice.Objects) != 1 || d.advice.Size().Height < 20 {
+		t.Errorf("it has %d lines of advice, in %v", len(d.advice.Objects), d.advice.Size())
+	}
+	w.Open(view.PageOf(1))
+	if w.machines.detail.advice.Visible() {
+		t.Error("another machine has it, too")
+	}
+}
 
 // No page, in no language, keeps the window from becoming as small as a small screen is. What has no room there can be scrolled to.
 func TestTheWindowFitsASmallScreen(t *testing.T) {
@@ -658,9 +731,17 @@ func TestASettingIsTypedAndSaved(t *testing.T) {
 	}
 }
 
-func TestWithoutADaemonTheSettingsSayWhy(t *testing.T) {
+func TestWithoutADaemonThePagesSayWhy(t *testing.T) {
 	w, _ := open(t, theme.VariantLight)
 	draw(w, &view.Input{Missing: &ipc.Error{Code: ipc.CodeNotRunning}})
+	for page, says := range map[string]*widget.Label{"machines": w.machines.none, "exits": w.exits.none, "network": w.network.none} {
+		if !says.Visible() || says.Text != w.view.State {
+			t.Errorf("%s: it says %q", page, says.Text)
+		}
+	}
+	if w.exits.line.Visible() || w.network.all.Visible() {
+		t.Error("there are parts of pages that say nothing")
+	}
 	if s := w.settings; !s.none.Visible() || s.none.Text != w.view.State || s.line.Visible() {
 		t.Errorf("it says %q", s.none.Text)
 	}

@@ -154,7 +154,7 @@ var states = []struct {
 	}}},
 	{"checked", Input{Status: exits("bob", true), Netcheck: found(), Whys: map[int64]*ipc.Why{
 		3: {In: ipc.Access{Ruled: true, Allowed: true, Rules: []ipc.AccessRule{{Allow: []string{"tcp:22", "icmp"}}, {Allow: []string{"icmp"}}}}},
-		4: {In: ipc.Access{Ruled: true}}, 5: {In: ipc.Access{}},
+		4: {In: ipc.Access{Ruled: true}, Advice: []string{"Both have the same address on the internet (203.0.113.9)."}}, 5: {In: ipc.Access{}},
 	}}},
 	{"checking", Input{Status: running(), Checking: true}},
 	{"later-daemon", Input{Status: in("hibernating")}},
@@ -270,6 +270,9 @@ func printWindow(w Window, in *Input) string {
 
 func printDetail(line func(string, ...any), v *Detail) {
 	line("    %s | %s | %s | %s", v.How, v.Why, v.Answer, v.Exit.Label)
+	for _, a := range v.Advice {
+		line("    advice: %s", a)
+	}
 	for _, f := range v.Facts {
 		line("    %s: %s", f.Label, f.Value)
 	}

@@ -164,6 +164,7 @@ func (d *drawer) absent(w *Window) {
 		w.Problems = []Trouble{t}
 	}
 	w.Machines = Machines{Search: d.say(textSearch), None: w.State}
+	w.Exits.None, w.Network.None = w.State, w.State
 }
 
 func (d *drawer) powerButton() Button {
