@@ -178,7 +178,7 @@ func (s *Sender) sendmmsg(fd uintptr) bool {
 	return true
 }
 
-// call sends from s.at on. The scheduler is told where it takes a while; see recvmmsg.
+// call sends from s.at on. The scheduler is told where it takes a while; see Receiver.call.
 func (s *Sender) call(fd uintptr) (n uintptr, errno unix.Errno) {
 	rest := uintptr(s.n - s.at)
 	if rest == 1 && s.messages[s.at].total <= quickSend {
