@@ -67,19 +67,16 @@ const floods = 5
 // TestAFloodOfJunkCostsAPairNothing sends datagrams of all kinds that prove nothing, as fast as one program can.
 func TestAFloodOfJunkCostsAPairNothing(t *testing.T) {
 	p, a, b := besieged(t, relay.TransportUDP)
-	for i := range floods {
+	for range floods {
+		before := a.State().Connects
 		lost, sent, junk := flooded(t, p, a, b)
-		t.Logf("%d of %d packets lost below %d datagrams of junk", lost, sent, junk)
-		if lost*100 <= sent {
-			break
-		}
-		if i == floods-1 {
-			t.Errorf("each of %d floods cost more than one packet in a hundred", floods)
+		again := a.State().Connects - before
+		t.Logf("%d of %d packets lost below %d datagrams of junk, and the session opened %d times more", lost, sent, junk, again)
+		if lost*100 <= sent && again == 0 {
+			return
 		}
 	}
-	if s := a.State(); s.Connects != 1 {
-		t.Errorf("the session was opened %d times", s.Connects)
-	}
+	t.Errorf("each of %d floods cost more than one packet in a hundred, or the session", floods)
 }
 
 // flooded sends junk to the relay for three seconds, and tells what became of the pair's packets meanwhile.
