@@ -245,6 +245,7 @@ func TestWhatChangesBackAndForthIsToldSeldom(t *testing.T) {
 
 func TestTheLastOfManyIsToldAfterThePause(t *testing.T) {
 	n, s, _ := start(t)
+	n.pause = time.Second // so long that all of them are told in it
 	for _, title := range []string{"1", "2", "3"} {
 		n.Tell(Notice{Topic: TopicConnection, Title: title})
 	}
