@@ -10,7 +10,7 @@ type Try struct {
 	Addr     netip.AddrPort
 	Local    bool          // of a range for local networks
 	Probed   time.Time     // last; zero: never
-	Answered time.Time     // last; zero: never
+	Answered time.Time     // last; zero: never, or not since it was given up
 	Latency  time.Duration // of that answer
 }
 
@@ -28,7 +28,11 @@ func (m *Machine) Explain() Explanation {
 	e := Explanation{OwnHard: m.search.hard, Searches: m.search.tries, Searching: !m.search.began.IsZero()}
 	_, e.PeerHard = m.target()
 	for _, c := range m.cands.list {
-		e.Tries = append(e.Tries, Try{c.addr, c.local, c.lastProbe, c.lastPong, c.latency})
+		t := Try{c.addr, c.local, c.lastProbe, c.lastPong, c.latency}
+		if c.lastLoss.After(c.lastPong) {
+			t.Answered = time.Time{}
+		}
+		e.Tries = append(e.Tries, t)
 	}
 	return e
 }

@@ -176,3 +176,24 @@ func tail(log string) string {
 	lines := strings.SplitAfter(log, "\n")
 	return strings.Join(lines[max(0, len(lines)-120):], "")
 }
+
+// Who asks why packets go through the relay is not told that the path which just died answers.
+func TestAPathThatWasGivenUpDoesNotAnswer(t *testing.T) {
+	s := newSim(1)
+	s.meet()
+	answers := func() bool {
+		for _, is := range s.a.m.Explain().Tries {
+			if is.Addr == s.a.works() {
+				return !is.Answered.IsZero()
+			}
+		}
+		return false
+	}
+	for _, block := range []bool{false, true, false} {
+		s.block = block
+		s.talk(100*time.Millisecond, 15*time.Second)
+		if direct := s.a.path.Direct.IsValid(); direct == block || answers() == block {
+			t.Errorf("blocked %t: the path is %v, and answers %t", block, s.a.path, answers())
+		}
+	}
+}
