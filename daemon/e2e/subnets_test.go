@@ -106,9 +106,10 @@ func TestARouterThatLosesItsSubnetGivesWayAndWhereNobodyIsLeftThatIsSaid(t *test
 	r1.MustRun("ip", "link", "set", "site", "up")
 	plant.MustRun("ip", "link", "set", "to-r2", "up")
 	without(t, alice, ipc.ProblemRouteDown)
-	if _, err := seenAs(alice.Machine, printer); err != nil {
-		t.Errorf("both are back: %v", err)
-	}
+	lab.Eventually(t, 60*time.Second, func() error { // both are back
+		_, err := seenAs(alice.Machine, printer)
+		return err
+	})
 
 	// Both are silent, and the coordination server does not see it at first.
 	for _, r := range routers {
