@@ -41,7 +41,10 @@ func (l *life) upgrade() {
 	if version := l.host.must("dpkg-query", "--show", "--showformat=${Version}", "warren"); !strings.HasPrefix(version, "1000+") {
 		l.t.Errorf("after the upgrade the version is %s", version)
 	}
-	l.within("an upgrade interrupts for", gap, upgradeGap)
+	l.t.Logf("  longest time without an answer: %.2f s", gap.Seconds())
+	if gap > upgradeGap {
+		l.t.Errorf("an upgrade interrupts for %v, at most %v is allowed", gap, upgradeGap)
+	}
 }
 
 // migrate installs a server whose database has a step more, and goes back as hosting.md says.
