@@ -182,11 +182,11 @@ func read(t testing.TB, path string) string {
 	return string(raw)
 }
 
-// eventually waits until f finds nothing to say. (Others' changes are to be noticed within 5 s, on a machine that has time for it.)
+// eventually waits for at most 5 s (the time in which others' changes are to be noticed) until f finds nothing to say.
 func eventually(t testing.TB, what string, f func() string) {
 	t.Helper()
 	var said string
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(lab.Patience * 5 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if said = f(); said == "" {
 			return
 		}
