@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -323,7 +322,8 @@ func relayingLines(r *ipc.Relaying) []string {
 
 // megabits says a rate.
 func megabits(bytes int64) string {
-	return strconv.FormatFloat(float64(bytes)/ipc.Megabit, 'f', -1, 64) + " Mbit/s"
+	rate := wording.Rate(bytes)
+	return rate.String() + " " + rate.Type()
 }
 
 // maxOffered bounds how many of the subnets that this machine offers are listed.
