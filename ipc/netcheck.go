@@ -42,9 +42,10 @@ type Netcheck struct {
 	Mapping []NetcheckPort  `json:"portMapping"` // the protocols by which a router opens ports, always the same three
 	Portal  NetcheckPortal  `json:"captivePortal"`
 	Relays  []NetcheckRelay `json:"relays"` // nearest first, those that did not answer last
-	// Kind says in a few plain words what the machine is behind, and Advice what a person could change, where anything.
-	Kind   string   `json:"kind"`
-	Advice []string `json:"advice"`
+	// Kind says in a few plain words what the machine is behind, and Advised what a person could change, where anything.
+	Kind    string   `json:"kind"`
+	Advised []Advice `json:"advised,omitempty"`
+	Advice  []string `json:"advice"` // the texts of Advised, as in Why
 }
 
 // NetcheckFamily is what was found with one version of IP.

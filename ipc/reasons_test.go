@@ -77,6 +77,19 @@ func TestEveryRefusalHasItsReason(t *testing.T) {
 	}
 }
 
+// Programs say advice in their person's language by its codes: the list of these is whole.
+func TestEveryAdviceIsListed(t *testing.T) {
+	codes := constants(t, "advice.go", "Advice")
+	for name, code := range codes {
+		if _, listed := ipc.Advices[code]; !listed {
+			t.Errorf("%s (%s) is not in Advices", name, code)
+		}
+	}
+	if len(codes) != len(ipc.Advices) {
+		t.Errorf("%d codes are named, and %d are in the list", len(codes), len(ipc.Advices))
+	}
+}
+
 // refusals finds every Error that a folder's programs make, with its fields; not those that stand for a code alone.
 func refusals(t *testing.T, root string, f func(token.Position, map[string]ast.Expr)) {
 	t.Helper()

@@ -17,8 +17,9 @@ type Why struct {
 	In      Access `json:"in"`                // from there to this machine
 	// Tried are the addresses of the peer's that a direct path was looked for at, on this network, those that answered first.
 	Tried []PathTry `json:"tried,omitempty"`
-	// Advice says why there is no direct path, where there is none, and what a person could change.
-	Advice []string `json:"advice,omitempty"`
+	// Advised says why there is no direct path, where there is none, and what a person could change.
+	Advised []Advice `json:"advised,omitempty"`
+	Advice  []string `json:"advice,omitempty"` // the texts of Advised, all that a daemon from before there were codes says
 	// What may go from here to there stands in the peer's own rules, which this machine does not know.
 	Routes []RouteAccess `json:"routes,omitempty"` // what this machine leads to, for the peer
 }

@@ -128,9 +128,7 @@ var pictures = []struct {
 	{"machines", view.Input{Status: status(office), Profiles: profiles}, view.PageMachines, 2},
 	{"nobody-chosen", view.Input{Status: status(office), Profiles: profiles}, view.PageMachines, 0},
 	{"detail", view.Input{Status: status(office), Profiles: profiles, Pings: map[int64]view.Answer{1: {Reply: &ipc.PingReply{Latency: 12, Path: ipc.Path{Kind: ipc.PathDirect}}}}}, view.PageMachines, 1},
-	{"relayed", view.Input{Status: status(office), Profiles: profiles, Whys: map[int64]*ipc.Why{2: {Advice: []string{
-		"Both machines are behind NATs that give each destination a port of its own, and neither can guess the other's.",
-	}}}}, view.PageMachines, 2},
+	{"relayed", view.Input{Status: status(office), Profiles: profiles, Whys: map[int64]*ipc.Why{2: {Advised: []ipc.Advice{{Code: ipc.AdviceBothHard}}}}}, view.PageMachines, 2},
 	{"refused", view.Input{Status: status(office), Profiles: profiles, Failed: &ipc.Error{Code: ipc.CodeDenied, Reason: ipc.ReasonOperate}, Tried: view.OpConnect}, view.PageMachines, 1},
 	{"offline", view.Input{Status: status(office), Profiles: profiles}, view.PageMachines, 8},
 	{"exits", view.Input{Status: status(office, leads), Profiles: profiles, Prefs: ipc.Prefs{ExitNodeAllowLAN: true}}, view.PageExits, 0},
@@ -314,7 +312,7 @@ func TestARefusalLeavesRoomForThePage(t *testing.T) {
 // What a person could change stands on the machine's page.
 func TestAdviceStandsOnTheMachinesPage(t *testing.T) {
 	w, _ := open(t, theme.VariantLight)
-	in := &view.Input{Status: status(office), Whys: map[int64]*ipc.Why{2: {Advice: []string{"None of the other machine's addresses answers: a firewall"}}}}
+	in := &view.Input{Status: status(office), Whys: map[int64]*ipc.Why{2: {Advised: []ipc.Advice{{Code: ipc.AdviceSilent}}}}}
 	draw(w, in)
 	w.Open(view.PageOf(2))
 	if d := w.machines.detail; !d.advice.Visible() || len(d.advice.Objects) != 1 || d.advice.Size().Height < 20 {

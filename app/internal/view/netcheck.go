@@ -20,9 +20,7 @@ func (d *drawer) checked(n *Network, c *ipc.Netcheck) {
 	n.Tiles = []Tile{udp, d.foundFamily("IPv4", &c.IPv4), d.foundFamily("IPv6", &c.IPv6), d.coordTile(), d.natTile(c), d.portsTile(c), d.portalTile(c)}
 	n.Verdict, n.Mood = d.verdict(c)
 	n.Relays = d.foundRelays(c)
-	for _, a := range c.Advice {
-		n.Advice = append(n.Advice, d.advice(a))
-	}
+	n.Advice = d.advise(c.Advised, c.Advice)
 	n.FactsTitle = d.say(textCheckedAt, c.Time.Local().Format("15:04:05"))
 	n.Facts = nil
 	for _, f := range []struct {
@@ -57,32 +55,6 @@ func (d *drawer) behavior(b ipc.Behavior) string {
 		return ""
 	}
 	return bare(string(b), maxLong)
-}
-
-// advices are the daemon's sentences on what a person could change, by words that are in no other of them. What is not here is
-// shown as the daemon says it.
-var advices = []struct {
-	words string
-	says  text
-}{
-	{"Let UDP out", textAdviceBlocked},
-	{"in a browser", textAdvicePortal},
-	{"cable or Wi-Fi", textAdviceOffline},
-	{"port mapping in the router", textAdviceMapping},
-	{"a larger MTU would", textAdviceMTU},
-	{"without a larger MTU", textAdviceSmall},
-}
-
-// advice says it in the person's own language; the daemon, which speaks English, has the numbers too.
-func (d *drawer) advice(words string) string {
-	if d.in.Language != English && d.in.Language != "" {
-		for _, a := range advices {
-			if strings.Contains(words, a.words) {
-				return d.say(a.says)
-			}
-		}
-	}
-	return bare(words, maxText)
 }
 
 func (d *drawer) foundFamily(label string, f *ipc.NetcheckFamily) Tile {

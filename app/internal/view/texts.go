@@ -396,8 +396,8 @@ const (
 	textAdviceBlocked
 	textAdviceOffline
 	textAdviceMapping
-	textAdviceMTU
-	textAdviceSmall
+	textAdviceMTU   // {1}: bytes
+	textAdviceSmall // {1}: bytes, {2}: bytes
 	textFactFiltering
 	textFactMapping
 	textBehaviorNone

@@ -154,7 +154,7 @@ var states = []struct {
 	}}},
 	{"checked", Input{Status: exits("bob", true), Netcheck: found(), Whys: map[int64]*ipc.Why{
 		3: {In: ipc.Access{Ruled: true, Allowed: true, Rules: []ipc.AccessRule{{Allow: []string{"tcp:22", "icmp"}}, {Allow: []string{"icmp"}}}}},
-		4: {In: ipc.Access{Ruled: true}, Advice: []string{"Both have the same address on the internet (203.0.113.9)."}}, 5: {In: ipc.Access{}},
+		4: {In: ipc.Access{Ruled: true}, Advised: []ipc.Advice{{Code: ipc.AdviceSameAddress, About: []string{"203.0.113.9"}}}}, 5: {In: ipc.Access{}},
 	}}},
 	{"checking", Input{Status: running(), Checking: true}},
 	{"later-daemon", Input{Status: in("hibernating")}},

@@ -116,7 +116,7 @@ func (w *wire) Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error) {
 }
 
 // Explain implements Plane.
-func (w *wire) Explain(ctx context.Context, k key.NodePublic) (tried []ipc.PathTry, advice []string, err error) {
+func (w *wire) Explain(ctx context.Context, k key.NodePublic) (tried []ipc.PathTry, advice []ipc.Advice, err error) {
 	e, err := w.sock.Explain(ctx, k)
 	if err != nil {
 		return nil, nil, err

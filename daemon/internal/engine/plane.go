@@ -36,7 +36,7 @@ type Plane interface {
 	// Ping asks a peer for an answer over the present path.
 	Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error)
 	// Explain says what was tried for a direct path to a peer, and what a person could change.
-	Explain(ctx context.Context, k key.NodePublic) (tried []ipc.PathTry, advice []string, err error)
+	Explain(ctx context.Context, k key.NodePublic) (tried []ipc.PathTry, advice []ipc.Advice, err error)
 	// Netcheck finds out what the network lets through.
 	Netcheck(ctx context.Context) (*ipc.Netcheck, error)
 	// QueryDNS asks the resolver for a name.

@@ -19,8 +19,8 @@ func (e *explainer) Status(context.Context) (*ipc.Status, error) {
 	return &ipc.Status{State: ipc.StateRunning, Peers: []ipc.Peer{{ID: 2, Name: "bob", Online: e.online, Path: ipc.Path{Kind: ipc.PathRelay}}}}, nil
 }
 
-func (e *explainer) Explain(context.Context, key.NodePublic) ([]ipc.PathTry, []string, error) {
-	return []ipc.PathTry{{Tried: true}}, []string{"Open a port."}, nil
+func (e *explainer) Explain(context.Context, key.NodePublic) ([]ipc.PathTry, []ipc.Advice, error) {
+	return []ipc.PathTry{{Tried: true}}, []ipc.Advice{{Code: ipc.AdviceSilent, Text: "Open a port."}}, nil
 }
 
 func (e *explainer) Access(context.Context, key.NodePublic, *coord.Service) (ipc.Access, []ipc.RouteAccess, error) {
@@ -30,7 +30,7 @@ func (e *explainer) Access(context.Context, key.NodePublic, *coord.Service) (ipc
 func TestWhoIsAwayIsNotToBeReachedByOpeningPorts(t *testing.T) {
 	for _, online := range []bool{false, true} {
 		w, err := Backend{&explainer{online: online}}.Why(t.Context(), ipc.WhyRequest{Peer: "bob"})
-		if err != nil || len(w.Tried) != 1 || len(w.Advice) > 0 != online {
+		if err != nil || len(w.Tried) != 1 || len(w.Advice) > 0 != online || len(w.Advised) > 0 != online {
 			t.Errorf("online %t: %+v, %v", online, w, err)
 		}
 	}

@@ -1,9 +1,7 @@
 package netcheck
 
 import (
-	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -207,7 +205,7 @@ func TestEveryKindOfNetworkIsToldInTheWordsOfRFC4787(t *testing.T) {
 func TestWhereNoUDPPassesThatIsSaid(t *testing.T) {
 	n := network{blocked: true, servers: 2}
 	r := n.run(t)
-	if r.UDP != ipc.No || r.IPv4.UDP != ipc.No || r.Kind != textBlocked || len(r.Advice) != 1 || r.Advice[0] != adviceBlocked {
+	if r.UDP != ipc.No || r.IPv4.UDP != ipc.No || r.Kind != textBlocked || !advised(&r, ipc.AdviceUDP) {
 		t.Errorf("%+v", r)
 	}
 	if r := (&network{}).run(t); r.UDP != ipc.Unknown || r.Kind != textNoAnswer {
@@ -225,7 +223,7 @@ func TestTheLargestPacketThatArrivesIsTheMTU(t *testing.T) {
 		if advised := len(r.Advice) > 0; advised != (want > 0 && want < 1480) {
 			t.Errorf("%d: %v", mtu, r.Advice)
 		}
-		if relayed := slices.Contains(r.Advice, fmt.Sprintf(adviceSmall, want, directMTU4)); relayed != (want == 1280) {
+		if relayed := advised(&r, ipc.AdviceMTUDirect); relayed != (want == 1280) {
 			t.Errorf("%d: %v", mtu, r.Advice)
 		}
 	}
@@ -287,12 +285,12 @@ func TestAPortalIsToldFromAServer(t *testing.T) {
 func TestWhereNothingAnswersTheNetworkIsGone(t *testing.T) {
 	for _, udp := range []ipc.Known{ipc.No, ipc.Unknown} {
 		r := ipc.Netcheck{UDP: udp, Relays: []ipc.NetcheckRelay{{Name: "fra"}, {Name: "nyc"}}}
-		if Finish(&r); r.Kind != textOffline || len(r.Advice) != 1 || r.Advice[0] != adviceOffline {
+		if Finish(&r); r.Kind != textOffline || !advised(&r, ipc.AdviceNoInternet) {
 			t.Errorf("UDP %s: %q %q", udp, r.Kind, r.Advice)
 		}
 	}
 	r := ipc.Netcheck{UDP: ipc.No, Relays: []ipc.NetcheckRelay{{Name: "fra"}, {Name: "nyc", TCP: 1}}}
-	if Finish(&r); r.Kind != textBlocked || len(r.Advice) != 1 || r.Advice[0] != adviceBlocked {
+	if Finish(&r); r.Kind != textBlocked || !advised(&r, ipc.AdviceUDP) {
 		t.Errorf("where one answers over TCP: %q %q", r.Kind, r.Advice)
 	}
 }
@@ -300,7 +298,7 @@ func TestWhereNothingAnswersTheNetworkIsGone(t *testing.T) {
 func TestAPortalsAdviceComesAlone(t *testing.T) {
 	r := ipc.Netcheck{UDP: ipc.No, Portal: ipc.NetcheckPortal{Found: ipc.Yes, Server: "login.hotel.example"}}
 	Finish(&r)
-	if r.Kind != textPortal || len(r.Advice) != 1 || !strings.Contains(r.Advice[0], "http://login.hotel.example/") {
+	if r.Kind != textPortal || !advised(&r, ipc.AdvicePortal) || !strings.Contains(r.Advice[0], "http://login.hotel.example/") {
 		t.Errorf("%+v", r)
 	}
 }
@@ -308,19 +306,38 @@ func TestAPortalsAdviceComesAlone(t *testing.T) {
 func TestEveryObstacleSaysWhatCouldBeChanged(t *testing.T) {
 	reached := Pair{Tried: true, Relayed: true}
 	for want, p := range map[string]func(*Pair){
-		"Let UDP out":        func(p *Pair) { p.Blocked = true },
-		"offline":            func(p *Pair) { p.Tried = false },
-		"warren status":      func(p *Pair) { p.Relayed, p.Blocked = false, true },
-		"being searched":     func(p *Pair) { p.PeerHard, p.Searching = true, true },
-		"NATs that give":     func(p *Pair) { p.OwnHard, p.PeerHard = true, true },
-		"(203.0.113.7)":      func(p *Pair) { p.OwnHard, p.PeerHard, p.Shared = true, true, netip.MustParseAddr("203.0.113.7") },
-		"in 2 searches":      func(p *Pair) { p.OwnHard, p.Searches = true, 2 },
-		"a firewall on its ": func(p *Pair) { p.OwnHard, p.PeerHard, p.Mapped = true, true, true },
+		ipc.AdviceUDPBlocked:  func(p *Pair) { p.Blocked = true },
+		ipc.AdviceNoAddress:   func(p *Pair) { p.Tried = false },
+		ipc.AdviceNoRelay:     func(p *Pair) { p.Relayed, p.Blocked = false, true },
+		ipc.AdviceSearching:   func(p *Pair) { p.PeerHard, p.Searching = true, true },
+		ipc.AdviceBothHard:    func(p *Pair) { p.OwnHard, p.PeerHard = true, true },
+		ipc.AdviceSameAddress: func(p *Pair) { p.OwnHard, p.PeerHard, p.Shared = true, true, netip.MustParseAddr("203.0.113.7") },
+		ipc.AdviceSearched:    func(p *Pair) { p.OwnHard, p.Searches = true, 2 },
+		ipc.AdviceSilent:      func(p *Pair) { p.OwnHard, p.PeerHard, p.Mapped = true, true, true },
 	} {
 		pair := reached
 		p(&pair)
-		if got := Obstacles(pair); len(got) != 1 || !strings.Contains(got[0], want) {
+		if got := Obstacles(pair); len(got) != 1 || got[0].Code != want {
 			t.Errorf("%+v: %q", pair, got)
 		}
 	}
+}
+
+// Each code has a sentence, which names all that it is about.
+func TestEveryAdviceHasItsSentence(t *testing.T) {
+	for code, words := range ipc.Advices {
+		about := []any{"17", "203.0.113.7"}[:words]
+		a := advise(code, about...)[0]
+		if a.Text == "" || strings.Contains(a.Text, "%!") || len(a.About) != words || strings.Count(advices[code], "%s") != words {
+			t.Errorf("%s: %+v", code, a)
+		}
+	}
+	if len(advices) != len(ipc.Advices) {
+		t.Errorf("%d sentences for %d codes", len(advices), len(ipc.Advices))
+	}
+}
+
+// advised reports whether a check advises one thing, and that.
+func advised(r *ipc.Netcheck, code string) bool {
+	return len(r.Advised) == 1 && len(r.Advice) == 1 && r.Advised[0].Code == code
 }

@@ -164,7 +164,8 @@ func Finish(r *ipc.Netcheck) {
 	if r.Portal.Found == ipc.Unknown && r.UDP == ipc.Yes {
 		r.Portal.Found = ipc.No // a network that holds people up lets nothing through to the relays
 	}
-	r.Kind, r.Advice = kind(r), advice(r)
+	r.Kind, r.Advised = kind(r), advice(r)
+	r.Advice = ipc.Texts(r.Advised)
 }
 
 func rank(r ipc.NetcheckRelay) ipc.Milliseconds {
