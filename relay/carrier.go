@@ -143,7 +143,7 @@ func dialWeb(ctx context.Context, cfg *ClientConfig, fam *family, work *sync.Wai
 			return nil
 		}
 	}
-	dialer := &net.Dialer{Control: cfg.Control, Resolver: cfg.Resolver}
+	dialer := &net.Dialer{KeepAlive: -1, Control: cfg.Control, Resolver: cfg.Resolver} // pings keep it: see liveness
 	transport := &http.Transport{
 		Proxy: http.ProxyFromEnvironment, TLSClientConfig: conf, MaxResponseHeaderBytes: 16 << 10,
 		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) { return fam.dial(ctx, dialer, address) },

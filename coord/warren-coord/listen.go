@@ -14,6 +14,7 @@ import (
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/server"
 	"github.com/warren-mesh/warren/relay/certificate"
+	relayserver "github.com/warren-mesh/warren/relay/server"
 )
 
 // options says what the flags mean, and puts in what follows from one another.
@@ -93,7 +94,7 @@ type listeners struct{ main, metrics, http net.Listener }
 
 // open listens. A port that is not to be had is told with the ways out.
 func (l *listeners) open(f *serveFlags) (err error) {
-	if l.main, err = net.Listen("tcp", f.listen); err != nil {
+	if l.main, err = relayserver.Listen(f.listen); err != nil {
 		return sayListen(f, err)
 	}
 	if f.metrics != "" {

@@ -136,7 +136,7 @@ func listenTCP(address string) (net.Listener, error) {
 	if address == "" {
 		return nil, nil //nolint:nilnil // none is asked for
 	}
-	l, err := net.Listen("tcp", address)
+	l, err := Listen(address)
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on TCP %s: %w", address, err)
 	}

@@ -36,6 +36,7 @@ type Conn struct {
 
 	gro      bool
 	gsoLimit atomic.Int32 // largest datagram that the kernel cuts for us; 0: none
+	busy     atomic.Bool  // the receiver did not wait for its last few batches
 }
 
 // Listen opens n sockets on one "host:port"; the kernel gives each the datagrams of some of the senders, always the same.

@@ -15,7 +15,7 @@ const bufferSize = 1 << 16
 // controlSize is room for one control message with an int, more than UDP_GRO and UDP_SEGMENT need.
 const controlSize = 32
 
-// fewInARow is how many calls in a row give something to who is not busy.
+// fewInARow is how many batches come in a row to who is not busy.
 const fewInARow = 4
 
 // Receiver receives batches of messages. One goroutine may use it.
@@ -84,20 +84,25 @@ func (r *Receiver) recvmmsg(fd uintptr) bool {
 			continue
 		}
 		if errno == unix.EAGAIN {
+			if r.row >= fewInARow {
+				r.conn.busy.Store(false)
+			}
 			r.row = 0
 			return false
 		}
 		if errno != 0 {
 			n = 0
 		}
-		r.row++
+		if r.row++; r.row == fewInARow {
+			r.conn.busy.Store(true)
+		}
 		r.got, r.used, r.errno = int(n), min(int(n)+1, len(r.headers)), errno
 		return true
 	}
 }
 
-// call never waits, so that the scheduler need not know of it: being told wakes its watchdog thread, which costs an idle relay
-// more than the call itself. Where one call follows the other it is told: that thread has others' turn come, too.
+// call never waits, so that the scheduler need not know of it: being told wakes its watchdog thread, which costs a relay that
+// is not busy more than the call itself. A busy one tells it: that thread has others' turn come, too.
 func (r *Receiver) call(fd uintptr) (n uintptr, errno unix.Errno) {
 	if r.row < fewInARow {
 		n, _, errno = unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.headers[0])), uintptr(len(r.headers)), unix.MSG_DONTWAIT, 0, 0)

@@ -12,8 +12,8 @@ import (
 // without breaking each other's runs.
 const lookBack = 8
 
-// quickSend is the length of a message, in bytes, that is sent in some microseconds.
-const quickSend = 2048
+// quickSend is how many bytes are sent within some 100 µs, also where the receiver is on the same host.
+const quickSend = 2 * MaxDatagram
 
 // Sender gathers datagrams and sends them together. One goroutine may use it at a time.
 type Sender struct {
@@ -25,6 +25,7 @@ type Sender struct {
 
 	// What sendmmsg works on between two waits for room in the socket.
 	at      int
+	quick   bool // no more than quickSend
 	dropped int
 	err     error
 	write   func(fd uintptr) bool // s.sendmmsg, made once so that nothing is allocated
@@ -119,8 +120,10 @@ func (s *Sender) Flush() (dropped int, err error) {
 }
 
 func (s *Sender) flush() {
+	bytes := 0
 	for i := range s.n {
 		m, h := &s.messages[i], &s.headers[i]
+		bytes += m.total
 		h.Namelen = m.nameLen
 		h.SetIovlen(m.parts)
 		h.Control = nil
@@ -131,7 +134,7 @@ func (s *Sender) flush() {
 			h.SetControllen(unix.CmsgSpace(2))
 		}
 	}
-	s.at = 0
+	s.at, s.quick = 0, bytes <= quickSend
 	if s.n > 0 {
 		if err := s.conn.raw.Write(s.write); err != nil {
 			s.err = closed(err)
@@ -178,10 +181,10 @@ func (s *Sender) sendmmsg(fd uintptr) bool {
 	return true
 }
 
-// call sends from s.at on. The scheduler is told where it takes a while; see Receiver.call.
+// call sends from s.at on. The scheduler is told where it takes a while, or the socket is busy; see Receiver.call.
 func (s *Sender) call(fd uintptr) (n uintptr, errno unix.Errno) {
 	rest := uintptr(s.n - s.at)
-	if rest == 1 && s.messages[s.at].total <= quickSend {
+	if s.quick && !s.conn.busy.Load() {
 		n, _, errno = unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&s.headers[s.at])), rest, unix.MSG_DONTWAIT, 0, 0)
 	} else {
 		n, _, errno = unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&s.headers[s.at])), rest, unix.MSG_DONTWAIT, 0, 0)
