@@ -12,21 +12,26 @@ const (
 	renewLeast  = time.Minute      // between two renewals, whatever lifetime the router grants
 )
 
-// Keep has the router lead a port to ours until ctx ends, and then gives it back. told gets the address that leads here
-// whenever that is another; the zero one is none. It asks anew when half of the port's time is over, and when moved has one:
+// Keep has the router lead a port to ours until ctx ends, and then gives it back. told gets the one that leads here
+// whenever its address is another; nil: there is none. It asks anew when half of the port's time is over, and when moved has one:
 // the router may be another. A router that gives out no ports is asked again only then.
-func Keep(ctx context.Context, control Control, port uint16, moved <-chan struct{}, told func(netip.AddrPort)) {
+func Keep(ctx context.Context, control Control, port uint16, moved <-chan struct{}, told func(*Grant)) {
 	k := keeping{router: Router{Control: control}, port: port}
 	defer k.release(ctx)
 	for at := (netip.AddrPort{}); ; {
 		k.ask(ctx)
+		select {
+		case <-moved: // meanwhile: that was another router's, perhaps
+			continue
+		default:
+		}
 		now, renew := netip.AddrPort{}, (<-chan time.Time)(nil)
 		if k.grant != nil {
 			now, renew = k.grant.External, time.After(max(k.grant.Lifetime/2, renewLeast))
 		}
 		if now != at {
 			at = now
-			told(at)
+			told(k.grant)
 		}
 		select {
 		case <-ctx.Done():

@@ -111,13 +111,13 @@ func (r *Relay) Want(run bool, rate int64) error {
 // lead has the router before this machine lead a port here, if it does that: from outside nobody else would get in.
 func (r *Relay) lead(ctx context.Context) {
 	defer r.outer.Store(nil)
-	portmap.Keep(ctx, r.cfg.Control, r.port, r.network, func(at netip.AddrPort) {
-		if coord.ValidEndpoint(at, nil) && !at.Addr().IsPrivate() { // as behind a carrier's NAT
-			r.cfg.Log.Info("the router leads a port to this machine's relay", "at", at)
-			r.outer.Store(&at)
-		} else {
-			r.outer.Store(nil)
+	portmap.Keep(ctx, r.cfg.Control, r.port, r.network, func(g *portmap.Grant) {
+		var outer *netip.AddrPort
+		if g != nil && coord.ValidEndpoint(g.External, nil) && !g.External.Addr().IsPrivate() { // as behind a carrier's NAT
+			r.cfg.Log.Info("the router leads a port to this machine's relay", "at", g.External)
+			outer = &g.External
 		}
+		r.outer.Store(outer)
 		r.cfg.Moved()
 	})
 }

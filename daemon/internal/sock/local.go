@@ -251,10 +251,6 @@ func (l *loop) localDue() {
 		return
 	}
 	lo.next = time.Time{}
-	if next := l.port.next; !next.IsZero() && !next.After(l.now) {
-		l.askPort()
-	}
-	lo.next = l.port.next
 	if r := &lo.round; r.on && !r.next.After(l.now) {
 		if r.tries < len(stunWaits) && l.askSTUN() {
 			r.next = l.now.Add(stunWaits[r.tries])

@@ -60,7 +60,6 @@ func (s *Sock) Run(ctx context.Context) error {
 			s.slots[i].clear()
 		}
 		l.closeAllDoors()
-		l.releasePort()
 	}()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -129,8 +128,8 @@ func (l *loop) read(m mail) {
 	for _, p := range m.pings {
 		l.ping(p)
 	}
-	if m.port != nil {
-		l.takePort(*m.port)
+	if m.led != nil {
+		l.takePort(*m.led)
 	}
 	for _, ask := range m.explain {
 		l.answerExplain(ask)

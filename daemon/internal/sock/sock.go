@@ -167,7 +167,7 @@ type mail struct {
 	resolved []resolved
 	pings    []*ping
 	checks   []chan<- known
-	port     *portReply
+	led      *led
 	explain  []explainAsk
 }
 
