@@ -27,7 +27,10 @@ const (
 	AdviceSearching   = "searching"    // for a hard NAT's port
 	AdviceSearched    = "searched"     // how often, in vain
 	AdviceSameAddress = "same-address" // that both have on the internet
-	AdviceSilent      = "silent"       // none of the other machine's addresses answers
+	AdviceSilent      = "silent"       // none of the other machine's addresses answers, and it does through its relay
+
+	AdviceNoAnswer      = "no-answer"      // by any way: for how long nothing came
+	AdviceNeverAnswered = "never-answered" // since the daemon here was started
 )
 
 // Advices are all of them, with how many words Advice.About then has.
@@ -35,7 +38,7 @@ var Advices = map[string]int{
 	AdviceUDP: 0, AdvicePortal: 1, AdvicePortalPage: 0, AdviceNoInternet: 0, AdviceMapping: 0, AdviceMTU: 1, AdviceMTUDirect: 2,
 
 	AdviceUDPBlocked: 0, AdviceNoAddress: 0, AdviceNoRelay: 0, AdviceBothHard: 0, AdviceSearching: 0, AdviceSearched: 1,
-	AdviceSameAddress: 1, AdviceSilent: 0,
+	AdviceSameAddress: 1, AdviceSilent: 0, AdviceNoAnswer: 1, AdviceNeverAnswered: 0,
 }
 
 // Texts are the sentences alone.

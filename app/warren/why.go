@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -62,10 +63,14 @@ func whyLines(w *ipc.Why) []string {
 func wayLine(w *ipc.Why, name string) string {
 	way := say.Path(w.Path)
 	switch {
+	case way == "" && w.Online && silent(w):
+		return fmt.Sprintf(textWhyWay, name, textWhySilent)
 	case way == "" && w.Online:
 		return fmt.Sprintf(textWhyWay, name, textWhyIdle)
 	case way == "":
 		return fmt.Sprintf(textWhyWay, name, textWhyOffline)
+	case w.Online && silent(w): // by this way neither
+		return fmt.Sprintf(textWhyWay, name, way+"; "+textWhySilent)
 	case !w.Online && w.Path.Kind == ipc.PathRelay: // it takes what comes, and it may be that nobody is there
 		return fmt.Sprintf(textWhyWay, name, way+"; "+textWhyOffline)
 	case w.Path.Latency > 0:
@@ -78,6 +83,13 @@ func wayLine(w *ipc.Why, name string) string {
 		way += " (" + say.Line(w.Path.Reason) + ")"
 	}
 	return fmt.Sprintf(textWhyWay, name, way)
+}
+
+// silent reports whether the machine was asked just now, and answered by no way.
+func silent(w *ipc.Why) bool {
+	return slices.ContainsFunc(w.Advised, func(a ipc.Advice) bool {
+		return a.Code == ipc.AdviceNoAnswer || a.Code == ipc.AdviceNeverAnswered
+	})
 }
 
 // triedLines say what was tried for a direct way, and what could be changed.

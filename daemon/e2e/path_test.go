@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +36,36 @@ func TestTwoEasyNATsFindADirectPath(t *testing.T) {
 	block.Heal()
 	_, took = alice.WaitPath(bob, ipc.PathDirect, 40*time.Second)
 	t.Logf("direct %v after the block's end", took)
+}
+
+// A machine that has just lost its power is online to the server for a while yet. No firewall is to be opened for it.
+func TestWhyKnowsAMachineThatHasJustDied(t *testing.T) {
+	n := lab.New(t)
+	m := mesh.Start(t, n, mesh.Build(t))
+	key := m.Coord.Key("--reusable")
+	alice, bob := m.Behind(lab.EasyNAT, "alice"), m.Behind(lab.EasyNAT, "bob")
+	alice.Up(key)
+	bob.Up(key)
+	alice.WaitPing(bob, 10*time.Second)
+	alice.WaitPath(bob, ipc.PathDirect, 10*time.Second)
+	inner := bob.Inner()
+	bob.Unplug()
+	died := time.Now()
+	lab.Eventually(t, 15*time.Second, func() error {
+		_ = alice.PingOnce(inner) // traffic, by which the path is given up
+		var w ipc.Why
+		if err := json.Unmarshal([]byte(alice.MustWarren("why", "--json", "bob")), &w); err != nil {
+			return err
+		}
+		if !w.Online || len(w.Advised) != 1 || w.Advised[0].Code != ipc.AdviceNoAnswer {
+			return errorf("%+v", w)
+		}
+		return nil
+	})
+	t.Logf("known %v after it died", time.Since(died))
+	if why := alice.MustWarren("why", "bob"); !strings.Contains(why, "; does not answer") || !strings.Contains(why, "nothing came from it for") || strings.Contains(why, "firewall") {
+		t.Errorf("%s", why)
+	}
 }
 
 func TestAHostWithoutUDPIsReachedThroughTheRelaysWebSocket(t *testing.T) {

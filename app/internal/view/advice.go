@@ -10,6 +10,7 @@ var advices = map[string]text{
 	ipc.AdviceUDPBlocked: textObstacleBlocked, ipc.AdviceNoAddress: textObstacleNothing, ipc.AdviceNoRelay: textObstacleRelay,
 	ipc.AdviceBothHard: textObstacleBothHard, ipc.AdviceSearching: textObstacleSearching, ipc.AdviceSearched: textObstacleSearched,
 	ipc.AdviceSameAddress: textObstacleShared, ipc.AdviceSilent: textObstacleSilent,
+	ipc.AdviceNoAnswer: textObstacleAway, ipc.AdviceNeverAnswered: textObstacleNever,
 }
 
 // advise says what a person could change. What a later daemon has a code for that is not known here, and all of one from before there

@@ -229,6 +229,8 @@ var chinese = [texts]string{
 	textObstacleSearched:  "其中一方的路由器为每个目标使用不同的端口，搜索 {1} 次仍未找到。{0}",
 	textObstacleShared:    "双方在互联网上的地址相同（{1}），但在其后无法互通。双方都有 IPv6，或该路由器能将内部数据包转回内部（发夹转发）且不隔离客户端，都会有所帮助。",
 	textObstacleSilent:    "对方的所有地址都没有响应：对方或本机一侧的防火墙丢弃了双方之间的 UDP。{0}",
+	textObstacleAway:      "对方没有响应，经其中继也没有，已有 {1} 没有收到它的任何数据。它可能已关机、处于睡眠状态，或与其网络断开。",
+	textObstacleNever:     "对方没有响应，经其中继也没有，自本机启动 Warren 以来一直如此。它可能已关机、处于睡眠状态，或与其网络断开。",
 	textObstacleEither:    "在任意一方，以下做法会有帮助：让路由器开放端口（UPnP-IGD、NAT-PMP、PCP），使用 IPv6，或在设置中填写固定的 UDP 端口并转发到该设备。",
 
 	// Problems.

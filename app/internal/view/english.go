@@ -230,6 +230,8 @@ var english = [texts]string{
 	textObstacleSearched:  "One side's router takes another port for each destination, and {1} searches for it found none. {0}",
 	textObstacleShared:    "Both machines have the same address on the internet ({1}), and do not reach each other behind it. It helps if both have IPv6, or if the router there leads packets from its inside back inside (hairpinning) and does not keep its clients apart.",
 	textObstacleSilent:    "None of the other machine's addresses answers: a firewall on its side or on this one drops UDP between the two. {0}",
+	textObstacleAway:      "The other machine does not answer, through its relay neither, and nothing came from it for {1}. It may be switched off, asleep, or cut off from its network.",
+	textObstacleNever:     "The other machine does not answer, through its relay neither, and has not since Warren was started here. It may be switched off, asleep, or cut off from its network.",
 	textObstacleEither:    "On either side it helps if the router opens ports (UPnP-IGD, NAT-PMP, PCP), if there is IPv6, or if a fixed UDP port is set in the preferences and forwarded to the machine.",
 
 	// Problems.

@@ -230,6 +230,8 @@ var german = [texts]string{
 	textObstacleSearched:  "Der Router einer Seite nimmt für jedes Ziel einen anderen Port, und bei {1} Suchen wurde er nicht gefunden. {0}",
 	textObstacleShared:    "Beide Rechner haben dieselbe Adresse im Internet ({1}) und erreichen einander dahinter nicht. Es hilft, wenn beide IPv6 haben, oder wenn der Router dort Pakete von innen wieder nach innen führt (Hairpinning) und seine Geräte nicht voneinander trennt.",
 	textObstacleSilent:    "Keine Adresse des anderen Rechners antwortet: eine Firewall auf seiner oder auf dieser Seite verwirft UDP zwischen beiden. {0}",
+	textObstacleAway:      "Der andere Rechner antwortet nicht, auch nicht über sein Relais; seit {1} kam nichts von ihm. Vielleicht ist er ausgeschaltet, schläft oder ist von seinem Netz getrennt.",
+	textObstacleNever:     "Der andere Rechner antwortet nicht, auch nicht über sein Relais, seit Warren hier gestartet wurde. Vielleicht ist er ausgeschaltet, schläft oder ist von seinem Netz getrennt.",
 	textObstacleEither:    "Auf einer der Seiten hilft es, wenn der Router Ports öffnet (UPnP-IGD, NAT-PMP, PCP), wenn es IPv6 gibt, oder wenn in den Einstellungen ein fester UDP-Port steht und an den Rechner weitergeleitet wird.",
 
 	// Problems.

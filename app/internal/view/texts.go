@@ -276,6 +276,8 @@ const (
 	textObstacleSearched // {0}: textObstacleEither, {1}: how often
 	textObstacleShared   // {1}: an address
 	textObstacleSilent   // {0}: textObstacleEither
+	textObstacleAway     // {1}: for how long
+	textObstacleNever
 	textObstacleEither
 
 	// Problems.

@@ -285,7 +285,7 @@ func (p *fakePlane) Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error
 	return ipc.Path{Kind: ipc.PathDirect}, nil
 }
 
-func (p *fakePlane) Explain(context.Context, key.NodePublic) ([]ipc.PathTry, []ipc.Advice, error) {
+func (p *fakePlane) Explain(context.Context, key.NodePublic, bool) ([]ipc.PathTry, []ipc.Advice, error) {
 	return nil, nil, nil
 }
 

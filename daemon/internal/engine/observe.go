@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -116,7 +117,7 @@ func (w *wire) Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error) {
 }
 
 // Explain implements Plane.
-func (w *wire) Explain(ctx context.Context, k key.NodePublic) (tried []ipc.PathTry, advice []ipc.Advice, err error) {
+func (w *wire) Explain(ctx context.Context, k key.NodePublic, online bool) (tried []ipc.PathTry, advice []ipc.Advice, err error) {
 	e, err := w.sock.Explain(ctx, k)
 	if err != nil {
 		return nil, nil, err
@@ -131,7 +132,11 @@ func (w *wire) Explain(ctx context.Context, k key.NodePublic) (tried []ipc.PathT
 		tried = append(tried, try)
 	}
 	slices.SortStableFunc(tried, func(a, b ipc.PathTry) int { return order(a) - order(b) })
-	if !direct && (asked || len(tried) == 0 || e.UDPBlocked) { // otherwise there was no traffic yet
+	switch {
+	case direct, !asked && len(tried) > 0 && !e.UDPBlocked: // or there was no traffic yet
+	case online && w.silent(ctx, k):
+		advice = netcheck.Silent(e.Heard, time.Now())
+	case online:
 		advice = netcheck.Obstacles(netcheck.Pair{
 			Blocked: e.UDPBlocked, OwnHard: e.OwnHard, PeerHard: e.PeerHard, Mapped: e.Mapped, Relayed: e.Relayed,
 			Tried: len(tried) > 0, Searches: e.Searches, Searching: e.Searching, Shared: e.Shared,
@@ -139,6 +144,16 @@ func (w *wire) Explain(ctx context.Context, k key.NodePublic) (tried []ipc.PathT
 	}
 	return tried, advice, nil
 }
+
+// silent reports whether a peer could be asked just now, and did not answer.
+func (w *wire) silent(ctx context.Context, k key.NodePublic) bool {
+	ctx, cancel := context.WithTimeout(ctx, askFor)
+	defer cancel()
+	return errors.Is(w.sock.Ask(ctx, k), sock.ErrNoAnswer)
+}
+
+// askFor is longer than any way, and enough for four tries.
+const askFor = 2 * time.Second
 
 // answersFor is how long an address that answered counts as one that does, while it is probed again.
 const answersFor = 5 * time.Second

@@ -35,8 +35,8 @@ type Plane interface {
 	Reach() Reach
 	// Ping asks a peer for an answer over the present path.
 	Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error)
-	// Explain says what was tried for a direct path to a peer, and what a person could change.
-	Explain(ctx context.Context, k key.NodePublic) (tried []ipc.PathTry, advice []ipc.Advice, err error)
+	// Explain says what was tried for a direct path to a peer, and what a person could change: nothing, where it is not online.
+	Explain(ctx context.Context, k key.NodePublic, online bool) (tried []ipc.PathTry, advice []ipc.Advice, err error)
 	// Netcheck finds out what the network lets through.
 	Netcheck(ctx context.Context) (*ipc.Netcheck, error)
 	// QueryDNS asks the resolver for a name.

@@ -237,7 +237,7 @@ func (e *Engine) Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error) {
 }
 
 // Explain says what was tried for a direct path to a peer, and what a person could change.
-func (e *Engine) Explain(ctx context.Context, k key.NodePublic) (tried []ipc.PathTry, advice []ipc.Advice, err error) {
+func (e *Engine) Explain(ctx context.Context, k key.NodePublic, online bool) (tried []ipc.PathTry, advice []ipc.Advice, err error) {
 	var plane Plane
 	if err := e.look(ctx, func() { plane = e.plane }); err != nil {
 		return nil, nil, err
@@ -245,7 +245,7 @@ func (e *Engine) Explain(ctx context.Context, k key.NodePublic) (tried []ipc.Pat
 	if plane == nil {
 		return nil, nil, errNotUp
 	}
-	return plane.Explain(ctx, k)
+	return plane.Explain(ctx, k, online)
 }
 
 // Netcheck finds out what the network lets through.

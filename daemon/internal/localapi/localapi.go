@@ -37,7 +37,7 @@ type Engine interface {
 	Switch(ctx context.Context, r ipc.SwitchRequest) (*ipc.UpReply, error)
 	Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error)
 	Netcheck(ctx context.Context) (*ipc.Netcheck, error)
-	Explain(ctx context.Context, k key.NodePublic) (tried []ipc.PathTry, advice []ipc.Advice, err error)
+	Explain(ctx context.Context, k key.NodePublic, online bool) (tried []ipc.PathTry, advice []ipc.Advice, err error)
 	QueryDNS(ctx context.Context, q ipc.DNSQuery) (*ipc.DNSAnswer, error)
 	Portal(ctx context.Context, r ipc.PortalRequest) (*ipc.PortalReply, error)
 	Access(ctx context.Context, peer key.NodePublic, s *coord.Service) (ipc.Access, []ipc.RouteAccess, error)
@@ -97,11 +97,8 @@ func (b Backend) Why(ctx context.Context, r ipc.WhyRequest) (*ipc.Why, error) {
 	if service != nil {
 		w.Service = service.String()
 	}
-	if w.Tried, w.Advised, err = b.Explain(ctx, p.Key); err != nil {
+	if w.Tried, w.Advised, err = b.Explain(ctx, p.Key, p.Online); err != nil {
 		return nil, err
-	}
-	if !p.Online {
-		w.Advised = nil // nothing that is changed makes it answer
 	}
 	w.Advice = ipc.Texts(w.Advised)
 	w.In, w.Routes, err = b.Access(ctx, p.Key, service)

@@ -19,7 +19,10 @@ func (e *explainer) Status(context.Context) (*ipc.Status, error) {
 	return &ipc.Status{State: ipc.StateRunning, Peers: []ipc.Peer{{ID: 2, Name: "bob", Online: e.online, Path: ipc.Path{Kind: ipc.PathRelay}}}}, nil
 }
 
-func (e *explainer) Explain(context.Context, key.NodePublic) ([]ipc.PathTry, []ipc.Advice, error) {
+func (e *explainer) Explain(_ context.Context, _ key.NodePublic, online bool) ([]ipc.PathTry, []ipc.Advice, error) {
+	if !online {
+		return []ipc.PathTry{{Tried: true}}, nil, nil
+	}
 	return []ipc.PathTry{{Tried: true}}, []ipc.Advice{{Code: ipc.AdviceSilent, Text: "Open a port."}}, nil
 }
 

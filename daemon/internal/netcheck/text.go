@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/warren-mesh/warren/ipc"
 )
@@ -24,6 +25,7 @@ const (
 	textEither = "What helps on either side: port mapping in the router (UPnP-IGD, NAT-PMP, PCP); IPv6 on both; or a fixed port " +
 		"(sudo warren set --port 41641), and UDP 41641 forwarded to the machine and let in by its firewall. " +
 		"warren netcheck shows what each network does."
+	textAway = "It may be switched off, asleep, or cut off from its network."
 )
 
 // advices are the sentences of ipc.Advices.
@@ -48,7 +50,9 @@ var advices = map[string]string{
 		"from its inside back to its inside (hairpinning). And inside they do not reach each other: each has a home router of its own, or guests' Wi-Fi " +
 		"keeps them apart, or a firewall on one of them drops UDP. A forwarded port does not help here. What helps: IPv6 on both; or, where that router is " +
 		"yours, hairpinning (NAT loopback) there, or no isolation of its clients.",
-	ipc.AdviceSilent: "None of the other machine's addresses answers: a firewall on its side or on this one drops UDP between the two. " + textEither,
+	ipc.AdviceNoAnswer:      "The other machine does not answer, through its relay neither, and nothing came from it for %s. " + textAway,
+	ipc.AdviceNeverAnswered: "The other machine does not answer, through its relay neither, and nothing came from it since the daemon here was started. " + textAway,
+	ipc.AdviceSilent:        "None of the other machine's addresses answers: a firewall on its side or on this one drops UDP between the two. " + textEither,
 }
 
 // advise gives a code and what it is about its sentence.
@@ -157,6 +161,14 @@ type Pair struct {
 	Searches          int  // for ports, that found nothing
 	Searching         bool
 	Shared            netip.Addr // the address that both have on the internet; not valid: they have not
+}
+
+// Silent says that the other machine does not answer, by any way.
+func Silent(heard, now time.Time) []ipc.Advice {
+	if heard.IsZero() {
+		return advise(ipc.AdviceNeverAnswered)
+	}
+	return advise(ipc.AdviceNoAnswer, now.Sub(heard).Round(time.Second))
 }
 
 // Obstacles says what stands between the two, and what a person could change.

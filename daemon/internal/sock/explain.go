@@ -3,6 +3,7 @@ package sock
 import (
 	"context"
 	"net/netip"
+	"time"
 
 	"github.com/warren-mesh/warren/coord/key"
 	"github.com/warren-mesh/warren/daemon/internal/peerpath"
@@ -14,6 +15,7 @@ type Explanation struct {
 	UDPBlocked bool       // no relay answers over UDP
 	Mapped     bool       // the router leads a port here
 	Relayed    bool       // there is a link to the peer's relay
+	Heard      time.Time  // when something came from the peer last, by any way; zero: never
 	Shared     netip.Addr // the public address that both are behind; not valid: they are not, as far as is known
 }
 
@@ -45,7 +47,10 @@ func (l *loop) answerExplain(ask explainAsk) {
 	}
 	e := &Explanation{
 		Explanation: p.machine.Explain(), UDPBlocked: l.local.blocked, Mapped: len(l.portEndpoint()) > 0,
-		Relayed: l.relayEvent(p).Up,
+		Relayed: l.relayEvent(p).Up, Heard: p.heard,
+	}
+	if at := time.Unix(p.ep.received.Load(), 0); at.Unix() != 0 && at.After(e.Heard) {
+		e.Heard = at
 	}
 	for _, own := range l.local.mapped {
 		for _, t := range e.Tries {

@@ -27,6 +27,7 @@ type peer struct {
 
 	shared key.Shared // zero while the disco key is not known
 	window disco.Window
+	heard  time.Time // the last message that it sealed
 	probes []probe
 	pings  []*ping
 	addrs  []admitted // newest last
@@ -61,6 +62,7 @@ type probe struct {
 // ping waits for an answer to any Ping.
 type ping struct {
 	key     key.NodePublic
+	quiet   bool // it is no traffic
 	done    <-chan struct{}
 	result  chan PingResult
 	refused chan error

@@ -55,6 +55,7 @@ func (l *loop) receive(d datagram) {
 		l.drops.replay.Add(1)
 		return
 	}
+	p.heard = l.now
 	l.message(p, d, m)
 }
 
@@ -223,7 +224,11 @@ func (l *loop) ping(pi *ping) {
 	}
 	pi.next = l.now
 	p.pings = append(p.pings, pi)
-	l.step(p, peerpath.Sent{})
+	if pi.quiet {
+		l.step(p, nil)
+	} else {
+		l.step(p, peerpath.Sent{})
+	}
 }
 
 // pingDue sends the pings whose time has come, over the present path.

@@ -117,7 +117,17 @@ func (s *Sock) NetworkChanged() { s.post(func(m *mail) { m.changed = true }) }
 // Ping sends a probe to the peer over the present path, and again until it is answered or ctx is done. It is traffic:
 // it has a better path looked for.
 func (s *Sock) Ping(ctx context.Context, k key.NodePublic) (PingResult, error) {
-	p := &ping{key: k, done: ctx.Done(), result: make(chan PingResult, 1), refused: make(chan error, 1)}
+	return s.ask(ctx, k, false)
+}
+
+// Ask is a Ping that is no traffic: it changes nothing.
+func (s *Sock) Ask(ctx context.Context, k key.NodePublic) error {
+	_, err := s.ask(ctx, k, true)
+	return err
+}
+
+func (s *Sock) ask(ctx context.Context, k key.NodePublic, quiet bool) (PingResult, error) {
+	p := &ping{key: k, quiet: quiet, done: ctx.Done(), result: make(chan PingResult, 1), refused: make(chan error, 1)}
 	s.post(func(m *mail) { m.pings = append(m.pings, p) })
 	select {
 	case r := <-p.result:

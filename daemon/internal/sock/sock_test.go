@@ -141,6 +141,36 @@ func TestPingSaysWhyThereIsNoAnswer(t *testing.T) {
 	}
 }
 
+// Who wants to know whether a peer is there disturbs nothing, and hears since when it is silent.
+func TestAskingIsNoTraffic(t *testing.T) {
+	w := newWorld(t, "udp")
+	a, b := w.node(false), w.node(false)
+	a.home()
+	b.home()
+	a.know(b)
+	b.know(a)
+	k := b.key.Public()
+	if e, err := a.sock.Explain(t.Context(), k); err != nil || !e.Heard.IsZero() {
+		t.Errorf("before anything came: %+v, %v", e, err)
+	}
+	if err := a.sock.Ask(t.Context(), k); err != nil {
+		t.Fatal(err)
+	}
+	e, err := a.sock.Explain(t.Context(), k)
+	if p := a.sock.Snapshot().Peers[0]; err != nil || e.Heard.IsZero() || p.Active {
+		t.Errorf("%+v, %+v, %v", e, p, err)
+	}
+	b.stop()
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if err := a.sock.Ask(ctx, k); !errors.Is(err, ErrNoAnswer) {
+		t.Errorf("one that is gone: %v", err)
+	}
+	if again, err := a.sock.Explain(t.Context(), k); err != nil || again.Heard.Before(e.Heard) {
+		t.Errorf("%+v, %v", again, err)
+	}
+}
+
 func TestStrangersGetNoAnswerAndNoWay(t *testing.T) {
 	w := newWorld(t, "udp")
 	a, b, c := w.node(true), w.node(true), w.node(true)
