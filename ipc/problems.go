@@ -27,6 +27,7 @@ const (
 	ProblemKeyExpired = "key-expired"
 	ProblemRemoved    = "removed"           // from the network, by an admin or because its time was over
 	ProblemDenied     = "denied"            // an admin did not let it in
+	ProblemUnfinished = "login-unfinished"  // one by pre-auth key was interrupted, and is completed
 	ProblemCoord      = "coord-unreachable" // the coordination server
 	ProblemHost       = CodeHost            // the host does not let the tunnel be set up
 )
@@ -76,7 +77,7 @@ const (
 
 // ProblemCodes are all of them.
 var ProblemCodes = []string{
-	ProblemKeySoon, ProblemKeyExpired, ProblemRemoved, ProblemDenied, ProblemCoord, ProblemHost,
+	ProblemKeySoon, ProblemKeyExpired, ProblemRemoved, ProblemDenied, ProblemUnfinished, ProblemCoord, ProblemHost,
 	ProblemNoRelay, ProblemUDPBlocked, ProblemPortTaken, ProblemRelaying,
 	ProblemExitDown, ProblemExitGone, ProblemExitHeld, ProblemExitNoIPv6, ProblemLockedOffer, ProblemExitDNS,
 	ProblemUnapproved, ProblemUnaccepted, ProblemRouteDown, ProblemRouteCut, ProblemRouteShadow, ProblemRouteConflict, ProblemStrictFilter,

@@ -11,6 +11,7 @@ const (
 	ReasonStopping      = "stopping"        //
 	ReasonChecking      = "checking"        // a Netcheck is under way
 	ReasonApproval      = "waits-for-admin" //
+	ReasonStarting      = "starting"        // on the way up
 	ReasonHostname      = "bad-hostname"    // a name that would do
 	ReasonExitRoute     = "route-to-all"    // offered as a subnet
 	ReasonRoutes        = "bad-routes"      // the message says what is wrong with them
@@ -78,7 +79,7 @@ const serverReason = "server-"
 
 // Reasons are all of them, with how many words Error.About then has.
 var Reasons = map[string]int{
-	ReasonOperate: 0, ReasonAdmin: 0, ReasonSocket: 1, ReasonStopping: 0, ReasonChecking: 0, ReasonApproval: 0,
+	ReasonOperate: 0, ReasonAdmin: 0, ReasonSocket: 1, ReasonStopping: 0, ReasonChecking: 0, ReasonApproval: 0, ReasonStarting: 0,
 	ReasonHostname: 1, ReasonExitRoute: 0, ReasonRoutes: 0, ReasonExitAndOffer: 0, ReasonLockedOffer: 0, ReasonNotExit: 1,
 	ReasonSelf: 1, ReasonUnknownPeer: 1, ReasonSilent: 2, ReasonSilentOffline: 2,
 

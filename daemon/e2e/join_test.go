@@ -58,6 +58,49 @@ func TestAMachineKilledWhileItJoinsJoinsOnce(t *testing.T) {
 	}
 }
 
+// A daemon that is started in the middle of a login by key says so while the server is away, and that it is on its way.
+func TestALoginThatWasInterruptedIsSaidToWait(t *testing.T) {
+	n := lab.New(t)
+	m := mesh.Start(t, n, mesh.Build(t))
+	home := n.Internet().Router("home", lab.EasyNAT)
+	var alice *mesh.Node
+	for i := 0; alice == nil || !noted(alice); i++ { // or it had ended already when it was killed
+		if i == 20 {
+			t.Fatal("no trial killed the daemon in time")
+		}
+		alice = m.Node(home.Host(fmt.Sprintf("alice%d", i)))
+		joining := alice.Start(alice.Args("up", m.Coord.Invite, "--auth-key=file:"+m.Coord.Key())...)
+		waitForNote(alice, joining)
+		alice.Daemon.Kill9()
+		_ = joining.Wait(10 * time.Second)
+	}
+	if err := m.Coord.Proc.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	alice.StartDaemon()
+	for _, command := range []string{"netcheck", "ping bob"} {
+		if _, err := alice.Warren(strings.Fields(command)...); err == nil || !strings.Contains(err.Error(), "still connecting to its network") {
+			t.Errorf("%s: %v", command, err)
+		}
+	}
+	lab.Eventually(t, patient, func() error {
+		_, s := alice.Warren("status") // whose code says that this machine is not on its network
+		for _, want := range []string{"Connecting to " + m.Coord.URL, "waits to be completed", "warren down", "No connection to the coordination server"} {
+			if s == nil || !strings.Contains(s.Error(), want) {
+				return errorf("%q is not in: %v", want, s)
+			}
+		}
+		return nil
+	})
+	m.Coord.Start()
+	if err := running(alice, patient); err != nil {
+		t.Error(err)
+	}
+	if s := alice.MustWarren("status"); strings.Contains(s, "completed") {
+		t.Error(s)
+	}
+}
+
 // waitForNote waits until the daemon has put the pre-auth key on disk, or the command has ended.
 func waitForNote(n *mesh.Node, up *lab.Proc) {
 	for up.Running() && !noted(n) {
@@ -77,7 +120,7 @@ func running(n *mesh.Node, d time.Duration) error {
 		if state = n.Status().State; state == ipc.StateRunning {
 			return nil
 		}
-		if state == ipc.StateNoServer && !noted(n) { // else it has yet to end what it began
+		if state == ipc.StateNoServer {
 			break
 		}
 	}

@@ -277,6 +277,8 @@ var chinese = [texts]string{
 	textFixDNSContested:     "请找出改写 /etc/resolv.conf 的程序并停用，然后运行 warren down 和 warren up",
 	textTroubleDNSPort:      "本机的另一个 DNS 服务器造成冲突：名称无法解析或解析不完整。",
 	textFixDNSPort:          "请让它只监听自己的地址，而非所有地址（dnsmasq：bind-dynamic）。",
+	textTroubleUnfinished:   "使用预授权密钥的登录被中断，尚待完成。",
+	textFixUnfinished:       "服务器一有响应就会完成。放弃：warren down",
 	textTroubleDNSAdvice:    "名称解析可用，但并非所有程序都适用。",
 	textFixDNSAdvice:        "查看状态：warren dns status",
 	textTroubleBlocked:      "本机自身的包过滤器丢弃了 Warren 放行的流量。",

@@ -29,6 +29,7 @@ var chineseRefusals = map[string]refusal{
 	ipc.ReasonSocket:        {"您无权访问 Warren 的服务", "请询问管理本机的人，谁可以进入 {0} 所在的文件夹：按 Warren 的安装方式，所有人都可以。"},
 	ipc.ReasonStopping:      {"Warren 的服务正在停止", "请在它重新运行后再试。"},
 	ipc.ReasonChecking:      {"正在检查网络", "请几秒后再试。"},
+	ipc.ReasonStarting:      {"本机仍在连接它的网络", "请过几秒再试。"},
 	ipc.ReasonApproval:      {"本机正在等待管理员批准：它还不在网络中", "请网络的管理员批准它。"},
 	ipc.ReasonHostname:      {"设备不能使用这个名称", "最多使用 63 个字母 a-z、数字和连字符，例如 {0}。"},
 	ipc.ReasonExitRoute:     {"通往整个互联网的路由不是子网", "请改为为其他设备提供出口节点。"},

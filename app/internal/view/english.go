@@ -278,6 +278,8 @@ var english = [texts]string{
 	textFixDNSContested:     "Find what writes /etc/resolv.conf, and let it be; then: warren down, warren up",
 	textTroubleDNSPort:      "Another DNS server of this host is in the way: names are not answered, or not whole.",
 	textFixDNSPort:          "Let it listen on its own addresses only, not on all (dnsmasq: bind-dynamic).",
+	textTroubleUnfinished:   "A login by pre-auth key was interrupted, and waits to be completed.",
+	textFixUnfinished:       "It is completed as soon as the server answers. Give it up: warren down",
 	textTroubleDNSAdvice:    "Names work, but not for all programs.",
 	textFixDNSAdvice:        "See how it stands: warren dns status",
 	textTroubleBlocked:      "This machine's own packet filter drops what Warren lets through.",

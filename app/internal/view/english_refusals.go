@@ -29,6 +29,7 @@ var englishRefusals = map[string]refusal{
 	ipc.ReasonSocket:        {"You may not talk to Warren's service", "Ask whoever manages this machine who may enter the folder of {0}: as Warren is installed, everyone may."},
 	ipc.ReasonStopping:      {"Warren's service is stopping", "Try again when it runs again."},
 	ipc.ReasonChecking:      {"The network is being checked already", "Try again in a few seconds."},
+	ipc.ReasonStarting:      {"This machine is still connecting to its network", "Try again in a few seconds."},
 	ipc.ReasonApproval:      {"This machine waits for an admin's approval: it is not on its network yet", "Ask an admin of the network to approve it."},
 	ipc.ReasonHostname:      {"That cannot be a machine's name", "Use up to 63 letters a-z, digits and hyphens, such as {0}."},
 	ipc.ReasonExitRoute:     {"The way to the whole internet is no subnet", "Offer it as what it is: be an exit node for others."},

@@ -278,6 +278,8 @@ var german = [texts]string{
 	textFixDNSContested:     "Finden Sie, was /etc/resolv.conf schreibt, und schalten Sie es ab; dann: warren down, warren up",
 	textTroubleDNSPort:      "Ein anderer DNS-Server dieses Rechners ist im Weg: Namen werden nicht oder nicht ganz beantwortet.",
 	textFixDNSPort:          "Lassen Sie ihn nur auf seinen eigenen Adressen lauschen, nicht auf allen (dnsmasq: bind-dynamic).",
+	textTroubleUnfinished:   "Eine Anmeldung mit einem Schlüssel zum Beitreten wurde unterbrochen und muss noch abgeschlossen werden.",
+	textFixUnfinished:       "Das geschieht, sobald der Server antwortet. Aufgeben: warren down",
 	textTroubleDNSAdvice:    "Namen gehen, aber nicht für alle Programme.",
 	textFixDNSAdvice:        "Sehen Sie nach, wie es steht: warren dns status",
 	textTroubleBlocked:      "Der eigene Paketfilter dieses Rechners verwirft, was Warren durchlässt.",

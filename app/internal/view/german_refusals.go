@@ -29,6 +29,7 @@ var germanRefusals = map[string]refusal{
 	ipc.ReasonSocket:        {"Sie dürfen mit Warrens Dienst nicht sprechen", "Fragen Sie, wer diesen Rechner verwaltet, wer den Ordner von {0} betreten darf: so, wie Warren installiert wird, dürfen es alle."},
 	ipc.ReasonStopping:      {"Warrens Dienst hört gerade auf", "Versuchen Sie es noch einmal, wenn er wieder läuft."},
 	ipc.ReasonChecking:      {"Das Netz wird schon geprüft", "Versuchen Sie es in ein paar Sekunden noch einmal."},
+	ipc.ReasonStarting:      {"Dieser Rechner verbindet sich noch mit seinem Netz", "Versuchen Sie es in einigen Sekunden noch einmal."},
 	ipc.ReasonApproval:      {"Dieser Rechner wartet auf die Freigabe durch einen Admin: er ist noch nicht in seinem Netz", "Bitten Sie einen Admin des Netzes darum."},
 	ipc.ReasonHostname:      {"So kann ein Rechner nicht heißen", "Nehmen Sie bis zu 63 Buchstaben a-z, Ziffern und Bindestriche, etwa {0}."},
 	ipc.ReasonExitRoute:     {"Der Weg ins ganze Internet ist kein Subnetz", "Bieten Sie ihn als das an, was er ist: dienen Sie anderen als Ausgang."},

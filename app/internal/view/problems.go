@@ -91,6 +91,7 @@ var translations = map[string]translation{
 	ipc.ProblemKeyExpired:     {textTroubleExpired, textFixExpired, false},
 	ipc.ProblemRemoved:        {textTroubleRemoved, textFixRemoved, false},
 	ipc.ProblemDenied:         {textTroubleDenied, textFixDenied, false},
+	ipc.ProblemUnfinished:     {textTroubleUnfinished, textFixUnfinished, true},
 	ipc.ProblemCoord:          {text: textTroubleCoord, details: true},
 	ipc.ProblemHost:           {textTroubleHost, textTooltip, true},
 	ipc.ProblemNoRelay:        {text: textTroubleNoRelay},

@@ -324,6 +324,8 @@ const (
 	textFixDNSContested
 	textTroubleDNSPort
 	textFixDNSPort
+	textTroubleUnfinished
+	textFixUnfinished
 	textTroubleDNSAdvice
 	textFixDNSAdvice
 	textTroubleBlocked

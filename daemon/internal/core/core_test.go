@@ -61,16 +61,17 @@ func TestTheStateNamesWhatToDoNext(t *testing.T) {
 		change func(*Facts)
 		want   ipc.State
 	}{
-		"running":           {func(*Facts) {}, ipc.StateRunning},
-		"never set up":      {func(f *Facts) { *f = Facts{} }, ipc.StateNoServer},
-		"not logged in":     {func(f *Facts) { f.Registered = false }, ipc.StateNeedsLogin},
-		"expired":           {func(f *Facts) { f.Expired = true }, ipc.StateNeedsLogin},
-		"down":              {func(f *Facts) { f.Prefs.Up = false }, ipc.StateDown},
-		"not approved":      {func(f *Facts) { f.Pending, f.Netmap = true, nil }, ipc.StatePending},
-		"off, not approved": {func(f *Facts) { f.Pending, f.Prefs.Up = true, false }, ipc.StateDown},
-		"no netmap yet":     {func(f *Facts) { f.Netmap = nil }, ipc.StateStarting},
-		"no TUN":            {func(f *Facts) { f.Interface = "" }, ipc.StateStarting},
-		"coord away":        {func(f *Facts) { f.Coord = ipc.Link{Error: "refused"} }, ipc.StateRunning},
+		"running":            {func(*Facts) {}, ipc.StateRunning},
+		"a login unfinished": {func(f *Facts) { *f = Facts{Unfinished: "https://coord.example"} }, ipc.StateStarting},
+		"never set up":       {func(f *Facts) { *f = Facts{} }, ipc.StateNoServer},
+		"not logged in":      {func(f *Facts) { f.Registered = false }, ipc.StateNeedsLogin},
+		"expired":            {func(f *Facts) { f.Expired = true }, ipc.StateNeedsLogin},
+		"down":               {func(f *Facts) { f.Prefs.Up = false }, ipc.StateDown},
+		"not approved":       {func(f *Facts) { f.Pending, f.Netmap = true, nil }, ipc.StatePending},
+		"off, not approved":  {func(f *Facts) { f.Pending, f.Prefs.Up = true, false }, ipc.StateDown},
+		"no netmap yet":      {func(f *Facts) { f.Netmap = nil }, ipc.StateStarting},
+		"no TUN":             {func(f *Facts) { f.Interface = "" }, ipc.StateStarting},
+		"coord away":         {func(f *Facts) { f.Coord = ipc.Link{Error: "refused"} }, ipc.StateRunning},
 	} {
 		f := running()
 		c.change(f)

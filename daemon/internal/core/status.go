@@ -25,6 +25,7 @@ type Facts struct {
 	Pending    bool   // and an admin has not approved it yet
 	Expired    bool   // the server says that its key has expired
 	Dismissed  Dismissal
+	Unfinished string // the server of another login, which a daemon before began and this one completes; empty: there is none
 	Netmap     *coord.Netmap
 
 	Wants Wants
@@ -75,6 +76,8 @@ type Relayed struct {
 // State is what the daemon is up to.
 func (f *Facts) State() ipc.State {
 	switch {
+	case f.Prefs.Server == "" && f.Unfinished != "":
+		return ipc.StateStarting
 	case f.Prefs.Server == "":
 		return ipc.StateNoServer
 	case !f.Registered || f.Expired:
@@ -93,7 +96,7 @@ func (f *Facts) State() ipc.State {
 // Status is the snapshot that people see.
 func (f *Facts) Status(now time.Time) *ipc.Status {
 	s := &ipc.Status{
-		Version: f.Version, State: f.State(), Profile: f.Profile, Server: f.Prefs.Server, Coord: f.Coord, Time: now,
+		Version: f.Version, State: f.State(), Profile: f.Profile, Server: cmp.Or(f.Prefs.Server, f.Unfinished), Coord: f.Coord, Time: now,
 		Self:  ipc.Self{Name: f.Prefs.Hostname, Key: f.Key, Addrs: []netip.Addr{}, Endpoints: []ipc.Endpoint{}, Interface: f.Interface, Port: f.Port},
 		Peers: []ipc.Peer{}, Relays: append([]ipc.Relay{}, f.Relays...), Problems: f.problems(now), Dropped: f.Drops, DNS: f.DNS,
 	}
@@ -209,6 +212,13 @@ func (f *Facts) graver(ending ipc.Problem, soon bool) []ipc.Problem {
 		ps = append(ps, ipc.Problem{Code: ipc.ProblemDenied, Text: "An admin of the network did not let this machine in.", Fix: "Ask them; then: warren up"})
 	case f.Dismissed == Removed:
 		ps = append(ps, ipc.Problem{Code: ipc.ProblemRemoved, Text: "This machine was removed from its network, or its time there was over.", Fix: "warren up (it may need a new pre-auth key)"})
+	}
+	if f.Unfinished != "" {
+		ps = append(ps, ipc.Problem{
+			Code: ipc.ProblemUnfinished, Level: ipc.ProblemNotice, About: f.Unfinished,
+			Text: fmt.Sprintf("A login at %s by pre-auth key was interrupted, and waits to be completed: that is tried until the server answers.", f.Unfinished),
+			Fix:  "Give it up: warren down",
+		})
 	}
 	ps = append(ps, f.held()...)
 	if f.State() != ipc.StateRunning && f.State() != ipc.StateStarting {

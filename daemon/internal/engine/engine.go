@@ -94,6 +94,7 @@ type Engine struct {
 	saveTime *time.Timer
 	waiters  []chan struct{} // to be closed after the next settle
 	waiting  *pending        // the login that waits for a person
+	resumes  *resumption     // of a login that an earlier daemon began; nil: there is none
 	hold     hold
 
 	watch   watchers
@@ -169,6 +170,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.startHold()
 	pending.Go(func() { e.watchFilter(ctx) })
 	if l := interrupted(e.state); l != nil {
+		e.resumes = &resumption{login: l.ID}
 		pending.Go(func() { e.resume(ctx, l) })
 	}
 	for {
@@ -445,6 +447,12 @@ func (e *Engine) facts() *core.Facts {
 		f.Key, f.Registered, f.Pending = login.Key.Public(), login.Node != 0, login.Pending
 		if !login.Former {
 			f.Profile = login.Name
+		}
+	}
+	if l := interrupted(e.state); l != nil && e.resumes != nil && l.ID == e.resumes.login {
+		f.Unfinished = l.Server
+		if login == nil {
+			f.Coord.Error = e.resumes.failed
 		}
 	}
 	if f.Prefs.Hostname == "" {

@@ -334,8 +334,15 @@ func interrupted(s *store.State) *store.Login {
 	return nil
 }
 
+// resumption is the completion of an interrupted login.
+type resumption struct {
+	login  string // ID
+	failed string // why the last try did; empty: none has
+}
+
 // resume completes an interrupted login, unless somebody else ends it first.
 func (e *Engine) resume(ctx context.Context, l *store.Login) {
+	defer e.post(ctx, func() { e.resumes = nil })
 	for wait := time.Second; ; wait = min(2*wait, time.Minute) {
 		var still *store.Login
 		if err := e.do(ctx, func() { still = interrupted(e.state) }); err != nil || still == nil || still.ID != l.ID {
@@ -350,6 +357,7 @@ func (e *Engine) resume(ctx context.Context, l *store.Login) {
 			return
 		}
 		e.log.Warn("could not complete the login by pre-auth key yet", "server", l.Server, "err", err)
+		e.post(ctx, func() { e.resumes.failed = err.Error() })
 		select {
 		case <-ctx.Done():
 			return

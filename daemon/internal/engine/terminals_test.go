@@ -173,6 +173,26 @@ func TestAnInterruptedLoginIsNotCompletedOverWhatSomebodySaidSince(t *testing.T)
 	}
 }
 
+func TestAnInterruptedLoginIsSaidToWait(t *testing.T) {
+	onMachine(t, func(m *machine) {
+		m.interruptedAt(serverURL)
+		m.stop()
+		m.srv.set(func(s *server) { s.away = true })
+		m.start()
+		time.Sleep(time.Minute)
+		s := m.status()
+		if s.State != ipc.StateStarting || s.Server != serverURL || len(s.Problems) != 2 || s.Problems[0].Code != ipc.ProblemUnfinished || s.Problems[1].Code != ipc.ProblemCoord {
+			t.Errorf("while the server is away: %+v", s)
+		}
+		if err := m.Down(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if s := m.status(); s.State != ipc.StateNoServer || len(s.Problems) != 0 {
+			t.Errorf("given up: %+v", s)
+		}
+	})
+}
+
 func TestPeopleDoNotWaitForTheCompletionOfAnInterruptedLogin(t *testing.T) {
 	onMachine(t, func(m *machine) {
 		m.withWork()

@@ -2,6 +2,7 @@
 package localapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -105,6 +106,19 @@ func (b Backend) Why(ctx context.Context, r ipc.WhyRequest) (*ipc.Why, error) {
 	return w, err
 }
 
+// Netcheck finds out what the network lets through. Where that cannot be asked, the state says why.
+func (b Backend) Netcheck(ctx context.Context) (*ipc.Netcheck, error) {
+	n, err := b.Engine.Netcheck(ctx)
+	if !errors.Is(err, &ipc.Error{Code: ipc.CodeNotUp}) {
+		return n, err
+	}
+	s, failed := b.Status(ctx)
+	if failed != nil {
+		return nil, err
+	}
+	return nil, cmp.Or(ready(s), err)
+}
+
 // ready refuses what needs a network where there is none.
 func ready(s *ipc.Status) error {
 	switch s.State {
@@ -114,6 +128,11 @@ func ready(s *ipc.Status) error {
 		return &ipc.Error{Status: http.StatusConflict, Code: ipc.CodeNeedsLogin, Message: "This machine is not logged in to a network.", Fix: "warren up"}
 	case ipc.StatePending:
 		return &ipc.Error{Status: http.StatusConflict, Code: ipc.CodeNotUp, Reason: ipc.ReasonApproval, Message: "This machine waits for an admin's approval: it is not on its network yet."}
+	case ipc.StateStarting:
+		return &ipc.Error{
+			Status: http.StatusConflict, Code: ipc.CodeNotUp, Reason: ipc.ReasonStarting, Message: "This machine is still connecting to its network.",
+			Fix: "Try again in a few seconds. What it waits for: warren status",
+		}
 	default:
 		return &ipc.Error{Status: http.StatusConflict, Code: ipc.CodeNotUp, Message: "This machine is not connected to its network.", Fix: "warren up"}
 	}
