@@ -51,6 +51,8 @@ type note struct {
 	bye   Reason // 0: none
 	drain bool   // it will stop soon
 	err   error  // of the carrier; with udpbatch.Passing only a hint
+
+	suspect bool // from Suspect, and not from Receive
 }
 
 type counts struct {
@@ -261,6 +263,14 @@ func (c *Client) note(n note) {
 // Rebind tells that the host's network has changed, or that there is a ticket now: the session moves to a new socket,
 // or what is waited for is tried at once.
 func (c *Client) Rebind() { c.signal(c.rebind) }
+
+// Suspect asks the relay for an answer at once, unless something came from it a moment ago: others seem to have lost it,
+// and who has nothing to send would notice that much later.
+func (c *Client) Suspect() {
+	if l := c.slot.Load().link; l != nil && time.Since(c.time(c.heard.Load())) > unansweredTime {
+		c.note(note{link: l, suspect: true})
+	}
+}
 
 func (c *Client) signal(ch chan struct{}) {
 	select {

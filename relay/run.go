@@ -343,7 +343,7 @@ func (c *Client) heed(a *attendance, n note) {
 		a.broken = errReplaced
 	case n.bye != 0:
 		a.broken = fmt.Errorf("the relay ended the session: %s", n.bye)
-	case a.link.transport == TransportUDP:
+	case n.suspect || a.link.transport == TransportUDP:
 		a.live.suspect() // whatever it is: what answers is alive
 	case n.err != nil:
 		a.broken = fmt.Errorf("the WebSocket broke: %w", plain(n.err))

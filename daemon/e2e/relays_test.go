@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"net/netip"
 	"regexp"
 	"strconv"
 	"strings"
@@ -44,6 +45,12 @@ func gap(t *testing.T, from, to *mesh.Node, happens func()) time.Duration {
 	if err := from.PingOnce(inner); err != nil {
 		t.Fatalf("before: %v", err)
 	}
+	return recovery(t, from, inner, happens)
+}
+
+// recovery is gap without the ping before.
+func recovery(t *testing.T, from *mesh.Node, inner netip.Addr, happens func()) time.Duration {
+	t.Helper()
 	begun := time.Now()
 	happens()
 	for from.PingQuick(inner) != nil {
@@ -63,6 +70,33 @@ func TestTrafficGoesOnWhenItsRelayIsKilled(t *testing.T) {
 func TestTrafficGoesOnWhenItsRelayStalls(t *testing.T) {
 	m, _, alice, bob := relayedPair(t)
 	movesWithin(t, alice, bob, func() { m.Relay.Proc.Pause() })
+}
+
+// Who has nothing to send asks its relay for a sign of life the less often, the longer it is idle. It is found all the same.
+func TestWhoIsIdleIsFoundWhenItsRelayStalls(t *testing.T) {
+	m, spare, alice, bob := relayedPair(t)
+	defer spare.Delay(20*time.Millisecond, 0).Heal() // nobody moves there for its latency
+	inner := bob.Inner()
+	seen := bob.Start("tcpdump", "-l", "-n", "udp and dst port 3478 and dst host "+m.Relay.Addr().String())
+	defer seen.Stop() //nolint:errcheck // a program that only watches
+	const quiet = 5 * time.Second
+	asked, last := 0, time.Now()
+	lab.Eventually(t, time.Minute, func() error {
+		now := strings.Count(seen.Output(), " > ")
+		if now == asked {
+			return errorf("it has asked its relay %d times, the last time before %v", now, time.Since(last))
+		}
+		before := last
+		if asked, last = now, time.Now(); last.Sub(before) < quiet {
+			return errorf("it is not idle yet")
+		}
+		return nil
+	})
+	took := recovery(t, alice, inner, m.Relay.Proc.Pause) // just after it has asked: it will not again for twice as long
+	t.Logf("traffic again after %v", took.Round(time.Millisecond))
+	if took > lab.Patience*moveLimit {
+		t.Errorf("traffic again only after %v", took)
+	}
 }
 
 // The relay and the coordination server are often one process: nobody is left who could tell of a new home.

@@ -108,6 +108,20 @@ func TestARestartWithoutTheServerComesBackFromDisk(t *testing.T) {
 	})
 }
 
+// A relay often runs beside its coordination server: when that is lost, who is idle need not wait to hear of the relay's end.
+func TestALostServerHasTheRelayTested(t *testing.T) {
+	onMachine(t, func(m *machine) {
+		m.up(ipc.UpRequest{Server: serverURL, AuthKey: "good"})
+		m.srv.set(func(s *server) { s.away = true; close(s.cut); s.cut = make(chan struct{}) })
+		time.Sleep(10 * time.Minute)
+		m.host.mu.Lock()
+		defer m.host.mu.Unlock()
+		if m.host.suspected != 1 { // and not with every attempt that fails
+			t.Errorf("it was tested %d times", m.host.suspected)
+		}
+	})
+}
+
 func TestAKilledRegistrationCompletesAfterTheRestart(t *testing.T) {
 	onMachine(t, func(m *machine) {
 		m.srv.set(func(s *server) { s.deaf = true })

@@ -215,6 +215,7 @@ type host struct {
 	talks        byte   // and of the one that packets go to all the time; it answers them unless it is silent
 	traffic      map[key.NodePublic]core.Traffic
 	pings        int
+	suspected    int            // how often the home relay was
 	cut          []netip.Prefix // that this machine does not reach itself
 }
 
@@ -271,6 +272,12 @@ func (p *fakePlane) Reach() Reach {
 	p.host.mu.Lock()
 	defer p.host.mu.Unlock()
 	return Reach{Cut: p.host.cut, Disco: key.DiscoPublic{7}, Relay: 1, Endpoints: []coord.Endpoint{{Addr: netip.MustParseAddrPort("192.0.2.1:1"), Kind: coord.EndpointLocal}}}
+}
+
+func (p *fakePlane) SuspectRelay() {
+	p.host.mu.Lock()
+	defer p.host.mu.Unlock()
+	p.host.suspected++
 }
 
 func (p *fakePlane) Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error) {

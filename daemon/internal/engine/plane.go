@@ -33,6 +33,8 @@ type Plane interface {
 	Traffic() map[key.NodePublic]core.Traffic
 	// Reach says where others can reach this machine.
 	Reach() Reach
+	// SuspectRelay has the home relay tested, which may have gone with the coordination server.
+	SuspectRelay()
 	// Ping asks a peer for an answer over the present path.
 	Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error)
 	// Explain says what was tried for a direct path to a peer, and what a person could change: nothing, where it is not online.
@@ -267,6 +269,9 @@ func (w *wire) Reach() Reach {
 	r := w.events.reach()
 	return Reach{Disco: w.disco.Public(), Endpoints: r.Endpoints, Relay: r.Home, Relaying: w.relay.Offer(r.Endpoints), Cut: w.router.Cut()}
 }
+
+// SuspectRelay implements Plane.
+func (w *wire) SuspectRelay() { w.sock.SuspectHome() }
 
 // Netcheck implements Plane.
 func (w *wire) Netcheck(ctx context.Context) (*ipc.Netcheck, error) { return w.sock.Check(ctx) }

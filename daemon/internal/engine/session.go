@@ -94,6 +94,9 @@ func (e *Engine) sessionEvent(r *running, ev control.Event) {
 		e.net.expired = false
 		e.setPending(false)
 	case control.Lost:
+		if e.plane != nil && e.net.coord.Connected {
+			e.plane.SuspectRelay()
+		}
 		if e.net.coord.Connected || e.net.coord.Since.IsZero() {
 			e.net.coord.Since = time.Now()
 		}

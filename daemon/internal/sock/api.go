@@ -168,6 +168,7 @@ var _ interface {
 	SetRelays([]coord.Relay, []byte)
 	SetNodeRelays([]NodeRelay)
 	NetworkChanged()
+	SuspectHome()
 	Snapshot() Status
 	Ping(context.Context, key.NodePublic) (PingResult, error)
 	Check(context.Context) (*ipc.Netcheck, error)

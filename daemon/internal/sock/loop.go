@@ -122,6 +122,9 @@ func (l *loop) read(m mail) {
 	if m.links {
 		l.linksChanged()
 	}
+	if m.suspect {
+		l.suspectHome()
+	}
 	if m.peers != nil {
 		l.setPeers(*m.peers)
 	}

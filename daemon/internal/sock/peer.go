@@ -154,6 +154,9 @@ func (l *loop) change(p *peer, is Peer, old key.DiscoPublic, another bool) {
 	is.Disco = p.Disco
 	p.Peer = is
 	if is.Relay != was.Relay {
+		if was.Relay != 0 && was.Relay == l.relays.home {
+			l.suspectHome() // the peer may have lost it
+		}
 		l.step(p, l.relayEvent(p))
 	}
 	if another {

@@ -353,6 +353,14 @@ func (l *loop) relink() {
 	}
 }
 
+// suspectHome has the home answer soon or be given up. Who has nothing to send would otherwise hear of its end only by the
+// next keepalive, and nobody could reach it until then.
+func (l *loop) suspectHome() {
+	if is := l.slots[l.relays.at].link.Load(); is != nil {
+		is.client.Suspect()
+	}
+}
+
 // publishedHome is the last home whose link was up: one that is down for a moment stays where others find us.
 func (l *loop) publishedHome() coord.RelayID { return l.local.home }
 

@@ -114,6 +114,10 @@ func (s *Sock) SetRelays(relays []coord.Relay, ticket []byte) {
 // NetworkChanged says that addresses or routes of this machine changed. It returns at once.
 func (s *Sock) NetworkChanged() { s.post(func(m *mail) { m.changed = true }) }
 
+// SuspectHome says that the home relay may have gone, as when the coordination server, often the same host, has. It
+// returns at once.
+func (s *Sock) SuspectHome() { s.post(func(m *mail) { m.suspect = true }) }
+
 // Ping sends a probe to the peer over the present path, and again until it is answered or ctx is done. It is traffic:
 // it has a better path looked for.
 func (s *Sock) Ping(ctx context.Context, k key.NodePublic) (PingResult, error) {
@@ -174,6 +178,7 @@ type mail struct {
 	changed  bool // the network of this machine
 	opened   bool // the bind was opened or closed
 	links    bool // the state of a link is another
+	suspect  bool // the home relay may have gone
 	resolved []resolved
 	pings    []*ping
 	checks   []chan<- known
