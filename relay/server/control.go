@@ -61,11 +61,12 @@ func (h *hub) join(out outlet, o origin, frame []byte, now time.Time) bool {
 		h.log.Info("refused a client", "node", claimed.Node, "issuer", claimed.Issuer, "from", o.addr, "reason", why)
 		return true
 	}
-	ticket, err := relay.VerifyTicket(j.Ticket, now, h.issuers...)
+	networks := h.networks.Load()
+	ticket, err := relay.VerifyTicket(j.Ticket, now, networks.issuers...)
 	if err != nil {
 		return refuse(reasonOf(err))
 	}
-	s := h.newSession(o, ticket, shared, joined, now)
+	s := h.newSession(o, networks.of(ticket.Issuer), ticket, shared, joined, now)
 	s, replaced, refused := h.open(s)
 	switch {
 	case refused != 0:
@@ -85,9 +86,9 @@ func (h *hub) join(out outlet, o origin, frame []byte, now time.Time) bool {
 	return true
 }
 
-func (h *hub) newSession(o origin, t relay.Ticket, shared key.Shared, joined uint64, now time.Time) *session {
+func (h *hub) newSession(o origin, n *served, t relay.Ticket, shared key.Shared, joined uint64, now time.Time) *session {
 	s := &session{
-		name: name{network: h.network(t.Issuer), addr: relay.AddressOf(t.Node)},
+		name: name{network: n, addr: relay.AddressOf(t.Node)},
 		node: t.Node, tag: newTag(), shared: shared, joined: joined, ws: o.ws, until: t.NotAfter,
 	}
 	s.remote.Store(&o.addr)
@@ -132,8 +133,8 @@ func (h *hub) ping(out outlet, o origin, frame []byte, now time.Time) bool {
 
 // renew lets a session go on with a newer ticket. One that does not fit changes nothing.
 func (h *hub) renew(s *session, ticket []byte, now time.Time) {
-	t, err := relay.VerifyTicket(ticket, now, h.issuers...)
-	if err != nil || t.Node != s.node || h.network(t.Issuer) != s.name.network {
+	t, err := relay.VerifyTicket(ticket, now, s.name.network.issuer)
+	if err != nil || t.Node != s.node {
 		h.log.Info("refused a renewed ticket", "node", s.node, "err", err)
 		return
 	}

@@ -32,17 +32,17 @@ type outlet interface {
 // hub has the sessions.
 type hub struct {
 	// fixed
-	key     key.Relay
-	public  key.RelayPublic
-	issuers []key.ServerPublic
-	log     *slog.Logger
-	start   time.Time
-	limit   int64
-	limits  atomic.Pointer[Limits]
+	key    key.Relay
+	public key.RelayPublic
+	log    *slog.Logger
+	start  time.Time
+	limit  int64
+
+	limits   atomic.Pointer[Limits]
+	networks atomic.Pointer[networks] // set with changing held
 
 	cookies  *cookies
 	sessions table
-	networks []share // as issuers
 	count    counters
 
 	draining atomic.Bool
@@ -50,19 +50,14 @@ type hub struct {
 	changing sync.Mutex // held to add and remove sessions
 }
 
-// share is what the sessions of one network have in common.
-type share struct {
-	rate bucket
-	size int // sessions; guarded by hub.changing
-}
-
 // newHub takes Key, Issuers, Limits and Log of a Config.
 func newHub(cfg Config, start time.Time) *hub {
 	h := &hub{
-		key: cfg.Key, public: cfg.Key.Public(), issuers: cfg.Issuers, log: cfg.Log, start: start,
-		limit: maxSessions, cookies: newCookies(), networks: make([]share, len(cfg.Issuers)),
+		key: cfg.Key, public: cfg.Key.Public(), log: cfg.Log, start: start,
+		limit: maxSessions, cookies: newCookies(),
 	}
 	h.limits.Store(&cfg.Limits)
+	h.networks.Store((&networks{}).with(cfg.Issuers))
 	return h
 }
 
@@ -81,16 +76,6 @@ func (h *hub) send(out outlet, o origin, frame []byte) {
 	}
 }
 
-// network gives the index of an issuer.
-func (h *hub) network(issuer key.ServerPublic) int {
-	for i, k := range h.issuers {
-		if k == issuer {
-			return i
-		}
-	}
-	return -1
-}
-
 // open opens the session that a proven Join asks for, unless another key has its address.
 // It gives the session that the new one replaces, if any; for a repeated Join it gives the session that is there.
 func (h *hub) open(s *session) (opened, replaced *session, refused relay.Reason) {
@@ -98,6 +83,8 @@ func (h *hub) open(s *session) (opened, replaced *session, refused relay.Reason)
 	defer h.changing.Unlock()
 	old := h.sessions.byName(s.name)
 	switch {
+	case h.networks.Load().of(s.name.network.issuer) != s.name.network: // not any more
+		return nil, nil, relay.ReasonIssuer
 	case old == nil && h.full(s.name.network):
 		return nil, nil, relay.ReasonFull
 	case old != nil && old.node != s.node:
@@ -111,16 +98,16 @@ func (h *hub) open(s *session) (opened, replaced *session, refused relay.Reason)
 	if old != nil {
 		h.sessions.tagShard(old.tag).remove(old.tag, old)
 	} else {
-		h.networks[s.name.network].size++
+		s.name.network.size++
 	}
 	h.sessions.add(s)
 	return s, old, 0
 }
 
 // full reports whether a network may have no more sessions. Call it with changing held.
-func (h *hub) full(network int) bool {
+func (h *hub) full(n *served) bool {
 	most := h.limits.Load().NetworkClients
-	return h.sessions.size.Load() >= h.limit || most > 0 && h.networks[network].size >= most
+	return h.sessions.size.Load() >= h.limit || most > 0 && n.size >= most
 }
 
 // remove removes a session, and reports whether it was still its name's.
@@ -129,7 +116,7 @@ func (h *hub) remove(s *session) bool {
 	defer h.changing.Unlock()
 	was := h.sessions.remove(s)
 	if was {
-		h.networks[s.name.network].size--
+		s.name.network.size--
 	}
 	return was
 }

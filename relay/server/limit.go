@@ -43,7 +43,7 @@ func (h *hub) may(from *session, now int64, n int) bool {
 	if rate := limits.ClientRate; rate > 0 && !from.rate.take(now, rate, n) {
 		return false
 	}
-	if rate := limits.NetworkRate; rate > 0 && !h.networks[from.name.network].rate.take(now, rate, n) {
+	if rate := limits.NetworkRate; rate > 0 && !from.name.network.rate.take(now, rate, n) {
 		return false
 	}
 	return true

@@ -79,8 +79,7 @@ func TestAFastClientHasItsRateAndOthersTheirs(t *testing.T) {
 func TestANetworkHasItsRateAndItsClients(t *testing.T) {
 	f, issuer := newHubTest()
 	second := key.NewServer()
-	f.hub.issuers = append(f.hub.issuers, second.Public())
-	f.hub.networks = make([]share, 2)
+	f.hub.serve(f.out, []key.ServerPublic{issuer.Public(), second.Public()})
 	f.hub.limits.Store(&Limits{NetworkRate: 100_000, NetworkClients: 2})
 	a, b := newScript(t, f, issuer, "192.0.2.1:1"), newScript(t, f, issuer, "192.0.2.2:2")
 	c, d := newScript(t, f, second, "192.0.2.3:3"), newScript(t, f, second, "192.0.2.4:4")

@@ -43,9 +43,9 @@ func (s *session) at(o origin) bool {
 	return s.ws == o.ws && (o.ws != nil || *s.remote.Load() == o.addr)
 }
 
-// name is what a session is found by: the network, as the index of its issuer, keeps the networks of one relay apart.
+// name is what a session is found by: the network keeps those of one relay apart.
 type name struct {
-	network int
+	network *served
 	addr    relay.Address
 }
 

@@ -20,6 +20,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("ISSUER", key.NewServer().Public().String())
+			e.Setenv("ANOTHER", key.NewServer().Public().String())
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"ready": ready, "logged": logged},

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"reflect"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -84,7 +85,7 @@ func (f *flags) run(ctx context.Context, s *server.Server, certs *certificates, 
 	return err
 }
 
-// reload reads the settings again. Limits take effect at once, and everything else when the relay is started anew.
+// reload reads the settings again. Limits and issuers take effect at once, and everything else when the relay is started anew.
 func (f *flags) reload(s *server.Server, log *slog.Logger) error {
 	var now flags
 	again := command(func(_ context.Context, read flags) error { now = read; return nil })
@@ -92,13 +93,24 @@ func (f *flags) reload(s *server.Server, log *slog.Logger) error {
 	if err := again.Execute(); err != nil {
 		return err
 	}
+	issuers, err := now.check()
+	if err != nil {
+		return err
+	}
+	if !slices.Equal(now.issuers, f.issuers) {
+		if err := s.SetIssuers(issuers); err != nil {
+			return err
+		}
+		f.issuers = now.issuers
+		log.Info("other networks from now on", "networks", len(issuers))
+	}
 	if now.limits != f.limits {
 		s.SetLimits(now.limits)
 		f.limits = now.limits
 		log.Info("other limits from now on", "client", now.limits.ClientRate, "network", now.limits.NetworkRate, "clients", now.limits.NetworkClients)
 	}
 	if !reflect.DeepEqual(now, *f) {
-		log.Warn("settings other than the limits have changed: they take effect when the relay is started anew")
+		log.Warn("settings other than the limits and issuers have changed: they take effect when the relay is started anew")
 	}
 	return nil
 }
