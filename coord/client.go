@@ -295,7 +295,7 @@ func (c *Client) send(ctx context.Context, l *link, method, path string, body an
 	}
 	resp, err := l.http.Do(req)
 	if err != nil {
-		return nil, sayTransport(c.host, err)
+		return nil, sayUnanswered(c.host, err)
 	}
 	if resp.StatusCode == http.StatusOK && strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") {
 		return resp, nil

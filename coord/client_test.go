@@ -25,6 +25,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -302,6 +303,43 @@ func TestWhatIsNoServerIsNamed(t *testing.T) {
 	troubled(t, err, coord.TroubleRefused)
 	_, err = connect(t, "https://no-such-host.invalid", key.ServerPublic{})
 	wants(t, err, coord.ErrUnreachable)
+
+	for name, answer := range map[string]func(net.Conn, *tls.Config){
+		"before TLS": func(c net.Conn, _ *tls.Config) { _ = c.Close() },
+		"late for its turn": func(c net.Conn, cfg *tls.Config) {
+			cfg.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, errors.New("too many") }
+			_ = tls.Server(c, cfg).Handshake()
+		},
+		"before the request": func(c net.Conn, cfg *tls.Config) {
+			s := tls.Server(c, cfg)
+			_ = s.Handshake()
+			_, _ = s.Read(make([]byte, 1))
+			_ = s.Close()
+		},
+	} {
+		busy, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var work sync.WaitGroup
+		work.Go(func() {
+			for {
+				c, err := busy.Accept()
+				if err != nil {
+					return
+				}
+				answer(c, &tls.Config{Certificates: []tls.Certificate{good}})
+				_ = c.Close()
+			}
+		})
+		_, err = connect(t, "https://"+busy.Addr().String(), key.ServerPublic{})
+		_ = busy.Close()
+		work.Wait()
+		wants(t, err, coord.ErrUnreachable)
+		if troubled(t, err, coord.TroubleDropped); !strings.Contains(err.Error(), "Try again in a minute") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 
 	old := httptest.NewUnstartedServer(html)
 	old.TLS = &tls.Config{Certificates: []tls.Certificate{good}, MaxVersion: tls.VersionTLS12}

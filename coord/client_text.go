@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"os"
@@ -50,6 +51,7 @@ const (
 	TroubleNoWay       = "no-way"       // no route leads there
 	TroubleTLS         = "tls"          // it takes no TLS 1.3
 	TroubleTimeout     = "timeout"      //
+	TroubleDropped     = "dropped"      // it closed the connection without an answer
 	TroubleBroken      = "broken"       // the connection
 	TroubleAway        = "away"         // a proxy answers in its place
 	TroubleNotWarren   = "not-warren"   // ErrNotWarren
@@ -140,6 +142,22 @@ func sayTransport(host string, err error) error {
 	default:
 		return say(TroubleBroken, "the connection broke")
 	}
+}
+
+// sayUnanswered is sayTransport for a request that nothing of an answer came to.
+func sayUnanswered(host string, err error) error {
+	if !dropped(err) {
+		return sayTransport(host, err)
+	}
+	return trouble(TroubleDropped, host, fmt.Errorf("%s %w: it closed the connection without an answer (%w): "+
+		"it may have more to do than it can just now, or be starting again. Try again in a minute", host, ErrUnreachable, bare(err)))
+}
+
+// dropped reports whether a server closed a connection before it answered, as it does with one whose TLS or request it did not come
+// to in time. Package tls does not export the type of an alert that came over TCP.
+func dropped(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) ||
+		strings.HasSuffix(err.Error(), "remote error: tls: internal error")
 }
 
 // bare takes the method and URL off an error of package http: the sentence around it names the host, and a URL may

@@ -46,6 +46,7 @@ const (
 	ReasonNoWay       = serverReason + "no-way"
 	ReasonTLS         = serverReason + "tls"
 	ReasonTimeout     = serverReason + "timeout"
+	ReasonDropped     = serverReason + "dropped"
 	ReasonBroken      = serverReason + "broken"
 	ReasonAway        = serverReason + "away"
 	ReasonNotWarren   = serverReason + "not-warren"
@@ -86,7 +87,7 @@ var Reasons = map[string]int{
 	ReasonAddress: 0, ReasonUnknownProfile: 1, ReasonManyLogins: 1, ReasonLoginElsewhere: 0, ReasonLoginDown: 0, ReasonLoginOut: 0,
 	ReasonLoginOver: 0, ReasonUntold: 0, ReasonPinned: 3, ReasonOtherServer: 3,
 
-	ReasonNoHost: 1, ReasonNoDNS: 1, ReasonRefused: 1, ReasonNoWay: 1, ReasonTLS: 1, ReasonTimeout: 1, ReasonBroken: 1, ReasonAway: 1,
+	ReasonNoHost: 1, ReasonNoDNS: 1, ReasonRefused: 1, ReasonNoWay: 1, ReasonTLS: 1, ReasonTimeout: 1, ReasonDropped: 1, ReasonBroken: 1, ReasonAway: 1,
 	ReasonNotWarren: 1, ReasonWrongServer: 3, ReasonUnverified: 2, ReasonForged: 1, ReasonClock: 2,
 
 	ReasonServerRequest: 0, ReasonSession: 0, ReasonNotRegistered: 0, ReasonExpired: 0, ReasonPending: 0,

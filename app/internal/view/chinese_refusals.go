@@ -61,6 +61,7 @@ var chineseRefusals = map[string]refusal{
 	ipc.ReasonNoWay:       {"无法访问 {0}：没有到达它的路由", "本机联网了吗？"},
 	ipc.ReasonTLS:         {"无法访问 {0}：它拒绝 TLS 1.3 连接", "请检查地址和端口，以及中间是否有东西改动连接。"},
 	ipc.ReasonTimeout:     {"{0} 没有及时回应", "请检查地址以及本机是否联网，然后再试。"},
+	ipc.ReasonDropped:     {"{0} 没有应答就关闭了连接：它现在可能过于繁忙", "请过一分钟再试。"},
 	ipc.ReasonBroken:      {"与 {0} 的连接中断了", "请再试一次。"},
 	ipc.ReasonAway:        {"无法访问 {0}：另一台服务器代它回应", "代理在，服务器不在：请稍后再试，或告知其运营者。"},
 	ipc.ReasonNotWarren:   {"在 {0} 回应的不是 Warren 协调服务器", "请检查地址和端口。"},

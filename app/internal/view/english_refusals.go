@@ -61,6 +61,7 @@ var englishRefusals = map[string]refusal{
 	ipc.ReasonNoWay:       {"{0} cannot be reached: there is no way to it", "Is this machine online?"},
 	ipc.ReasonTLS:         {"{0} cannot be reached: it refuses a TLS 1.3 connection", "Check the address and its port, and whether something in between changes connections."},
 	ipc.ReasonTimeout:     {"{0} gave no answer in time", "Check the address, and whether this machine is online; then try again."},
+	ipc.ReasonDropped:     {"{0} closed the connection without an answer: it may have more to do than it can just now", "Try again in a minute."},
 	ipc.ReasonBroken:      {"The connection to {0} broke", "Try again."},
 	ipc.ReasonAway:        {"{0} cannot be reached: another server answers in its place", "Its proxy is there and the server is not: try again later, or tell who runs it."},
 	ipc.ReasonNotWarren:   {"What answers at {0} is no Warren coordination server", "Check the address and the port."},

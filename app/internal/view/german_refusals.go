@@ -61,6 +61,7 @@ var germanRefusals = map[string]refusal{
 	ipc.ReasonNoWay:       {"{0} ist nicht erreichbar: kein Weg führt dorthin", "Ist dieser Rechner online?"},
 	ipc.ReasonTLS:         {"{0} ist nicht erreichbar: eine Verbindung mit TLS 1.3 wird dort abgelehnt", "Prüfen Sie Adresse und Port, und ob etwas dazwischen Verbindungen verändert."},
 	ipc.ReasonTimeout:     {"{0} hat nicht rechtzeitig geantwortet", "Prüfen Sie die Adresse, und ob dieser Rechner online ist; dann noch einmal."},
+	ipc.ReasonDropped:     {"{0} hat die Verbindung ohne Antwort geschlossen: vielleicht ist er gerade überlastet", "Versuchen Sie es in einer Minute noch einmal."},
 	ipc.ReasonBroken:      {"Die Verbindung zu {0} brach ab", "Versuchen Sie es noch einmal."},
 	ipc.ReasonAway:        {"{0} ist nicht erreichbar: an seiner Stelle antwortet ein anderer Server", "Sein Proxy ist da, der Server nicht: versuchen Sie es später, oder sagen Sie es, wer ihn betreibt."},
 	ipc.ReasonNotWarren:   {"Was bei {0} antwortet, ist kein Server von Warren", "Prüfen Sie Adresse und Port."},

@@ -142,6 +142,20 @@ func TestAKilledRegistrationCompletesAfterTheRestart(t *testing.T) {
 	})
 }
 
+// A server that has more to do than it can is asked once more, and no more.
+func TestUpTriesOnceMoreWhereTheServerHungUp(t *testing.T) {
+	onMachine(t, func(m *machine) {
+		m.srv.set(func(s *server) { s.drops = 3 })
+		_, err := m.Up(context.Background(), ipc.UpRequest{Server: serverURL, AuthKey: "good"})
+		if said := (*ipc.Error)(nil); !errors.As(err, &said) || said.Reason != ipc.ReasonDropped || m.srv.drops != 1 {
+			t.Errorf("at a server that is always busy: %v", err)
+		}
+		if r := m.up(ipc.UpRequest{Server: serverURL, AuthKey: "good"}); r.State != ipc.StateRunning {
+			t.Errorf("at one that is busy once: %+v", r)
+		}
+	})
+}
+
 func TestARefusedKeyLeavesAllAsItWas(t *testing.T) {
 	onMachine(t, func(m *machine) {
 		_, err := m.Up(context.Background(), ipc.UpRequest{Server: serverURL, AuthKey: "bad"})

@@ -28,6 +28,7 @@ type server struct {
 	away       bool // cannot be reached
 	other      bool // has another identity than the pinned one
 	silent     bool // does not answer
+	drops      int  // so many connections are closed without an answer
 	registered bool
 	expired    bool
 	pending    bool
@@ -73,6 +74,9 @@ func (s *server) Connect(ctx context.Context) (*coord.Session, error) {
 	switch {
 	case s.away:
 		return nil, errAway
+	case s.drops > 0:
+		s.drops--
+		return nil, &coord.Trouble{Code: coord.TroubleDropped, Host: "coord.example", Err: coord.ErrUnreachable}
 	case s.other:
 		said := fmt.Errorf("coord.example: %w", coord.ErrWrongServer)
 		return nil, &coord.Trouble{Code: coord.TroubleWrongServer, Host: "coord.example", About: []string{"SHOWN", "KNOWN"}, Err: said}

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"runtime"
 	"slices"
 	"time"
@@ -99,7 +100,7 @@ func (e *Engine) Up(ctx context.Context, r ipc.UpRequest) (*ipc.UpReply, error) 
 
 // register asks the server to make this machine a node.
 func (e *Engine) register(ctx context.Context, a *attempt, r ipc.UpRequest) (*ipc.UpReply, error) {
-	session, err := a.client.Connect(ctx)
+	session, err := connect(ctx, a.client)
 	switch {
 	case err != nil && a.invited:
 		return nil, otherServer(err)
@@ -141,6 +142,24 @@ func (e *Engine) register(ctx context.Context, a *attempt, r ipc.UpRequest) (*ip
 	return &ipc.UpReply{State: ipc.StateNeedsLogin, Login: &ipc.Login{
 		Server: a.login.Server, ID: reply.LoginID, Code: reply.Code, Expires: reply.Expires,
 	}}, nil
+}
+
+// droppedPause is before the one other try at a server that closed the connection: no two machines of a crowd come back together.
+const droppedPause = time.Second
+
+// connect starts a session for a person, who is there once: a server that has too much to do just now is asked once more.
+func connect(ctx context.Context, c Client) (*coord.Session, error) {
+	session, err := c.Connect(ctx)
+	var trouble *coord.Trouble
+	if !errors.As(err, &trouble) || trouble.Code != coord.TroubleDropped {
+		return session, err
+	}
+	select {
+	case <-ctx.Done():
+		return nil, err
+	case <-time.After(droppedPause + rand.N(2*droppedPause)):
+		return c.Connect(ctx)
+	}
 }
 
 func (e *Engine) request(a *attempt, r ipc.UpRequest) coord.RegisterRequest {
