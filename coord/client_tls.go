@@ -43,7 +43,7 @@ func (c *Client) newLink() *link {
 	t := &http.Transport{
 		Proxy: http.ProxyFromEnvironment,
 		DialContext: (&net.Dialer{
-			Timeout: requestTimeout, KeepAlive: Heartbeat, Control: c.cfg.Control, Resolver: c.cfg.Resolver,
+			Timeout: requestTimeout, KeepAlive: -1, Control: c.cfg.Control, Resolver: c.cfg.Resolver, // a stream's heartbeats keep it
 		}).DialContext,
 		TLSClientConfig: &tls.Config{
 			MinVersion:         tls.VersionTLS13,
