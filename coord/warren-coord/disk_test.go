@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/warren-mesh/warren/coord/server"
+	"github.com/warren-mesh/warren/relay/certificate/pebble"
 )
 
 // needRoot skips a test that mounts something. Where CI=true or WARREN_NOSKIP=1 it fails instead.
@@ -32,7 +33,7 @@ func needRoot(t *testing.T) {
 
 func TestAFullDiskRefusesWritesAndReadsGoOn(t *testing.T) {
 	needRoot(t)
-	disk, addr := t.TempDir(), "127.0.0.1:"+freePort(t)
+	disk, addr := t.TempDir(), "127.0.0.1:"+pebble.FreePort(t)
 	// The disk is mounted where only the server sees it, and goes with it.
 	cmd := start(t, filepath.Join(disk, "state"), addr,
 		"unshare", "--mount", "sh", "-ec", `mount -t tmpfs -o size=4m none "$0" && exec "$@"`, disk)

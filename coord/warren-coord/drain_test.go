@@ -14,6 +14,7 @@ import (
 	"github.com/warren-mesh/warren/coord/key"
 	"github.com/warren-mesh/warren/coord/server"
 	"github.com/warren-mesh/warren/relay"
+	"github.com/warren-mesh/warren/relay/certificate/pebble"
 )
 
 // secret reads a key of the server's state.
@@ -84,7 +85,7 @@ func TestTheEmbeddedRelayAsksItsMachinesToMoveBeforeTheServerStops(t *testing.T)
 		other bool
 	}{{"another relay", true}, {"no other relay", false}} {
 		t.Run(c.name, func(t *testing.T) {
-			dir, addr, udp := filepath.Join(t.TempDir(), "state"), "127.0.0.1:"+freePort(t), "127.0.0.1:"+freePort(t)
+			dir, addr, udp := filepath.Join(t.TempDir(), "state"), "127.0.0.1:"+pebble.FreePort(t), "127.0.0.1:"+pebble.FreePort(t)
 			cmd, _ := launch(t, "warren-coord", "serve", "--state", dir, "--listen", addr, "--relay-udp", udp)
 			if c.other {
 				out, err := exec.Command("warren-coord", "relay", "add", "--state", dir, "--name", "spare", "--udp", "192.0.2.1:3478",

@@ -15,6 +15,7 @@ import (
 	"github.com/warren-mesh/warren/coord/internal/store/pgtest"
 	"github.com/warren-mesh/warren/coord/key"
 	"github.com/warren-mesh/warren/coord/server"
+	"github.com/warren-mesh/warren/relay/certificate/pebble"
 )
 
 // follower is a machine that follows the network at whichever server answers, and says something of itself.
@@ -101,7 +102,7 @@ func followOverKills(t *testing.T, servers, kills int) {
 	work := t.TempDir()
 	dirs, addrs, cmds := make([]string, servers), make([]string, servers), make([]*exec.Cmd, servers)
 	for i := range servers {
-		dirs[i], addrs[i] = filepath.Join(work, fmt.Sprint("state", i)), "127.0.0.1:"+freePort(t)
+		dirs[i], addrs[i] = filepath.Join(work, fmt.Sprint("state", i)), "127.0.0.1:"+pebble.FreePort(t)
 		if i > 0 {
 			for _, args := range [][]string{{"backup", filepath.Join(work, "saved"), "--state", dirs[0]}, {"restore", filepath.Join(work, "saved"), "--replica", "--state", dirs[i]}} {
 				if out, err := exec.Command("warren-coord", args...).CombinedOutput(); err != nil {

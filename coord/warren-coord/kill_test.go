@@ -19,6 +19,7 @@ import (
 	"github.com/warren-mesh/warren/coord/internal/store/pgtest"
 	"github.com/warren-mesh/warren/coord/key"
 	"github.com/warren-mesh/warren/coord/server"
+	"github.com/warren-mesh/warren/relay/certificate/pebble"
 )
 
 // envKills is how often the server is killed in place of a few times; `make kills` sets it.
@@ -119,7 +120,7 @@ func (l *load) check(dir string) {
 func killAgainAndAgain(t *testing.T, rounds int) {
 	t.Helper()
 	work := t.TempDir()
-	dir, addr := filepath.Join(work, "state"), "127.0.0.1:"+freePort(t)
+	dir, addr := filepath.Join(work, "state"), "127.0.0.1:"+pebble.FreePort(t)
 	cmd := start(t, dir, addr)
 	pin, err := server.Identity(dir)
 	if err != nil {

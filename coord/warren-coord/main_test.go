@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -23,6 +22,7 @@ import (
 	"github.com/warren-mesh/warren/coord/internal/store/ramdisk"
 	"github.com/warren-mesh/warren/coord/key"
 	"github.com/warren-mesh/warren/coord/server"
+	"github.com/warren-mesh/warren/relay/certificate/pebble"
 )
 
 // patience is for what other processes do; it only ever runs out where they never will. What is asked again and again is
@@ -58,7 +58,7 @@ func scripts(t *testing.T, dir string, setup func(*testscript.Env) error) {
 	testscript.Run(t, testscript.Params{
 		Dir: dir,
 		Setup: func(e *testscript.Env) error {
-			e.Setenv("PORT", freePort(t))
+			e.Setenv("PORT", pebble.FreePort(t))
 			if setup == nil {
 				return nil
 			}
@@ -115,17 +115,6 @@ func joinScript(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(c.Update(context.Background(), u))
 }
 
-func freePort(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = ln.Close() }()
-	_, port, _ := net.SplitHostPort(ln.Addr().String())
-	return port
-}
-
 // start runs the real program until it says that it serves. before are a program that starts it, and its arguments.
 func start(t *testing.T, dir, addr string, before ...string) *exec.Cmd {
 	t.Helper()
@@ -175,7 +164,7 @@ func TestPostgresGoesAndComesBack(t *testing.T) {
 	pg := pgtest.Start(t)
 	t.Setenv(envDatabase, pg.Database("away"))
 	dir := filepath.Join(t.TempDir(), "state")
-	start(t, dir, "127.0.0.1:"+freePort(t))
+	start(t, dir, "127.0.0.1:"+pebble.FreePort(t))
 	create := func() (string, error) {
 		out, err := exec.Command("warren-coord", "key", "create", "--state", dir).CombinedOutput()
 		return string(out), err

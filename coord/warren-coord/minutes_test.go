@@ -12,6 +12,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/server"
+	"github.com/warren-mesh/warren/relay/certificate/pebble"
 )
 
 // One command, one link: then the page shows the line that adds a machine. The host of the address is the one that
@@ -37,7 +38,7 @@ func TestFromServeToTheLineThatAddsAMachine(t *testing.T) {
 	}
 	defer func() { _ = chromedp.Cancel(ctx) }()
 
-	dir, addr := filepath.Join(t.TempDir(), "state"), "127.0.0.1:"+freePort(t)
+	dir, addr := filepath.Join(t.TempDir(), "state"), "127.0.0.1:"+pebble.FreePort(t)
 	began := time.Now()
 	_, said := launch(t, "warren-coord", "serve", "--state", dir, "--listen", addr, "--relay-udp", "127.0.0.1:0")
 	up := time.Since(began)

@@ -23,6 +23,7 @@ import (
 	"github.com/warren-mesh/warren/coord/internal/store/pgtest"
 	"github.com/warren-mesh/warren/coord/key"
 	"github.com/warren-mesh/warren/coord/server"
+	"github.com/warren-mesh/warren/relay/certificate/pebble"
 )
 
 // envStorm is how many faults the storm has in place of a few.
@@ -95,7 +96,7 @@ func newStorm(t *testing.T, servers, machines int) *storm {
 				}
 			}
 		}
-		s.dirs, s.addrs = append(s.dirs, dir), append(s.addrs, "127.0.0.1:"+freePort(t))
+		s.dirs, s.addrs = append(s.dirs, dir), append(s.addrs, "127.0.0.1:"+pebble.FreePort(t))
 		s.cmds = append(s.cmds, start(t, dir, s.addrs[i]))
 	}
 	var err error

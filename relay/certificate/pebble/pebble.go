@@ -11,6 +11,8 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
@@ -18,6 +20,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -143,16 +147,27 @@ func Loopback(t testing.TB) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: k}
 }
 
-// FreePort is one on which nobody listens.
+// firstPort is far below those that the kernel gives out for port 0 and to clients (32768 to 60999, ip_local_port_range).
+const firstPort = 20000
+
+// FreePort is one that is the test's until it ends, also while nobody listens there: by an abstract socket, all tests of the host
+// see which ports are taken.
 func FreePort(t testing.TB) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for port := firstPort; ; port++ {
+		taken, err := net.Listen("unix", fmt.Sprint("@warren-test-port-", port))
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = taken.Close() })
+		if ln, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port)); err == nil {
+			_ = ln.Close()
+			return strconv.Itoa(port)
+		}
 	}
-	defer func() { _ = ln.Close() }()
-	_, port, _ := net.SplitHostPort(ln.Addr().String())
-	return port
 }
 
 func number(t testing.TB, port string) int {
