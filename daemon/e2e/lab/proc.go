@@ -174,8 +174,19 @@ func (p *Proc) kill() {
 	<-p.done
 }
 
-// Pause stops it where it is (SIGSTOP), until Resume.
-func (p *Proc) Pause() { p.Signal(syscall.SIGSTOP) }
+// Pause stops it where it is (SIGSTOP), until Resume. It returns when the process stands still, which on a busy machine comes later
+// than the signal.
+func (p *Proc) Pause() {
+	t := p.m.net.t
+	t.Helper()
+	p.Signal(syscall.SIGSTOP)
+	Eventually(t, stopLimit, func() error {
+		if state := p.stat()[0]; state != "T" && p.Running() {
+			return fmt.Errorf("%v is in state %s after SIGSTOP", p, state)
+		}
+		return nil
+	})
+}
 
 // Resume lets it go on.
 func (p *Proc) Resume() { p.Signal(syscall.SIGCONT) }

@@ -14,18 +14,22 @@ const ticksPerSecond = 100
 // CPU returns the processor time that it has used, in user and kernel mode.
 func (p *Proc) CPU() time.Duration {
 	p.m.net.t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Pid()))
-	p.m.net.must(err)
-	// The name, in parentheses, may hold anything; utime and stime are the 14th and
-	// 15th field, the 12th and 13th after it (proc_pid_stat(5)).
-	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
 	var ticks int64
-	for _, f := range fields[11:13] {
+	for _, f := range p.stat()[11:13] { // utime and stime
 		n, err := strconv.ParseInt(f, 10, 64)
 		p.m.net.must(err)
 		ticks += n
 	}
 	return time.Duration(ticks) * time.Second / ticksPerSecond
+}
+
+// stat gives what the kernel says of it, from the third field on (proc_pid_stat(5)): its state is the first. The name before these,
+// in parentheses, may hold anything.
+func (p *Proc) stat() []string {
+	p.m.net.t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Pid()))
+	p.m.net.must(err)
+	return strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
 }
 
 // RSS returns its resident memory in bytes.
