@@ -1,5 +1,11 @@
 package ipc
 
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
 // Problem is something that a person may want to mend.
 type Problem struct {
 	Code string `json:"code"`          // one of the constants below, stable, for programs
@@ -83,4 +89,27 @@ var ProblemCodes = []string{
 	ProblemUnapproved, ProblemUnaccepted, ProblemRouteDown, ProblemRouteCut, ProblemRouteShadow, ProblemRouteConflict, ProblemStrictFilter,
 	ProblemFilter, ProblemLockdown, ProblemForwardBlocked, ProblemForwardLegacy, ProblemHostRules, ProblemRelayShut,
 	ProblemDNSHost, ProblemDNSContested, ProblemDNSPort, ProblemDNSAdvice,
+}
+
+// MaxListed bounds how many networks or machines a Problem lists.
+const MaxListed = 8
+
+// Listed names the first routes of a list, and says how many more there are: in a Problem's Text.
+func Listed(ps []netip.Prefix) string {
+	words := make([]string, 0, MaxListed+1)
+	for _, p := range ps[:min(len(ps), MaxListed)] {
+		words = append(words, p.String())
+	}
+	if more := len(ps) - MaxListed; more > 0 {
+		words = append(words, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(words, ", ")
+}
+
+// ListedAbout is what Listed says, as a Problem's About has it.
+func ListedAbout(ps []netip.Prefix) string {
+	if len(ps) > MaxListed {
+		return Listed(ps[:MaxListed]) + ", …"
+	}
+	return Listed(ps)
 }

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -17,19 +16,7 @@ import (
 // Programs tell problems apart by their codes, and the tray says each in three languages: the daemon makes none up beside the
 // vocabulary, and the list of all is whole.
 func TestEveryProblemsCodeIsOfTheVocabulary(t *testing.T) {
-	named := map[string]string{} // the constants' values
-	file, err := parser.ParseFile(token.NewFileSet(), "problems.go", nil, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ast.Inspect(file, func(n ast.Node) bool {
-		if v, ok := n.(*ast.ValueSpec); ok && v.Type == nil && strings.HasPrefix(v.Names[0].Name, "Problem") {
-			if text, ok := v.Values[0].(*ast.BasicLit); ok {
-				named[v.Names[0].Name], _ = strconv.Unquote(text.Value)
-			}
-		}
-		return true
-	})
+	named := constants(t, "problems.go", "Problem")
 	named["ProblemHost"] = ipc.CodeHost
 	for name, code := range named {
 		if !slices.Contains(ipc.ProblemCodes, code) {
@@ -41,7 +28,7 @@ func TestEveryProblemsCodeIsOfTheVocabulary(t *testing.T) {
 	}
 
 	used := 0
-	err = filepath.WalkDir("../daemon", func(path string, _ fs.DirEntry, err error) error {
+	err := filepath.WalkDir("../daemon", func(path string, _ fs.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 			return err
 		}

@@ -128,7 +128,7 @@ func refusals(t *testing.T, root string, f func(token.Position, map[string]ast.E
 	}
 }
 
-// constants are a file's whose names begin so, with their values. What serverReason stands before has it.
+// constants are a file's whose names begin so, and that have no type of their own, with their values. What serverReason stands before has it.
 func constants(t *testing.T, path, prefix string) map[string]string {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
@@ -137,7 +137,7 @@ func constants(t *testing.T, path, prefix string) map[string]string {
 	}
 	values := map[string]string{}
 	ast.Inspect(file, func(n ast.Node) bool {
-		if v, ok := n.(*ast.ValueSpec); ok && strings.HasPrefix(v.Names[0].Name, prefix) && len(v.Values) == 1 {
+		if v, ok := n.(*ast.ValueSpec); ok && v.Type == nil && strings.HasPrefix(v.Names[0].Name, prefix) && len(v.Values) == 1 {
 			switch x := v.Values[0].(type) {
 			case *ast.BasicLit:
 				values[v.Names[0].Name], _ = strconv.Unquote(x.Value)

@@ -31,15 +31,15 @@ func (f *Facts) darkness() (ps []ipc.Problem) {
 		}
 		groups[why].subnets = append(groups[why].subnets, p)
 	}
-	for _, why := range order[:min(len(order), maxListed)] {
+	for _, why := range order[:min(len(order), ipc.MaxListed)] {
 		g := groups[why]
 		ps = append(ps, ipc.Problem{
-			Code: ipc.ProblemRouteDown, Text: fmt.Sprintf("Nobody leads to %s now: %s.", listed(g.subnets), why),
+			Code: ipc.ProblemRouteDown, Text: fmt.Sprintf("Nobody leads to %s now: %s.", ipc.Listed(g.subnets), why),
 			Fix:   "See whether that machine runs and is on its network: warren ping " + g.first,
-			About: named(g.subnets) + " (" + g.names + ")",
+			About: ipc.ListedAbout(g.subnets) + " (" + g.names + ")",
 		})
 	}
-	if more := len(order) - maxListed; more > 0 {
+	if more := len(order) - ipc.MaxListed; more > 0 {
 		ps = append(ps, ipc.Problem{
 			Code: ipc.ProblemRouteDown, Text: fmt.Sprintf("Nor does anybody lead to the subnets of %d other groups of machines.", more), Fix: "Which those are: warren status", About: fmt.Sprintf("+%d", more),
 		})
@@ -64,7 +64,7 @@ func (f *Facts) routersOf(ps []netip.Prefix) map[netip.Prefix][]*coord.Node {
 // blame says of each machine that should lead to a subnet why it does not.
 func blame(routers []*coord.Node, p netip.Prefix) string {
 	var why []string
-	for _, n := range routers[:min(len(routers), maxListed)] {
+	for _, n := range routers[:min(len(routers), ipc.MaxListed)] {
 		switch {
 		case slices.Contains(n.Cut, p):
 			why = append(why, n.Name+" does not reach it itself")
@@ -74,7 +74,7 @@ func blame(routers []*coord.Node, p netip.Prefix) string {
 			why = append(why, n.Name+" does not answer")
 		}
 	}
-	if more := len(routers) - maxListed; more > 0 {
+	if more := len(routers) - ipc.MaxListed; more > 0 {
 		why = append(why, fmt.Sprintf("and %d more do not either", more))
 	}
 	return strings.Join(why, ", ")
@@ -87,40 +87,20 @@ func (f *Facts) cutOff() []ipc.Problem {
 	}
 	return []ipc.Problem{{
 		Code:  ipc.ProblemRouteCut,
-		Text:  fmt.Sprintf("This machine leads others to %s, and does not reach it itself: the interface towards it is down or not connected, or the route is gone.", listed(f.Cut)),
+		Text:  fmt.Sprintf("This machine leads others to %s, and does not reach it itself: the interface towards it is down or not connected, or the route is gone.", ipc.Listed(f.Cut)),
 		Fix:   "See to that interface and its routes (ip address, ip route). Meanwhile others go through another machine, if one leads there.",
-		About: named(f.Cut),
+		About: ipc.ListedAbout(f.Cut),
 	}}
 }
 
 // names are those of the first machines of a list.
 func names(of []*coord.Node) string {
-	words := make([]string, 0, maxListed+1)
-	for _, n := range of[:min(len(of), maxListed)] {
+	words := make([]string, 0, ipc.MaxListed+1)
+	for _, n := range of[:min(len(of), ipc.MaxListed)] {
 		words = append(words, n.Name)
 	}
-	if len(of) > maxListed {
+	if len(of) > ipc.MaxListed {
 		words = append(words, "…")
-	}
-	return strings.Join(words, ", ")
-}
-
-// named is what listed says, as a Problem's About has it.
-func named(ps []netip.Prefix) string {
-	if len(ps) > maxListed {
-		return listed(ps[:maxListed]) + ", …"
-	}
-	return listed(ps)
-}
-
-// listed names the first routes of a list, and says how many more there are.
-func listed(ps []netip.Prefix) string {
-	words := make([]string, 0, maxListed+1)
-	for _, p := range ps[:min(len(ps), maxListed)] {
-		words = append(words, p.String())
-	}
-	if more := len(ps) - maxListed; more > 0 {
-		words = append(words, fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(words, ", ")
 }

@@ -139,7 +139,7 @@ func TestManyDarkSubnetsAreSaidInFewWords(t *testing.T) {
 		t.Fatalf("%d are dark", len(l.Dark))
 	}
 	got := told(m, l)
-	if len(got) != maxListed+1 || !strings.Contains(got[0], "and 592 more do not either") || !strings.Contains(got[1], "and 12 more") || !strings.Contains(got[maxListed], "593 other groups") {
+	if len(got) != ipc.MaxListed+1 || !strings.Contains(got[0], "and 592 more do not either") || !strings.Contains(got[1], "and 12 more") || !strings.Contains(got[ipc.MaxListed], "593 other groups") {
 		t.Errorf("%d are said:\n%s", len(got), strings.Join(got, "\n"))
 	}
 	for _, text := range got {

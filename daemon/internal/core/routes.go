@@ -148,7 +148,7 @@ func (f *Facts) routeNotices() (ps []ipc.Problem) {
 		})
 	}
 	if waiting, exit := unapproved(f.offers()); exit || len(waiting) > 0 {
-		words, about := listed(waiting), named(waiting)
+		words, about := ipc.Listed(waiting), ipc.ListedAbout(waiting)
 		if exit {
 			words, about = strings.TrimPrefix(words+", use as exit node", ", "), strings.TrimPrefix(about+", 0.0.0.0/0, ::/0", ", ")
 		}
@@ -159,8 +159,8 @@ func (f *Facts) routeNotices() (ps []ipc.Problem) {
 	}
 	if offered := f.unaccepted(); len(offered) > 0 {
 		ps = append(ps, ipc.Problem{
-			Code: ipc.ProblemUnaccepted, Level: ipc.ProblemNotice, Text: "Other machines lead to subnets that are not used here: " + listed(offered) + ".",
-			Fix: "Use them: sudo warren set --accept-routes", About: named(offered),
+			Code: ipc.ProblemUnaccepted, Level: ipc.ProblemNotice, Text: "Other machines lead to subnets that are not used here: " + ipc.Listed(offered) + ".",
+			Fix: "Use them: sudo warren set --accept-routes", About: ipc.ListedAbout(offered),
 		})
 	}
 	return ps
@@ -182,9 +182,6 @@ func unapproved(offers []ipc.Offer) (waiting []netip.Prefix, exit bool) {
 	}
 	return waiting, exits < 0 // with one of the two it is an exit node
 }
-
-// maxListed bounds how many routes a notice lists.
-const maxListed = 8
 
 // unaccepted lists subnets that other machines lead to, and this one does not use.
 func (f *Facts) unaccepted() (seen []netip.Prefix) {

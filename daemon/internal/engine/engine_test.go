@@ -112,7 +112,7 @@ func TestARestartWithoutTheServerComesBackFromDisk(t *testing.T) {
 func TestALostServerHasTheRelayTested(t *testing.T) {
 	onMachine(t, func(m *machine) {
 		m.up(ipc.UpRequest{Server: serverURL, AuthKey: "good"})
-		m.srv.set(func(s *server) { s.away = true; close(s.cut); s.cut = make(chan struct{}) })
+		m.srv.set(func(s *server) { s.away = true; s.hangUp() })
 		time.Sleep(10 * time.Minute)
 		m.host.mu.Lock()
 		defer m.host.mu.Unlock()
@@ -178,7 +178,7 @@ func TestARefusedKeyLeavesAllAsItWas(t *testing.T) {
 func TestAnExpiredKeyIsSaidAndALoginMendsIt(t *testing.T) {
 	onMachine(t, func(m *machine) {
 		m.up(ipc.UpRequest{Server: serverURL, AuthKey: "good"})
-		m.srv.set(func(s *server) { s.expired = true; close(s.cut); s.cut = make(chan struct{}) })
+		m.srv.set(func(s *server) { s.expired = true; s.hangUp() })
 		time.Sleep(time.Minute)
 		m.wantState(ipc.StateNeedsLogin)
 		if s := m.status(); !slices.Contains(codes(s), "key-expired") {
@@ -218,7 +218,7 @@ func TestARemovedMachineStopsAndKeepsItsKeys(t *testing.T) {
 	onMachine(t, func(m *machine) {
 		m.up(ipc.UpRequest{Server: serverURL, AuthKey: "good"})
 		before := m.status().Self.Key
-		m.srv.set(func(s *server) { s.registered = false; close(s.cut); s.cut = make(chan struct{}) })
+		m.srv.set(func(s *server) { s.registered = false; s.hangUp() })
 		time.Sleep(time.Minute)
 		m.wantState(ipc.StateNeedsLogin)
 		if open, _, _ := m.host.counts(); open != 0 {
@@ -269,8 +269,7 @@ func TestOneUnchangedNetmapIsAppliedOnceAndAChangeAtOnce(t *testing.T) {
 			next := *s.netmap
 			next.Seq, next.Peers = 6, nil
 			s.netmap = &next
-			close(s.cut)
-			s.cut = make(chan struct{})
+			s.hangUp()
 		})
 		time.Sleep(time.Second)
 		if s := m.status(); len(s.Peers) != 0 || s.Seq != 6 {

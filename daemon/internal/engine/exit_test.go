@@ -338,8 +338,7 @@ func TestWhoLosesTheNetworkStaysBehindTheExitNodeUntilThePersonChooses(t *testin
 					}
 					m.srv.set(func(s *server) {
 						lose(s)
-						close(s.cut)
-						s.cut = make(chan struct{})
+						s.hangUp()
 					})
 					held := func(when string) {
 						t.Helper()

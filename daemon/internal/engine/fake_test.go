@@ -101,6 +101,12 @@ func (s *server) WaitApproval(ctx context.Context) error {
 	return nil
 }
 
+// hangUp ends all streams of netmaps.
+func (s *server) hangUp() {
+	close(s.cut)
+	s.cut = make(chan struct{})
+}
+
 // decide lets a waiting machine in, or not.
 func (s *server) decide(in bool) {
 	s.set(func(s *server) {

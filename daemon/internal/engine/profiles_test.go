@@ -276,8 +276,7 @@ func TestAnotherLoginExtendsTheKeyAndTouchesNothing(t *testing.T) {
 			next := *s.netmap
 			next.Seq, next.Self.Expires = 6, time.Now().Add(180*24*time.Hour)
 			s.netmap = &next
-			close(s.cut)
-			s.cut = make(chan struct{})
+			s.hangUp()
 		})
 		close(m.srv.loginDone)
 		if r, err := m.LoginWait(context.Background(), ipc.LoginWait{ID: r.Login.ID}); err != nil || r.State != ipc.StateRunning {

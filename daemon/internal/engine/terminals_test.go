@@ -81,8 +81,7 @@ func TestALoginOutlivesARestartOfTheServer(t *testing.T) {
 		_, end := m.waiting(context.Background())
 		m.srv.set(func(s *server) {
 			s.away = true
-			close(s.cut)
-			s.cut = make(chan struct{})
+			s.hangUp()
 		})
 		time.Sleep(20 * time.Second)
 		select {
@@ -104,8 +103,7 @@ func TestALoginWhoseServerStaysAwayEndsWithItsTime(t *testing.T) {
 		_, end := m.waiting(context.Background())
 		m.srv.set(func(s *server) {
 			s.away = true
-			close(s.cut)
-			s.cut = make(chan struct{})
+			s.hangUp()
 		})
 		began := time.Now()
 		if err := <-end; !errors.Is(err, &ipc.Error{Code: ipc.CodeCoord}) || time.Since(began) > coord.LoginTTL {

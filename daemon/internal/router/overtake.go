@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -77,14 +76,14 @@ func (r *Router) overtaken(index int, w *Wish, attached []attachment, rules []ne
 func (by overtaking) problem(subnets []netip.Prefix) ipc.Problem {
 	p := ipc.Problem{
 		Code: ipc.ProblemRouteConflict, Level: ipc.ProblemNotice,
-		Text:  fmt.Sprintf("This machine has a route of its own to %s, by %s: what is there is not reached through the machine that leads to %s.", by.dst, by.link, list(subnets)),
+		Text:  fmt.Sprintf("This machine has a route of its own to %s, by %s: what is there is not reached through the machine that leads to %s.", by.dst, by.link, ipc.Listed(subnets)),
 		Fix:   "If it should be: remove that route",
 		About: towards(by.dst, by.link),
 	}
 	if by.early != 0 {
 		p.Level = ""
-		p.About = fmt.Sprintf("%s → %s (ip rule %d)", several(subnets), by.link, by.early)
-		p.Text = fmt.Sprintf("Packets to %s go to %s, past the machine that leads there: the routing rule of priority %d is asked before ours", list(subnets), by.link, by.early)
+		p.About = fmt.Sprintf("%s → %s (ip rule %d)", ipc.ListedAbout(subnets), by.link, by.early)
+		p.Text = fmt.Sprintf("Packets to %s go to %s, past the machine that leads there: the routing rule of priority %d is asked before ours", ipc.Listed(subnets), by.link, by.early)
 		p.Fix = fmt.Sprintf("Stop what runs %s (another VPN?), or connect to this network after it: warren down, warren up", by.link)
 	}
 	return p
@@ -128,8 +127,8 @@ func shadowed(w *Wish, attached []attachment) (ps []ipc.Problem) {
 			if len(of) > 0 {
 				ps = append(ps, ipc.Problem{
 					Code: ipc.ProblemRouteShadow, Level: ipc.ProblemNotice,
-					Text:  fmt.Sprintf(format, a.prefix, list(of)),
-					About: several(of) + " ⊂⊃ " + a.prefix.String(),
+					Text:  fmt.Sprintf(format, a.prefix, ipc.Listed(of)),
+					About: ipc.ListedAbout(of) + " ⊂⊃ " + a.prefix.String(),
 				})
 			}
 		}
@@ -137,26 +136,4 @@ func shadowed(w *Wish, attached []attachment) (ps []ipc.Problem) {
 		tell("%s is a network that this machine is on itself, and the exit node keeps it off its LAN: what is there is not reached through the machine that leads to %s either.", kept)
 	}
 	return ps
-}
-
-// maxListed bounds how many subnets a problem lists.
-const maxListed = 8
-
-// several is what list says, as a Problem's About has it.
-func several(ps []netip.Prefix) string {
-	if len(ps) > maxListed {
-		return list(ps[:maxListed]) + ", …"
-	}
-	return list(ps)
-}
-
-func list(ps []netip.Prefix) string {
-	words := make([]string, 0, maxListed+1)
-	for _, p := range ps[:min(len(ps), maxListed)] {
-		words = append(words, p.String())
-	}
-	if more := len(ps) - maxListed; more > 0 {
-		words = append(words, fmt.Sprintf("and %d more", more))
-	}
-	return strings.Join(words, ", ")
 }

@@ -113,8 +113,16 @@ func undoDetour(ctx context.Context, text json.RawMessage) error {
 	})
 }
 
-// undoFree decodes a record of what is bound to no interface, and calls f.
+// undoFree is recorded for what is bound to no interface.
 func undoFree[T any](ctx context.Context, text json.RawMessage, f func(*netlink.Handle, T) error) error {
+	if err := recorded(ctx, text, f); !noFamily(err) {
+		return err
+	}
+	return nil // the host has no IPv6 (any more)
+}
+
+// recorded decodes a record, and calls f to undo what it says, which may be gone.
+func recorded[T any](ctx context.Context, text json.RawMessage, f func(*netlink.Handle, T) error) error {
 	var data T
 	if err := json.Unmarshal(text, &data); err != nil {
 		return err
@@ -127,10 +135,7 @@ func undoFree[T any](ctx context.Context, text json.RawMessage, f func(*netlink.
 		return explain("open a netlink socket", err)
 	}
 	defer h.Close()
-	if err := gone(f(h, data)); !noFamily(err) {
-		return err
-	}
-	return nil // the host has no IPv6 (any more)
+	return gone(f(h, data))
 }
 
 // settingData is a kernel's setting: a file below /proc/sys.
@@ -161,32 +166,22 @@ type named interface{ on() onLink }
 
 func (l onLink) on() onLink { return l }
 
-// undo decodes a record, and calls f if the interface that it names is still there, and is a TUN as ours is.
+// undo is recorded where the interface that the record names is still there, and is a TUN as ours is.
 func undo[T named](f func(*netlink.Handle, netlink.Link, T) error) func(context.Context, json.RawMessage) error {
 	return func(ctx context.Context, text json.RawMessage) error {
-		var data T
-		if err := json.Unmarshal(text, &data); err != nil {
-			return err
-		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-		if err != nil {
-			return explain("open a netlink socket", err)
-		}
-		defer h.Close()
-		link, err := h.LinkByName(data.on().Link)
-		if errors.As(err, new(netlink.LinkNotFoundError)) {
-			return nil
-		}
-		if err != nil {
-			return explain("look at "+data.on().Link, err)
-		}
-		if tun, ok := link.(*netlink.Tuntap); !ok || tun.Mode != netlink.TUNTAP_MODE_TUN || tun.Index != data.on().Index {
-			return nil
-		}
-		return gone(f(h, link, data))
+		return recorded(ctx, text, func(h *netlink.Handle, data T) error {
+			link, err := h.LinkByName(data.on().Link)
+			if errors.As(err, new(netlink.LinkNotFoundError)) {
+				return nil
+			}
+			if err != nil {
+				return explain("look at "+data.on().Link, err)
+			}
+			if tun, ok := link.(*netlink.Tuntap); !ok || tun.Mode != netlink.TUNTAP_MODE_TUN || tun.Index != data.on().Index {
+				return nil
+			}
+			return f(h, link, data)
+		})
 	}
 }
 
