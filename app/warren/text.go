@@ -195,6 +195,9 @@ which addresses were tried for a direct one, with what result, and what could be
 the network's access rules say of what comes in from there. With a port (22 is TCP's; udp:53, icmp) it names the rule
 that lets it in, or says that none does, and which would be nearest.
 
+Where no direct way is found, the machine is asked once more through its relay. If it does not answer there either, why says
+for how long nothing came from it. With --json, "advised" has stable codes beside the sentences.
+
 What this machine may reach there is decided there, and only that machine and the network's admins know it.`
 	textWhyWay          = "Way to %s: %s"
 	textWhyIdle         = "idle: the way is looked for when there are packets"

@@ -27,6 +27,20 @@ func TestWhyIsSaidWholly(t *testing.T) {
 	}
 }
 
+// A machine that the server takes for online yet, and that does not answer, is not "idle", nor well behind its relay.
+func TestAMachineThatDoesNotAnswerIsSaidNotTo(t *testing.T) {
+	w := &ipc.Why{Name: "bob", Online: true, Path: ipc.Path{Kind: ipc.PathRelay, Relay: "fra", Latency: 1.2}}
+	for _, code := range []string{ipc.AdviceNoAnswer, ipc.AdviceNeverAnswered} {
+		w.Advised = []ipc.Advice{{Code: code}}
+		for kind, want := range map[ipc.PathKind]string{ipc.PathRelay: "relay fra; " + textWhySilent, ipc.PathNone: textWhySilent} {
+			w.Path.Kind = kind
+			if got := whyLines(w)[0]; got != "Way to bob: "+want {
+				t.Errorf("%s, %s: %q", code, kind, got)
+			}
+		}
+	}
+}
+
 func TestWhatWasTriedAndWhatCouldBeChangedIsSaid(t *testing.T) {
 	w := &ipc.Why{
 		Name: "bob", Online: true, Path: ipc.Path{Kind: ipc.PathRelay, Relay: "fra"},
