@@ -16,6 +16,7 @@ import (
 
 	"github.com/warren-mesh/warren/coord/key"
 	"github.com/warren-mesh/warren/relay"
+	"github.com/warren-mesh/warren/relay/internal/wsbatch"
 )
 
 func TestAnotherCertificateThanThePinnedIsRefused(t *testing.T) {
@@ -173,6 +174,38 @@ func TestAFloodOfWebSocketsKeepsNobodyOut(t *testing.T) {
 	}
 	a, b := n.join(webOnly).connected(relay.TransportWebSocket), n.join(webOnly).connected(relay.TransportWebSocket)
 	a.reaches(b, "through")
+}
+
+// Where a flood comes faster than those without a session are ended for their age, the oldest goes for each that is too many.
+func TestOneStrangerTooManyEndsTheOldest(t *testing.T) {
+	var all strangers
+	connect := func() (ws *webSocket, remove func()) {
+		ws = &webSocket{queue: wsbatch.NewIdleQueue(func() {})}
+		return ws, all.add(ws)
+	}
+	ended := func(ws *webSocket) bool {
+		_, is := ws.queue.Take(nil)
+		return is
+	}
+	first, _ := connect()
+	second, joins := connect()
+	third, _ := connect()
+	for range maxStrangers - 3 {
+		connect()
+	}
+	if ended(first) {
+		t.Fatal("control: nobody is too many")
+	}
+	joins()
+	connect()
+	if ended(first) {
+		t.Error("who has joined still counts")
+	}
+	connect()
+	connect()
+	if !ended(first) || ended(second) || !ended(third) || all.list.Len() != maxStrangers {
+		t.Errorf("of the first three %v %v %v ended, and %d are there", ended(first), ended(second), ended(third), all.list.Len())
+	}
 }
 
 func TestAWebSocketThatDoesNotJoinIsClosed(t *testing.T) {

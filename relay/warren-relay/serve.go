@@ -129,6 +129,10 @@ func (f *flags) check() (issuers []key.ServerPublic, err error) {
 		return nil, errors.New(textNoIssuer)
 	case f.udp == "" && f.https == "":
 		return nil, errors.New(textNoWay)
+	case f.limits.NetworkClients < 0:
+		return nil, fmt.Errorf(textNegative, "--network-clients", f.limits.NetworkClients)
+	case f.drain < 0:
+		return nil, fmt.Errorf(textNegative, "--drain", f.drain)
 	}
 	return issuers, f.checkCertificate()
 }

@@ -44,6 +44,7 @@ With one it asks the UDP port for this host's address (STUN) and the HTTPS port 
 
 	textNoIssuer    = "no network to serve: give the coordination server's public key with --issuer server:… ('warren-coord' prints it when it starts)"
 	textNoWay       = "nothing to serve: --udp and --https are both empty"
+	textNegative    = "%s %v is less than nothing"
 	textTwoTLS      = "--domain gets a certificate, and --tls-cert brings one: give one of them"
 	textDomainAlone = "--domain gets a certificate for --https, which is empty"
 	textBadDomain   = "--domain %q: a public authority gives a certificate for a full name, such as relay.example.org"
