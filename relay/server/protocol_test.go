@@ -36,6 +36,8 @@ func TestWhatIsNotProvenGetsNoAnswerAndChangesNothing(t *testing.T) {
 	a.reply(replayed)
 	late := newScript(t, f, issuer, "192.0.2.4:4")
 	lateJoin := relay.AppendJoin(nil, late.shared, late.cookie(), late.ticket())
+	neighbour := *stranger // whose cookie is for another address, and the same port
+	neighbour.addr = netip.AddrPortFrom(netip.MustParseAddr("192.0.2.33"), stranger.addr.Port())
 	late.now = late.now.Add(cookieLife + time.Millisecond) // no two cookies have the same time
 
 	for _, c := range []struct {
@@ -53,6 +55,7 @@ func TestWhatIsNotProvenGetsNoAnswerAndChangesNothing(t *testing.T) {
 		{"a short Hello", stranger, relay.AppendHello(nil, f.hub.public, relay.Nonce{})[1:]},
 		{"a Join with no cookie of ours", stranger, relay.AppendJoin(nil, stranger.shared, relay.Cookie{1}, stranger.ticket())},
 		{"a Join with another's cookie", b, good},
+		{"a Join from another address than its cookie's", &neighbour, good},
 		{"a damaged Join", stranger, damaged},
 		{"a Join with a stolen ticket", stranger, relay.AppendJoin(nil, stranger.shared, cookie, a.ticket())},
 		{"a Join with no ticket", stranger, relay.AppendJoin(nil, stranger.shared, cookie, nil)},
@@ -166,12 +169,22 @@ func TestASessionEndsWithItsTicketUnlessItIsRenewed(t *testing.T) {
 	if why, ok := relay.OpenBye(byes[0].frame, b.shared); !ok || why != relay.ReasonExpired {
 		t.Error("it was not told why")
 	}
-	// A ticket for somebody else renews nothing.
+	// A ticket for somebody else, or of another network, renews nothing.
 	a.now = a.now.Add(30 * time.Second)
+	b.now = a.now
 	until := f.hub.sessions.byTag(a.tag).until
 	a.reply(a.ping(b.ticket()))
 	if !f.hub.sessions.byTag(a.tag).until.Equal(until) {
 		t.Error("another's ticket renews the session")
+	}
+	other := key.NewServer()
+	f.hub.serve(f.out, []key.ServerPublic{issuer.Public(), other.Public()})
+	a.reply(a.ping(relay.Ticket{Node: a.node.Public(), NotAfter: a.now.Add(time.Hour)}.Sign(other)))
+	if !f.hub.sessions.byTag(a.tag).until.Equal(until) {
+		t.Error("another network's ticket renews the session")
+	}
+	if a.reply(a.ping(a.ticket())); !f.hub.sessions.byTag(a.tag).until.After(until) {
+		t.Error("control: a ticket of its own renews nothing")
 	}
 }
 
