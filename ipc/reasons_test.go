@@ -90,6 +90,19 @@ func TestEveryAdviceIsListed(t *testing.T) {
 	}
 }
 
+// Why a path is taken, too.
+func TestEveryReasonForAPathIsListed(t *testing.T) {
+	codes := constants(t, "status.go", "PathReason")
+	for name, code := range codes {
+		if ipc.PathReasons[code] == "" {
+			t.Errorf("%s (%s) is not in PathReasons", name, code)
+		}
+	}
+	if len(codes) != len(ipc.PathReasons) {
+		t.Errorf("%d codes are named, and %d are in the list", len(codes), len(ipc.PathReasons))
+	}
+}
+
 // refusals finds every Error that a folder's programs make, with its fields; not those that stand for a code alone.
 func refusals(t *testing.T, root string, f func(token.Position, map[string]ast.Expr)) {
 	t.Helper()

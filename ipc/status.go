@@ -197,7 +197,8 @@ type Path struct {
 	Endpoint netip.AddrPort `json:"endpoint,omitzero"`  // where direct
 	Relay    string         `json:"relay,omitempty"`    // its name, where relayed
 	Latency  Milliseconds   `json:"latency,omitempty"`  // round trip; 0: not measured
-	Reason   string         `json:"reason,omitempty"`   // why this one, in words
+	Code     string         `json:"code,omitempty"`     // why this one: one of PathReasons
+	Reason   string         `json:"reason,omitempty"`   // the same, in words
 	Since    time.Time      `json:"since,omitzero"`     // it was chosen
 	Switches uint64         `json:"switches,omitempty"` // how often it changed
 	MTU      int            `json:"mtu,omitempty"`      // of packets inside the tunnel, in bytes
@@ -208,7 +209,42 @@ type PathChange struct {
 	At     time.Time `json:"at"`
 	Kind   PathKind  `json:"kind"`
 	Via    string    `json:"via,omitempty"`    // the address where direct, the relay's name where relayed
-	Reason string    `json:"reason,omitempty"` // why, in words
+	Code   string    `json:"code,omitempty"`   // why: one of PathReasons
+	Reason string    `json:"reason,omitempty"` // the same, in words
+}
+
+// Why a Path is what it is. The codes are stable.
+const (
+	PathReasonNone       = "untried"
+	PathReasonRelayUp    = "relay-up"
+	PathReasonRelayDown  = "relay-down"
+	PathReasonProven     = "proven"
+	PathReasonLocal      = "local"
+	PathReasonFaster     = "faster"
+	PathReasonSilent     = "silent"
+	PathReasonLost       = "lost"
+	PathReasonSendFailed = "send-failed"
+	PathReasonIdle       = "idle"
+	PathReasonNetwork    = "network"
+	PathReasonRestarted  = "restarted"
+	PathReasonCalled     = "called"
+)
+
+// PathReasons are all of them, with words that follow "because".
+var PathReasons = map[string]string{
+	PathReasonNone:       "nothing was tried yet",
+	PathReasonRelayUp:    "the link to the relay is up",
+	PathReasonRelayDown:  "the link to the relay is down",
+	PathReasonProven:     "a probe was answered",
+	PathReasonLocal:      "a path inside the local network was found",
+	PathReasonFaster:     "a faster path was found",
+	PathReasonSilent:     "a probe went unanswered",
+	PathReasonLost:       "the direct path stopped answering",
+	PathReasonSendFailed: "the system refused to send there",
+	PathReasonIdle:       "there was no traffic",
+	PathReasonNetwork:    "this machine's network changed",
+	PathReasonRestarted:  "the peer restarted",
+	PathReasonCalled:     "the peer looks for a path",
 }
 
 // Milliseconds is a duration as JSON shows it.

@@ -67,13 +67,13 @@ func office(s *ipc.Status) {
 			p.Path = ipc.Path{Kind: ipc.PathDirect, Endpoint: netip.MustParseAddrPort("203.0.113.7:41641"), Latency: 12, Reason: "the fastest of three"}
 			p.LastHandshake = s.Time.Add(-40 * time.Second)
 			p.Version, p.Expires, p.Path.Switches = "1.2.3", s.Time.Add(90*24*time.Hour), 3
-			p.Path.Reason = "a probe was answered"
+			p.Path.Code = ipc.PathReasonProven
 			p.Routes = []netip.Prefix{netip.MustParsePrefix("192.168.7.0/24")}
 			p.History = []ipc.PathChange{
-				{At: s.Time.Add(-90 * time.Minute), Kind: ipc.PathRelay, Via: "fra", Reason: "the link to the relay is up"},
-				{At: s.Time.Add(-80 * time.Minute), Kind: ipc.PathDirect, Via: "203.0.113.7:41641", Reason: "a probe was answered"},
-				{At: s.Time.Add(-25 * time.Minute), Kind: ipc.PathRelay, Via: "fra", Reason: "the direct path stopped answering"},
-				{At: s.Time.Add(-20 * time.Minute), Kind: ipc.PathDirect, Via: "203.0.113.7:41641", Reason: "a probe was answered"},
+				{At: s.Time.Add(-90 * time.Minute), Kind: ipc.PathRelay, Via: "fra", Code: ipc.PathReasonRelayUp},
+				{At: s.Time.Add(-80 * time.Minute), Kind: ipc.PathDirect, Via: "203.0.113.7:41641", Code: ipc.PathReasonProven},
+				{At: s.Time.Add(-25 * time.Minute), Kind: ipc.PathRelay, Via: "fra", Code: ipc.PathReasonLost},
+				{At: s.Time.Add(-20 * time.Minute), Kind: ipc.PathDirect, Via: "203.0.113.7:41641", Code: ipc.PathReasonProven},
 			}
 		case 1:
 			p.Path = ipc.Path{Kind: ipc.PathRelay, Relay: "fra", Latency: 30}

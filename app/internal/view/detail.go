@@ -165,17 +165,26 @@ func prefixes(all []netip.Prefix) string {
 	return strings.Join(words, ", ")
 }
 
-// reasons are the words of the daemon for why a path was taken. What is not here is shown as the daemon says it.
+// reasons are why a path was taken, by the daemon's codes.
 var reasons = map[string]text{
-	"nothing was tried yet": textWhyNone, "the link to the relay is up": textWhyRelayUp, "the link to the relay is down": textWhyRelayDown,
-	"a probe was answered": textWhyProven, "a path inside the local network was found": textWhyLocal, "a faster path was found": textWhyFaster,
-	"a probe went unanswered": textWhySilent, "the direct path stopped answering": textWhyLost, "the system refused to send there": textWhyRefused,
-	"there was no traffic": textWhyIdle, "this machine's network changed": textWhyNetwork, "the peer restarted": textWhyRestarted,
-	"the peer looks for a path": textWhyCalled,
+	ipc.PathReasonNone:       textWhyNone,
+	ipc.PathReasonRelayUp:    textWhyRelayUp,
+	ipc.PathReasonRelayDown:  textWhyRelayDown,
+	ipc.PathReasonProven:     textWhyProven,
+	ipc.PathReasonLocal:      textWhyLocal,
+	ipc.PathReasonFaster:     textWhyFaster,
+	ipc.PathReasonSilent:     textWhySilent,
+	ipc.PathReasonLost:       textWhyLost,
+	ipc.PathReasonSendFailed: textWhyRefused,
+	ipc.PathReasonIdle:       textWhyIdle,
+	ipc.PathReasonNetwork:    textWhyNetwork,
+	ipc.PathReasonRestarted:  textWhyRestarted,
+	ipc.PathReasonCalled:     textWhyCalled,
 }
 
-func (d *drawer) reason(words string) string {
-	if t, ok := reasons[words]; ok {
+// reason says why a path was taken: what is not known here, as the daemon does.
+func (d *drawer) reason(code, words string) string {
+	if t, ok := reasons[code]; ok {
 		return d.say(t)
 	}
 	return bare(words, maxLong)
@@ -184,7 +193,7 @@ func (d *drawer) reason(words string) string {
 // why says in plain words how a machine is reached, and what a person could do about it.
 func (d *drawer) why(p *ipc.Peer) string {
 	because := ""
-	if reason := d.reason(p.Path.Reason); reason != "" && p.Path.Reason != "nothing was tried yet" {
+	if reason := d.reason(p.Path.Code, p.Path.Reason); reason != "" && p.Path.Code != ipc.PathReasonNone {
 		because = " " + d.say(textWhyBecause, reason)
 	}
 	switch {
@@ -226,7 +235,7 @@ func (d *drawer) way(p *ipc.Peer) []Stretch {
 		default:
 			s.Text = d.say(textWayNone)
 		}
-		s.Text = d.say(textWayAt, d.say(textAgo, say.Span(d.s.Time.Sub(c.At))), s.Text, d.reason(c.Reason))
+		s.Text = d.say(textWayAt, d.say(textAgo, say.Span(d.s.Time.Sub(c.At))), s.Text, d.reason(c.Code, c.Reason))
 		all = append(all, s)
 	}
 	return all

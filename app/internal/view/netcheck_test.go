@@ -29,6 +29,22 @@ func TestEveryAdviceIsToldInThePersonsLanguage(t *testing.T) {
 	}
 }
 
+// Why a path was taken, too.
+func TestEveryReasonForAPathIsToldInThePersonsLanguage(t *testing.T) {
+	for code := range ipc.PathReasons {
+		for _, l := range Languages {
+			in := &Input{Status: running(), Language: l}
+			p := &in.Status.Peers[0]
+			p.Path.Code, p.Path.Reason = code, "said in English"
+			p.History = []ipc.PathChange{{Kind: ipc.PathDirect, Code: code, Reason: "said in English"}}
+			v := in.Detail(p.ID)
+			if words := l.texts()[reasons[code]]; reasons[code] == 0 || !strings.Contains(v.Way[0].Text, words) || strings.Contains(v.Why+v.Way[0].Text, "English") {
+				t.Errorf("%s, %s: %q, %q", l, code, v.Why, v.Way[0].Text)
+			}
+		}
+	}
+}
+
 // A daemon of another version is understood as far as it says English.
 func TestAdviceOfAnotherVersionIsSaidAsTheDaemonDoes(t *testing.T) {
 	later := []ipc.Advice{{Code: "of-tomorrow", Text: "of tomorrow"}, {Code: ipc.AdviceSearched, Text: "of tomorrow"}}

@@ -65,8 +65,8 @@ func exits(name string, up bool) *ipc.Status {
 		p.Routes = []netip.Prefix{netip.MustParsePrefix("192.168.7.0/24")}
 	}
 	s.Peers[0].History = []ipc.PathChange{
-		{At: s.Time.Add(-time.Hour), Kind: ipc.PathRelay, Via: "fra", Reason: "the link to the relay is up"},
-		{At: s.Time.Add(-45 * time.Minute), Kind: ipc.PathDirect, Via: "203.0.113.7:41641", Reason: "a probe was answered"},
+		{At: s.Time.Add(-time.Hour), Kind: ipc.PathRelay, Via: "fra", Code: ipc.PathReasonRelayUp},
+		{At: s.Time.Add(-45 * time.Minute), Kind: ipc.PathDirect, Via: "203.0.113.7:41641", Code: ipc.PathReasonProven},
 	}
 	s.Self.Endpoints = []ipc.Endpoint{
 		{Addr: netip.MustParseAddrPort("192.168.1.7:41641"), Kind: "local"}, {Addr: netip.MustParseAddrPort("203.0.113.9:41641"), Kind: "stun"},

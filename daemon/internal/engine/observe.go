@@ -62,7 +62,7 @@ func (w *wire) Traffic() map[key.NodePublic]core.Traffic {
 }
 
 func path(s *sock.PathStatus) ipc.Path {
-	p := ipc.Path{Kind: ipc.PathNone, Latency: ipc.Millis(s.Latency), Reason: s.Reason, Since: s.Since, Switches: s.Switches, MTU: s.MTU}
+	p := ipc.Path{Kind: ipc.PathNone, Latency: ipc.Millis(s.Latency), Code: s.Reason.Code(), Reason: s.Reason.String(), Since: s.Since, Switches: s.Switches, MTU: s.MTU}
 	switch s.Kind {
 	case sock.PathDirect:
 		p.Kind, p.Endpoint = ipc.PathDirect, s.Addr
@@ -76,7 +76,7 @@ func path(s *sock.PathStatus) ipc.Path {
 }
 
 func change(c sock.PathChange) ipc.PathChange {
-	to := ipc.PathChange{At: c.At, Kind: ipc.PathKind(c.Kind), Reason: c.Reason}
+	to := ipc.PathChange{At: c.At, Kind: ipc.PathKind(c.Kind), Code: c.Reason.Code(), Reason: c.Reason.String()}
 	switch c.Kind {
 	case sock.PathDirect:
 		to.Via = c.Addr.String()

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/ipc"
 )
 
 // Path is where packets to a peer go: to Direct, if valid, and through Relay, if not 0.
@@ -135,13 +136,14 @@ const (
 	reasons = int(iota)
 )
 
-// String says the reason in words that follow "because".
-func (r Reason) String() string {
+// Code is the reason's in a status.
+func (r Reason) Code() string {
 	return [...]string{
-		"nothing was tried yet", "the link to the relay is up", "the link to the relay is down",
-		"a probe was answered", "a path inside the local network was found", "a faster path was found",
-		"a probe went unanswered", "the direct path stopped answering", "the system refused to send there",
-		"there was no traffic", "this machine's network changed", "the peer restarted",
-		"the peer looks for a path",
+		ipc.PathReasonNone, ipc.PathReasonRelayUp, ipc.PathReasonRelayDown, ipc.PathReasonProven, ipc.PathReasonLocal, ipc.PathReasonFaster,
+		ipc.PathReasonSilent, ipc.PathReasonLost, ipc.PathReasonSendFailed, ipc.PathReasonIdle, ipc.PathReasonNetwork,
+		ipc.PathReasonRestarted, ipc.PathReasonCalled,
 	}[r]
 }
+
+// String says the reason in words that follow "because".
+func (r Reason) String() string { return ipc.PathReasons[r.Code()] }

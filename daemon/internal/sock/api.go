@@ -12,6 +12,7 @@ import (
 
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/key"
+	"github.com/warren-mesh/warren/daemon/internal/peerpath"
 	"github.com/warren-mesh/warren/ipc"
 )
 
@@ -89,13 +90,13 @@ type PathStatus struct {
 	Active       bool           // there was traffic in the last seconds; otherwise nothing is sent, and nothing known
 	Relay        coord.RelayID  // that packets take or, if they take none, the peer's home relay; 0 if none
 	RelayName    string
-	MTU          int           // of packets to the peer inside the tunnel, in bytes
-	Latency      time.Duration // of the last answered probe of this path; 0: none yet
-	Since        time.Time     // when Kind or Addr last changed
-	Reason       string        // why it did, in words
-	Switches     uint64        // how often Kind or Addr changed
-	History      []PathChange  // oldest first, the present one last; never changed
-	LastReceived time.Time     // a WireGuard packet, to about a second; zero: never
+	MTU          int             // of packets to the peer inside the tunnel, in bytes
+	Latency      time.Duration   // of the last answered probe of this path; 0: none yet
+	Since        time.Time       // when Kind or Addr last changed
+	Reason       peerpath.Reason // why it did
+	Switches     uint64          // how often Kind or Addr changed
+	History      []PathChange    // oldest first, the present one last; never changed
+	LastReceived time.Time       // a WireGuard packet, to about a second; zero: never
 }
 
 // maxHistory is how many changes of a peer's path are kept: what a person can take in at a glance.
@@ -107,7 +108,7 @@ type PathChange struct {
 	Kind      PathKind
 	Addr      netip.AddrPort
 	RelayName string
-	Reason    string
+	Reason    peerpath.Reason
 }
 
 // RelayStatus is what there is to know of one relay.

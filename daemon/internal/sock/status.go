@@ -52,7 +52,7 @@ func (l *loop) publishPeer(p *peer) {
 	st := &PathStatus{
 		Key: p.Key, Kind: PathNone, Addr: is.Direct, Doubt: stats.Doubt, Active: stats.Active, MTU: p.machine.MTU(),
 		Relay: p.Relay,
-		Since: stats.Since, Reason: stats.Reason.String(), Switches: stats.Switches,
+		Since: stats.Since, Reason: stats.Reason, Switches: stats.Switches,
 	}
 	switch {
 	case is.Direct.IsValid():
