@@ -118,9 +118,8 @@ const (
 // webCarrier is a WebSocket.
 type webCarrier struct {
 	conn  *websocket.Conn
-	out   *gathered // below conn
+	on    *wire
 	queue *wsbatch.Queue
-	http  *http.Transport
 
 	// of the one who calls next
 	buf  []byte
@@ -144,30 +143,27 @@ func dialWeb(ctx context.Context, cfg *ClientConfig, fam *family, work *sync.Wai
 		}
 	}
 	dialer := &net.Dialer{KeepAlive: -1, Control: cfg.Control, Resolver: cfg.Resolver} // pings keep it: see liveness
-	transport := &http.Transport{
-		Proxy: http.ProxyFromEnvironment, TLSClientConfig: conf, MaxResponseHeaderBytes: 16 << 10,
-		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) { return fam.dial(ctx, dialer, address) },
-	}
-	gathers := &gathering{RoundTripper: transport}
+	on := &wire{Transport: http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: conf, MaxResponseHeaderBytes: 16 << 10}}
+	on.over(func(ctx context.Context, address string) (net.Conn, error) { return fam.dial(ctx, dialer, address) })
 	conn, _, err := websocket.Dial(ctx, cfg.URL, &websocket.DialOptions{
 		HTTPClient: &http.Client{
-			Transport:     gathers,
+			Transport:     on,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	})
 	if err != nil {
-		transport.CloseIdleConnections()
+		on.CloseIdleConnections()
 		return nil, err
 	}
 	conn.SetReadLimit(wsbatch.MaxMessage)
-	w := &webCarrier{conn: conn, out: gathers.conn, queue: wsbatch.NewQueue(), http: transport, buf: make([]byte, wsbatch.MaxMessage+1)} // the one to see that it ends
+	w := &webCarrier{conn: conn, on: on, queue: wsbatch.NewQueue(), buf: make([]byte, wsbatch.MaxMessage+1)} // the one to see that it ends
 	work.Go(w.write)
 	return w, nil
 }
 
 // write writes what the queue has until it is closed and empty.
 func (w *webCarrier) write() {
-	defer w.http.CloseIdleConnections()
+	defer w.on.CloseIdleConnections()
 	defer w.conn.CloseNow()
 	buf := make([]byte, 0, wsbatch.MaxMessage)
 	for range w.queue.Wake() {
@@ -190,9 +186,9 @@ func (w *webCarrier) write() {
 func (w *webCarrier) send(m []byte) error {
 	late := time.AfterFunc(webWriteTime, func() { _ = w.conn.CloseNow() })
 	defer late.Stop()
-	w.out.hold()
+	w.on.hold()
 	err := w.conn.Write(context.Background(), websocket.MessageBinary, m)
-	return errors.Join(err, w.out.flush())
+	return errors.Join(err, w.on.flush())
 }
 
 func (w *webCarrier) data(to Address, tag Tag, packets [][]byte) (lost int, err error) {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"os"
@@ -9,6 +10,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/warren-mesh/warren/relay/internal/wsbatch"
 )
 
 // bulk is how many bytes, at a time, pass through the connection of a client that is busy.
@@ -39,6 +42,7 @@ func (l quietListener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	q := &quietConn{TCPConn: c}
+	q.gather.Out = (*ungathered)(q)
 	// Made once, so that nothing is allocated for each.
 	q.in.do, q.in.wait = q.read, raw.Read
 	q.out.do, q.out.wait = q.write, raw.Write
@@ -49,6 +53,7 @@ func (l quietListener) Accept() (net.Conn, error) {
 type quietConn struct {
 	*net.TCPConn
 	in, out transfer
+	gather  wsbatch.Gatherer // of what is written
 }
 
 // transfer is one direction of a quietConn.
@@ -112,11 +117,28 @@ func (q *quietConn) Read(b []byte) (int, error) {
 }
 
 // Write is net.Conn's.
-func (q *quietConn) Write(b []byte) (int, error) {
+func (q *quietConn) Write(b []byte) (int, error) { return q.gather.Write(b) }
+
+// ungathered is the connection without its gathering.
+type ungathered quietConn
+
+// Write is io.Writer's.
+func (q *ungathered) Write(b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
 	}
 	return q.out.pass("write", b)
+}
+
+// gatherer gives what gathers below conn, and below TLS if there is some; nil where it is no connection of Listen.
+func gatherer(conn net.Conn) *wsbatch.Gatherer {
+	if t, ok := conn.(*tls.Conn); ok {
+		conn = t.NetConn()
+	}
+	if q, ok := conn.(*quietConn); ok {
+		return &q.gather
+	}
+	return nil
 }
 
 // pass waits until something passed.

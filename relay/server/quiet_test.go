@@ -1,9 +1,12 @@
 package server
 
 import (
+	"bytes"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -56,6 +59,49 @@ func TestAQuietConnectionEndsAsItsPeerDoes(t *testing.T) {
 	}
 	if n, err := accepted.Read(nil); n != 0 || err != nil {
 		t.Errorf("nothing read: %d bytes, %v", n, err)
+	}
+}
+
+// What is written below TLS while a message is held is one system call.
+func TestTheRecordsOfAMessageAreWrittenTogether(t *testing.T) {
+	accepted, dialled, stop, err := quietPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	cert, _, err := newCert()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := tls.Server(accepted, &tls.Config{Certificates: []tls.Certificate{cert}})
+	client := tls.Client(dialled, &tls.Config{InsecureSkipVerify: true})
+	var work sync.WaitGroup
+	defer work.Wait()
+	got := make([]byte, 60_000)
+	work.Go(func() {
+		if _, err := io.ReadFull(client, got); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := server.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	g, out := gatherer(server), &accepted.(*quietConn).out
+	if g == nil || gatherer(dialled) != nil {
+		t.Fatal("what gathers is not found, or where there is none")
+	}
+	before := out.n
+	g.Hold()
+	sent := bytes.Repeat([]byte("warren"), 10_000)
+	if _, err := server.Write(sent); err != nil || out.n != before {
+		t.Errorf("held, it wrote %d bytes: %v", out.n, err)
+	}
+	if err := g.Flush(); err != nil || out.n < len(sent) {
+		t.Errorf("it wrote %d bytes at last: %v", out.n, err)
+	}
+	work.Wait()
+	if !bytes.Equal(got, sent) {
+		t.Error("something else came")
 	}
 }
 

@@ -193,6 +193,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	web, metrics := s.webServer(s.Handler()), s.webServer(s.metricsHandler())
 	if s.https != nil {
 		web.TLSConfig = s.cfg.TLS.Clone()
+		web.TLSConfig.DynamicRecordSizingDisabled = true                                 // no page waits for its first lines
 		web.TLSConfig.NextProtos = append([]string{"http/1.1"}, s.cfg.TLS.NextProtos...) // no h2: a WebSocket needs a connection of its own
 		work.Go(func() { failed <- web.ServeTLS(s.https, "", "") })
 	}

@@ -5,6 +5,7 @@ import (
 	"container/list"
 	"context"
 	"crypto/rand"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -38,6 +39,7 @@ type webSocket struct {
 	id    [8]byte // stands for the address in its cookies
 	addr  netip.AddrPort
 	conn  *websocket.Conn
+	below *wsbatch.Gatherer // of what conn writes
 	queue *wsbatch.Queue
 
 	writer  sync.WaitGroup          // of what queue began
@@ -81,14 +83,15 @@ func (s *Server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the relay is stopping", http.StatusServiceUnavailable)
 		return
 	}
-	conn, err := websocket.Accept(lean{w}, r, &websocket.AcceptOptions{CompressionMode: websocket.CompressionDisabled})
+	l := &lean{ResponseWriter: w}
+	conn, err := websocket.Accept(l, r, &websocket.AcceptOptions{CompressionMode: websocket.CompressionDisabled})
 	if err != nil {
 		s.running.Done()
 		s.cfg.Log.Debug("no WebSocket", "from", r.RemoteAddr, "err", err)
 		return
 	}
 	conn.SetReadLimit(wsbatch.MaxMessage)
-	ws := &webSocket{conn: conn}
+	ws := &webSocket{conn: conn, below: gatherer(l.conn)}
 	ws.queue = wsbatch.NewIdleQueue(func() { s.startWriter(ws) })
 	_, _ = rand.Read(ws.id[:])
 	ws.addr, _ = netip.ParseAddrPort(r.RemoteAddr)
@@ -137,11 +140,15 @@ func (s *Server) serveFrames(ws *webSocket) {
 const leanBuffer = 512
 
 // lean gives a connection with small buffers instead of the web server's, which ten thousand idle clients would hold.
-type lean struct{ http.ResponseWriter }
+type lean struct {
+	http.ResponseWriter
+	conn net.Conn // once it is hijacked
+}
 
 // Hijack is http.Hijacker's.
-func (l lean) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, both, err := http.NewResponseController(l.ResponseWriter).Hijack()
+func (l *lean) Hijack() (conn net.Conn, both *bufio.ReadWriter, err error) {
+	conn, both, err = http.NewResponseController(l.ResponseWriter).Hijack()
+	l.conn = conn
 	if err == nil && both.Reader.Buffered() == 0 { // no client speaks before it has its answer
 		both = bufio.NewReadWriter(bufio.NewReaderSize(conn, leanBuffer), bufio.NewWriterSize(conn, leanBuffer))
 	}
@@ -262,14 +269,16 @@ func (s *Server) writeSome(ws *webSocket) (wrote, ended bool) {
 	if ended || len(m) == 0 {
 		return false, ended
 	}
-	return true, writeMessage(ws.conn, m) != nil
+	return true, ws.send(m) != nil
 }
 
-// writeMessage takes a timer and no context: that is half the price, and an idle client's message is short.
-func writeMessage(conn *websocket.Conn, m []byte) error {
-	late := time.AfterFunc(writeTime, func() { _ = conn.CloseNow() })
+// send writes one message. It takes a timer and no context: that is half the price, and an idle client's message is short.
+func (w *webSocket) send(m []byte) error {
+	late := time.AfterFunc(writeTime, func() { _ = w.conn.CloseNow() })
 	defer late.Stop()
-	return conn.Write(context.Background(), websocket.MessageBinary, m)
+	w.below.Hold()
+	err := w.conn.Write(context.Background(), websocket.MessageBinary, m)
+	return errors.Join(err, w.below.Flush())
 }
 
 // borrow gives a sender on the UDP socket, nil where there is none.

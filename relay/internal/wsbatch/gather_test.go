@@ -1,17 +1,13 @@
-package relay
+package wsbatch
 
 import (
 	"bytes"
-	"io"
 	"slices"
 	"testing"
 )
 
 // writes records each write.
-type writes struct {
-	io.ReadCloser
-	got [][]byte
-}
+type writes struct{ got [][]byte }
 
 func (w *writes) Write(b []byte) (int, error) {
 	w.got = append(w.got, bytes.Clone(b))
@@ -20,26 +16,26 @@ func (w *writes) Write(b []byte) (int, error) {
 
 func TestWhatIsHeldGoesOutInOneWriteAndInOrder(t *testing.T) {
 	w := &writes{}
-	g := &gathered{ReadWriteCloser: w}
+	g := &Gatherer{Out: w}
 	say := func(b []byte) {
 		if n, err := g.Write(b); n != len(b) || err != nil {
 			t.Fatal(n, err)
 		}
 	}
 	say([]byte("before "))
-	g.hold()
+	g.Hold()
 	say([]byte("a"))
 	say([]byte("b"))
-	if err := g.flush(); err != nil {
+	if err := g.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	say([]byte(" between "))
-	g.hold()
+	g.Hold()
 	say([]byte("c"))
 	long := bytes.Repeat([]byte("d"), gatherSize)
 	say(long) // fits only alone
 	say([]byte("e"))
-	if err := g.flush(); err != nil {
+	if err := g.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	want := [][]byte{[]byte("before "), []byte("ab"), []byte(" between "), []byte("c"), long, []byte("e")}
