@@ -101,6 +101,24 @@ func TestAReplayedJoinEndsNoSession(t *testing.T) {
 	a.reply(a.ping(nil))
 }
 
+// A session on a WebSocket stays there: what comes to it over UDP, even of its own client's, leads nowhere.
+func TestASessionOnAWebSocketIsNotToBeHadOverUDP(t *testing.T) {
+	f, issuer := newHubTest()
+	a := newScript(t, f, issuer, "192.0.2.1:1")
+	a.join()
+	a.reply(a.ping(nil)) // control
+	f.hub.sessions.byTag(a.tag).ws = &webSocket{}
+	a.counter++
+	for what, frame := range map[string][]byte{
+		"a Ping": a.ping(nil), "a Leave": relay.AppendLeave(nil, a.shared, a.tag, a.counter+1),
+		"data": relay.AppendTrailer([]byte("x"), relay.AddressOf(a.node.Public()), a.tag),
+	} {
+		if got := a.say(frame); len(got) != 0 || f.hub.sessions.size.Load() != 1 {
+			t.Errorf("%s is taken over UDP", what)
+		}
+	}
+}
+
 func TestARepeatedJoinGetsTheSameSession(t *testing.T) {
 	f, issuer := newHubTest()
 	a := newScript(t, f, issuer, "192.0.2.1:1")
