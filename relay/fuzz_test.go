@@ -156,10 +156,14 @@ func FuzzMaliciousRelay(f *testing.F) {
 	tag := Tag{2}
 	f.Add([]byte{0x85, 1, 2, 3, 4, 1, 0x89, 1, 2, 3, 4, 5, 6, 7, 8, 2})
 	f.Add([]byte{0x81, 9, 0x81, 11, 0x01, 1, 0x00})
+	absent := AppendAbsent(nil, Address{3}, Tag{4}) // of another session
+	f.Add(append([]byte{byte(len(absent))}, absent...))
+	f.Add(append([]byte{0x80 | AddressSize + 1}, append(make([]byte, AddressSize), byte(TypeAbsent))...))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		c := NewClient(ClientConfig{Node: node, Key: relay.Public(), OnAbsent: func(Address) {}})
+		absent := 0
+		c := NewClient(ClientConfig{Node: node, Key: relay.Public(), OnAbsent: func(Address) { absent++ }})
 		fc := &fuzzCarrier{}
-		want := 0
+		want, away := 0, 0
 		for len(b) > 0 {
 			n := min(int(b[0]&0x7f), len(b)-1)
 			frame, tagged := bytes.Clone(b[1:1+n]), b[0]&0x80 != 0
@@ -173,6 +177,9 @@ func FuzzMaliciousRelay(f *testing.F) {
 			} else if _, _, g, ok := SplitData(frame); ok && g == tag {
 				want++
 			}
+			if _, g, ok := ParseAbsent(frame); ok && g == tag {
+				away++
+			}
 			fc.frames = append(fc.frames, frame)
 		}
 		l := &link{carrier: fc, shared: shared, tag: tag}
@@ -184,8 +191,8 @@ func FuzzMaliciousRelay(f *testing.F) {
 			}
 			got += n
 		}
-		if got != want {
-			t.Errorf("%d packets, not %d", got, want)
+		if got != want || absent != away {
+			t.Errorf("%d packets, not %d, and %d notices of absence, not %d", got, want, absent, away)
 		}
 		for len(c.notes) > 0 {
 			if n := <-c.notes; n.pong != nil || n.bye != 0 || n.drain {
