@@ -16,6 +16,8 @@ BENCH    ?= .
 # so that the programs that tests build are built alike, from the same cache.
 RACE     := GOFLAGS="$$($(GO) env GOFLAGS) -gcflags=modernc.org/...=-d=checkptr=0 -gcflags=modernc.org/sqlite/lib=-race=false \
 	-gcflags=golang.org/x/crypto/argon2=-race=false" $(GO) test -race
+# The packages whose tests take minutes, the longest first: begun last, they would leave processors idle at the end.
+LONGEST  := ./daemon/e2e ./coord/server ./coord/warren-coord ./app/internal/ui ./daemon/internal/firewall
 # How often `make soak` repeats the end-to-end tests.
 SOAK     ?= 10
 # How often `make bench-nat` measures each pair.
@@ -79,7 +81,7 @@ test: deps ## Install what is missing, then vet, lint and all tests with the rac
 	$(GO) vet ./...
 	$(MAKE) lint
 	$(GO) test -p 1 -run '^(TestRandomScenarios|TestEveryPairOfNetworks.*)$$' ./daemon/internal/peerpath ./daemon/e2e
-	$(RACE) -p 2 -timeout 40m $$($(GO) list ./... | grep -v -e '/$(TRAY)$$' -e '/packaging/install$$')
+	$(RACE) -p 2 -timeout 40m $(LONGEST) $$($(GO) list ./... | grep -v -e '/$(TRAY)$$' -e '/packaging/install$$')
 
 .PHONY: lint
 lint: ## gofumpt, staticcheck and govulncheck, in the versions that packaging/tools pins
