@@ -10,12 +10,12 @@ GO       ?= go
 TOOL     := $(GO) tool -modfile=packaging/tools/go.mod
 FUZZTIME ?= 30s
 BENCH    ?= .
-# Tests with the race detector, but not inside SQLite (C that was translated to Go) and the arithmetic of passwords, which share
-# no memory with us and would be several times slower. Only packages without generic functions may be left out: the linker
+# Tests with the race detector, but not inside SQLite (C that was translated to Go), the arithmetic of passwords and the shaping of
+# text, which share no memory with us and would be several times slower. Only packages without generic functions may be left out: the linker
 # keeps one copy of those for all, and one that the detector does not see into has it take sync.Map for a race. By GOFLAGS,
 # so that the programs that tests build are built alike, from the same cache.
 RACE     := GOFLAGS="$$($(GO) env GOFLAGS) -gcflags=modernc.org/...=-d=checkptr=0 -gcflags=modernc.org/sqlite/lib=-race=false \
-	-gcflags=golang.org/x/crypto/argon2=-race=false" $(GO) test -race
+	-gcflags=golang.org/x/crypto/argon2=-race=false -gcflags=github.com/go-text/typesetting/harfbuzz=-race=false" $(GO) test -race
 # The packages whose tests take minutes, the longest first: begun last, they would leave processors idle at the end.
 LONGEST  := ./daemon/e2e ./coord/server ./coord/warren-coord ./app/internal/ui ./daemon/internal/firewall
 # How often `make soak` repeats the end-to-end tests.
