@@ -22,7 +22,7 @@ MaxClients 100
 
 // TestAHostBehindAnHTTPProxy lets a home's packets out to the proxy only.
 func TestAHostBehindAnHTTPProxy(t *testing.T) {
-	n := lab.New(t)
+	n := beside(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	proxy := n.Internet().Host("proxy")
 	tiny := proxy.Start("tinyproxy", "-d", "-c", mesh.Write(t, proxy, "conf", tinyproxyConf))

@@ -114,7 +114,7 @@ func counted(t *testing.T, from, to *mesh.Node) (lost func() int) {
 }
 
 func TestAKilledDaemonComesBackAsTheSameMachine(t *testing.T) {
-	_, alice, bob := twoHomes(t)
+	_, alice, bob := twoHomes(alone(t))
 	alice.WaitPath(bob, ipc.PathDirect, 10*time.Second)
 	before := bob.Status().Self
 	routes := withoutWarren(bob)
@@ -153,7 +153,7 @@ func withoutWarren(n *mesh.Node) string {
 }
 
 func TestTheHostIsPutBack(t *testing.T) {
-	n := lab.New(t)
+	n := beside(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	machine := n.Internet().Router("home1", lab.EasyNAT).Host("alice")
 	before := mesh.Routes(machine)

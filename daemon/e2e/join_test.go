@@ -18,7 +18,7 @@ import (
 // A daemon is killed at every stage of joining with a one-use key, and started again: the machine is on the network
 // then, once, whether or not the server had used up the key.
 func TestAMachineKilledWhileItJoinsJoinsOnce(t *testing.T) {
-	n := lab.New(t)
+	n := beside(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	home := n.Internet().Router("home", lab.EasyNAT)
 	const trials = 12

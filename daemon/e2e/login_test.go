@@ -19,9 +19,9 @@ import (
 const password = "correct horse battery"
 
 // annaAndBob are a person's machine, logged in at the page, and one of nobody's.
-func annaAndBob(t *testing.T) (m *mesh.Mesh, alice, bob *mesh.Node) {
+func annaAndBob(t lab.TB) (m *mesh.Mesh, alice, bob *mesh.Node) {
 	t.Helper()
-	n := lab.New(t)
+	n := beside(t)
 	m = mesh.Start(t, n, mesh.Build(t))
 	m.Coord.AddUser("anna", password)
 	alice, bob = m.Behind(lab.EasyNAT, "alice"), m.Behind(lab.EasyNAT, "bob")
@@ -90,7 +90,7 @@ func index(n *mesh.Node) string {
 }
 
 func TestALoginExtendsTheKeyWhileConnectionsGoOn(t *testing.T) {
-	m, alice, bob := annaAndBob(t)
+	m, alice, bob := annaAndBob(alone(t))
 	alice.WaitPath(bob, ipc.PathDirect, 10*time.Second)
 	bob.WaitPath(alice, ipc.PathDirect, 10*time.Second)
 	before, was := alice.Status().Self, index(alice)
@@ -154,7 +154,7 @@ func TestAnExpiredMachineIsCutOffUntilItsPersonLogsIn(t *testing.T) {
 }
 
 func TestAMachineWaitsForAnAdminOverRestartsOfBoth(t *testing.T) {
-	n := lab.New(t)
+	n := beside(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	alice, bob := m.Behind(lab.EasyNAT, "alice"), m.Behind(lab.EasyNAT, "bob")
 	bob.Up(m.Coord.Key())
@@ -283,7 +283,7 @@ func TestSwitchingBetweenTwoServers(t *testing.T) {
 }
 
 func TestAnEphemeralMachineIsGoneWhenItLogsOut(t *testing.T) {
-	n := lab.New(t)
+	n := beside(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	job := m.Behind(lab.EasyNAT, "job")
 	job.Up(m.Coord.Key("--ephemeral"))
@@ -297,7 +297,7 @@ func TestAnEphemeralMachineIsGoneWhenItLogsOut(t *testing.T) {
 }
 
 func TestALoginInAnotherTerminalIsOverWithDown(t *testing.T) {
-	n := lab.New(t)
+	n := beside(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	alice := m.Behind(lab.EasyNAT, "alice")
 	waiting := func() *lab.Proc {

@@ -23,7 +23,7 @@ const fragments = "ip[6:2] & 0x3fff != 0 or ip6[6] == 44"
 // TestPacketsAreAsLargeAsEachPathCarries: a LAN of jumbo frames, Ethernet, PPPoE, and a black hole that opens under a
 // connection.
 func TestPacketsAreAsLargeAsEachPathCarries(t *testing.T) {
-	n := lab.New(t)
+	n := beside(t)
 	n.SinglePackets()
 	m := mesh.Start(t, n, mesh.Build(t))
 	home := n.Internet().Router("home", lab.EasyNAT)
@@ -109,7 +109,7 @@ func TestPacketsAreAsLargeAsEachPathCarries(t *testing.T) {
 // TestPacketsFromBehindAMachineAreAsLargeAsItsPathCarries: those of a subnet and of the internet, of both versions, on
 // connections that go on by the relay, and through a path that becomes smaller.
 func TestPacketsFromBehindAMachineAreAsLargeAsItsPathCarries(t *testing.T) {
-	n := lab.New(t)
+	n := beside(t)
 	n.SinglePackets()
 	m := mesh.Start(t, n, mesh.Build(t))
 	const subnet = "10.20.30.0/24"

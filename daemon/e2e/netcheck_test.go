@@ -20,7 +20,7 @@ func netcheck(t *testing.T, n *mesh.Node) (r ipc.Netcheck) {
 }
 
 func TestNetcheckTellsEveryKindOfNetwork(t *testing.T) {
-	n := lab.New(t)
+	n := beside(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	for _, c := range []struct {
 		name      string

@@ -69,7 +69,7 @@ func TestWhyKnowsAMachineThatHasJustDied(t *testing.T) {
 }
 
 func TestAHostWithoutUDPIsReachedThroughTheRelaysWebSocket(t *testing.T) {
-	n := lab.New(t)
+	n := beside(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	alice := m.Behind(lab.EasyNAT, "alice")
 	bob := m.Behind(lab.EasyNAT, "bob")
@@ -92,7 +92,7 @@ func TestAHostWithoutUDPIsReachedThroughTheRelaysWebSocket(t *testing.T) {
 }
 
 func TestMachinesOnOneLANTalkOverIt(t *testing.T) {
-	n := lab.New(t)
+	n := beside(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	home := n.Internet().Router("home", lab.EasyNAT)
 	alice, bob := m.Node(home.Host("alice")), m.Node(home.Host("bob"))
@@ -134,7 +134,7 @@ func TestIdlePeersSendNothing(t *testing.T) {
 // Behind two NATs that no hole can be punched through, machines with IPv6 are direct over it. What they send over IPv4
 // meanwhile, to the relay and to each other, must not lead it astray.
 func TestHardNATsWithIPv6AreDirectOverIt(t *testing.T) {
-	n := lab.New(t)
+	n := beside(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	behind := func(name string) *mesh.Node {
 		return m.Node(n.Internet().Router("home-"+name, lab.HardNAT, lab.WithIPv6()).Host(name))

@@ -73,7 +73,7 @@ func TestAMeshBehindAReverseProxy(t *testing.T) {
 }
 
 func behindProxy(t *testing.T, conf map[string]string, command []string) {
-	n := lab.New(t)
+	n := beside(t)
 	programs := mesh.Build(t)
 	host := n.Internet().Host("coord")
 	address := host.Addr().String()

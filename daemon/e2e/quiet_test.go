@@ -46,7 +46,7 @@ func TestARestartedServerIsNoNoise(t *testing.T) {
 // Everything that must stay secret is used once, with all logs as talkative as can be: none of it is in any of them.
 func TestNoSecretIsInAnyLog(t *testing.T) {
 	const password = "correct horse battery"
-	n := lab.New(t)
+	n := beside(t)
 	programs := mesh.Build(t)
 	m := mesh.Serve(t, n, n.Internet().Host("coord"), programs, "--verbose", "--log-format", "json")
 	alice, bob := m.Behind(lab.EasyNAT, "alice"), m.Behind(lab.EasyNAT, "bob")

@@ -35,7 +35,7 @@ func refusedWith(t *testing.T, m *lab.Machine, command []string, words ...string
 }
 
 func TestWhatIsRefusedIsSaidAndCostsNothing(t *testing.T) {
-	n := lab.New(t)
+	n := beside(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	alice := m.Behind(lab.EasyNAT, "alice")
 	up := func(args ...string) []string { return alice.Args(append([]string{"up"}, args...)...) }
@@ -147,7 +147,7 @@ func TestADamagedStateIsKeptAndSaid(t *testing.T) {
 }
 
 func TestAFullDiskIsSaidAndNothingIsLost(t *testing.T) {
-	n := lab.New(t)
+	n := beside(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	machine := n.Internet().Router("home", lab.EasyNAT).Host("alice")
 	state := filepath.Join(machine.Dir(), "state")
@@ -175,7 +175,7 @@ func TestAFullDiskIsSaidAndNothingIsLost(t *testing.T) {
 }
 
 func TestWithoutTUNItSaysSo(t *testing.T) {
-	n := lab.New(t)
+	n := beside(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	machine := n.Internet().Router("home", lab.EasyNAT).Host("alice")
 	alice := m.NodeWith(machine, "unshare", "--mount", "sh", "-c", `mount -t tmpfs none /dev/net && exec "$@"`, "sh")

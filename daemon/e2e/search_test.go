@@ -10,7 +10,7 @@ import (
 )
 
 func TestAHardNATAndAnEasyOneMeetByChance(t *testing.T) {
-	n := lab.New(t)
+	n := beside(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	alice := m.Behind(lab.HardNAT, "alice")
 	bob := m.Behind(lab.EasyNAT, "bob")
