@@ -73,6 +73,7 @@ type Node struct {
 	Disco     key.DiscoPublic `json:"disco,omitzero"`
 	Endpoints []Endpoint      `json:"endpoints,omitempty"`
 	Relay     RelayID         `json:"relay,omitempty"` // its home relay, where others reach it
+	Doubt     RelayID         `json:"doubt,omitempty"` // a relay where it just looked in vain for a peer whose home that is; who is there asks it
 	Online    bool            `json:"online,omitempty"`
 	LastSeen  time.Time       `json:"lastSeen,omitzero"` // zero while online
 

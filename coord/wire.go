@@ -126,6 +126,8 @@ type NodeUpdate struct {
 	Routes    []netip.Prefix  `json:"routes,omitempty"` // offered; an admin or the policy approves them (Node.Routes)
 	Cut       []netip.Prefix  `json:"cut,omitempty"`    // of Routes: not reached itself now (Node.Cut)
 
+	Doubt RelayID `json:"doubt,omitempty"` // see Node.Doubt
+
 	Relaying *Relaying `json:"relaying,omitempty"` // offered; an admin allows it (Node.Relaying)
 }
 

@@ -245,7 +245,7 @@ func (s *Server) nodeOf(n store.Node, u store.User) coord.Node {
 	out := coord.Node{
 		ID: n.ID, Name: n.Name, Key: n.Key, Addrs: addresses(s.network, n.Number), Tags: slices.Clone(n.Tags),
 		OS: n.OS, Version: n.Version, Created: n.Created, Expires: n.Expires, LastSeen: n.LastSeen,
-		Disco: n.Said.Disco, Endpoints: n.Said.Endpoints, Relay: n.Said.Relay, Routes: n.Routes(), Cut: n.Cut(), Relaying: n.Relaying(),
+		Disco: n.Said.Disco, Endpoints: n.Said.Endpoints, Relay: n.Said.Relay, Doubt: n.Said.Doubt, Routes: n.Routes(), Cut: n.Cut(), Relaying: n.Relaying(),
 	}
 	if n.Replica != 0 {
 		out.Online, out.LastSeen = true, time.Time{}

@@ -217,8 +217,8 @@ func (s *Server) node(w http.ResponseWriter, r *http.Request, sess *session) err
 	}
 	u.Routes = inOrder(u.Routes)
 	u.Cut = inOrder(without(u.Routes, without(u.Routes, u.Cut))) // of Routes
-	if u.Relay < 0 {
-		return badRequest("The home relay's number is none")
+	if u.Relay < 0 || u.Doubt < 0 {
+		return badRequest("The relay's number is none")
 	}
 	u.OS, u.Version, u.Hostname = bounded(u.OS, coord.MaxVersion), bounded(u.Version, coord.MaxVersion), bounded(u.Hostname, 255)
 	if base := coord.CleanName(u.Hostname); u.Hostname != "" && !namedAfter(n.Node.Name, base) {

@@ -115,7 +115,7 @@ func (h *hub) say(ctx context.Context, id coord.NodeID, u coord.NodeUpdate) {
 	w := h.wishes[id]
 	if m, ok := h.st.View().Member(id); ok && w == nil && !h.unread && h.store.News() == nil {
 		n := m.Node
-		if reflect.DeepEqual(u, coord.NodeUpdate{Disco: n.Disco, Endpoints: n.Endpoints, Relay: n.Relay, OS: n.OS, Version: n.Version, Routes: m.Offered, Cut: m.Cut, Relaying: m.OffersRelay}) {
+		if reflect.DeepEqual(u, coord.NodeUpdate{Disco: n.Disco, Endpoints: n.Endpoints, Relay: n.Relay, Doubt: n.Doubt, OS: n.OS, Version: n.Version, Routes: m.Offered, Cut: m.Cut, Relaying: m.OffersRelay}) {
 			h.mu.Unlock()
 			return // as after each reconnect
 		}

@@ -101,6 +101,10 @@ func testRoutes(t *testing.T, a, b *running) {
 	lost("it does not reach one itself", "10.1.0.0/16")
 	say(offering("192.168.7.0/24", "::/0", "10.1.0.0/16", "0.0.0.0/0"))
 	lost("it does again")
+	doubting := offering("::/0")
+	doubting.Doubt = 7
+	say(doubting)
+	until(t, maps, "it doubts a relay", func(m *coord.Netmap) bool { n := peerNamed(m, "gate"); return n != nil && n.Doubt == 7 })
 	say(offering("172.16.0.0/12"))
 	both("what was approved before it was offered", "172.16.0.0/12")
 	say(offering())

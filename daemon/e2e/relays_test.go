@@ -77,7 +77,42 @@ func TestWhoIsIdleIsFoundWhenItsRelayStalls(t *testing.T) {
 	m, spare, alice, bob := relayedPair(t)
 	defer spare.Delay(20*time.Millisecond, 0).Heal() // nobody moves there for its latency
 	inner := bob.Inner()
-	seen := bob.Start("tcpdump", "-l", "-n", "udp and dst port 3478 and dst host "+m.Relay.Addr().String())
+	waitIdle(t, bob, m.Relay)
+	took := recovery(t, alice, inner, m.Relay.Proc.Pause)
+	t.Logf("traffic again after %v", took.Round(time.Millisecond))
+	if took > lab.Patience*moveLimit {
+		t.Errorf("traffic again only after %v", took)
+	}
+}
+
+// Nor need anybody else be at its home: who looks for it there, and does not find it, says so.
+func TestWhoIsIdleAndAloneAtItsRelayIsFound(t *testing.T) {
+	m, spare, alice, bob := relayedPair(t)
+	third := m.AddRelay(m.Net.Internet().Host("third"), "third")
+	defer third.Delay(40*time.Millisecond, 0).Heal() // nobody moves there for its latency
+	m.Net.Block(bob, m.Relay.Machine)
+	lab.Eventually(t, time.Minute, func() error {
+		for _, r := range alice.Status().Peers {
+			if r.Path.Relay == "spare" {
+				return nil
+			}
+		}
+		return errorf("%s is not at the spare relay: %+v", bob.Name(), alice.Status().Peers)
+	})
+	inner := bob.Inner()
+	waitIdle(t, bob, spare)
+	took := recovery(t, alice, inner, spare.Proc.Pause)
+	t.Logf("traffic again after %v", took.Round(time.Millisecond))
+	if took > lab.Patience*2*moveLimit { // two have to notice it, one after the other
+		t.Errorf("traffic again only after %v", took)
+	}
+}
+
+// waitIdle waits until a machine asks its relay for a sign of life ever more rarely, and has just done it: it will not again for
+// twice as long.
+func waitIdle(t *testing.T, n *mesh.Node, home *mesh.Relay) {
+	t.Helper()
+	seen := n.Start("tcpdump", "-l", "-n", "udp and dst port 3478 and dst host "+home.Addr().String())
 	defer seen.Stop() //nolint:errcheck // a program that only watches
 	const quiet = 5 * time.Second
 	asked, last := 0, time.Now()
@@ -92,11 +127,6 @@ func TestWhoIsIdleIsFoundWhenItsRelayStalls(t *testing.T) {
 		}
 		return nil
 	})
-	took := recovery(t, alice, inner, m.Relay.Proc.Pause) // just after it has asked: it will not again for twice as long
-	t.Logf("traffic again after %v", took.Round(time.Millisecond))
-	if took > lab.Patience*moveLimit {
-		t.Errorf("traffic again only after %v", took)
-	}
 }
 
 // The relay and the coordination server are often one process: nobody is left who could tell of a new home.

@@ -302,7 +302,7 @@ func (n Node) look() string {
 	}
 	return text([]any{
 		n.Machine, n.Key, n.User, n.Name, n.Number, n.Tags, n.OS, n.Version, ms(n.Created), ms(n.Expires), n.Expired, n.Pending, n.Ephemeral,
-		online, ms(n.LastSeen), n.Said.Disco, n.Said.Endpoints, n.Said.Relay, n.Routes(), n.Relaying(), n.Cut(),
+		online, ms(n.LastSeen), n.Said.Disco, n.Said.Endpoints, n.Said.Relay, n.Said.Doubt, n.Routes(), n.Relaying(), n.Cut(),
 	})
 }
 

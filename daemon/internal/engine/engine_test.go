@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/warren-mesh/warren/coord"
+	"github.com/warren-mesh/warren/coord/key"
 	"github.com/warren-mesh/warren/daemon/internal/core"
 	"github.com/warren-mesh/warren/ipc"
 )
@@ -118,6 +119,57 @@ func TestALostServerHasTheRelayTested(t *testing.T) {
 		defer m.host.mu.Unlock()
 		if m.host.suspected != 1 { // and not with every attempt that fails
 			t.Errorf("it was tested %d times", m.host.suspected)
+		}
+	})
+}
+
+// Who is idle does not notice that its home relay is gone: a peer that looks for somebody there says so, and who is there asks it.
+func TestAPeersDoubtHasTheRelayTested(t *testing.T) {
+	onMachine(t, func(m *machine) {
+		m.up(ipc.UpRequest{Server: serverURL, AuthKey: "good"})
+		time.Sleep(10 * time.Second)
+		for _, c := range []struct{ doubt, want int }{{2, 1}, {1, 2}, {0, 1}} { // this machine's home is 1
+			m.host.mu.Lock()
+			m.host.suspected = 0
+			m.host.mu.Unlock()
+			m.srv.set(func(s *server) {
+				next := *s.netmap
+				next.Peers = slices.Clone(next.Peers)
+				next.Peers[0].Doubt = coord.RelayID(c.doubt)
+				s.netmap = &next
+				s.hangUp() // for which it is tested once, too
+			})
+			time.Sleep(time.Minute)
+			m.host.mu.Lock()
+			if m.host.suspected != c.want {
+				t.Errorf("after a doubt of %d it was tested %d times, not %d", c.doubt, m.host.suspected, c.want)
+			}
+			m.host.mu.Unlock()
+		}
+	})
+}
+
+// What is not found at its home is said only of peers that are online: others are nowhere.
+func TestAMissingPeersHomeIsDoubted(t *testing.T) {
+	onMachine(t, func(m *machine) {
+		for _, online := range []bool{false, true} {
+			m.srv.set(func(s *server) {
+				next := *s.netmap
+				next.Peers = slices.Clone(next.Peers)
+				next.Peers[0].Online, next.Peers[0].Relay = online, 3
+				s.netmap = &next
+				s.hangUp()
+			})
+			m.host.mu.Lock()
+			m.host.missing = []key.NodePublic{{2}}
+			m.host.mu.Unlock()
+			m.up(ipc.UpRequest{Server: serverURL, AuthKey: "good"})
+			time.Sleep(time.Minute)
+			m.srv.set(func(s *server) {
+				if got := s.updates[len(s.updates)-1].Doubt; got != 0 != online || online && got != 3 {
+					t.Errorf("online %v: it doubts %d", online, got)
+				}
+			})
 		}
 	})
 }

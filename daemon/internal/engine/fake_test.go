@@ -227,6 +227,7 @@ type host struct {
 	pings        int
 	suspected    int            // how often the home relay was
 	cut          []netip.Prefix // that this machine does not reach itself
+	missing      []key.NodePublic
 }
 
 func (h *host) silence(keys ...byte) {
@@ -281,7 +282,7 @@ func (p *fakePlane) Traffic() map[key.NodePublic]core.Traffic {
 func (p *fakePlane) Reach() Reach {
 	p.host.mu.Lock()
 	defer p.host.mu.Unlock()
-	return Reach{Cut: p.host.cut, Disco: key.DiscoPublic{7}, Relay: 1, Endpoints: []coord.Endpoint{{Addr: netip.MustParseAddrPort("192.0.2.1:1"), Kind: coord.EndpointLocal}}}
+	return Reach{Cut: p.host.cut, Missing: p.host.missing, Disco: key.DiscoPublic{7}, Relay: 1, Endpoints: []coord.Endpoint{{Addr: netip.MustParseAddrPort("192.0.2.1:1"), Kind: coord.EndpointLocal}}}
 }
 
 func (p *fakePlane) SuspectRelay() {

@@ -33,7 +33,7 @@ type Plane interface {
 	Traffic() map[key.NodePublic]core.Traffic
 	// Reach says where others can reach this machine.
 	Reach() Reach
-	// SuspectRelay has the home relay tested, which may have gone with the coordination server.
+	// SuspectRelay has the home relay tested, which may have gone, or have forgotten this machine.
 	SuspectRelay()
 	// Ping asks a peer for an answer over the present path.
 	Ping(ctx context.Context, k key.NodePublic) (ipc.Path, error)
@@ -53,9 +53,10 @@ type Plane interface {
 type Reach struct {
 	Disco     key.DiscoPublic
 	Endpoints []coord.Endpoint
-	Relay     coord.RelayID   // home; 0: none yet
-	Relaying  *coord.Relaying // how this machine relays for others, or would
-	Cut       []netip.Prefix  // that it leads others to, and does not reach itself
+	Relay     coord.RelayID    // home; 0: none yet
+	Relaying  *coord.Relaying  // how this machine relays for others, or would
+	Cut       []netip.Prefix   // that it leads others to, and does not reach itself
+	Missing   []key.NodePublic // peers that were just looked for at their home relays, and not found there
 }
 
 // PlaneConfig is what a Plane is made of.
@@ -267,7 +268,7 @@ func (w *wire) relayFor(p *core.Plan) []ipc.Problem {
 // Reach implements Plane.
 func (w *wire) Reach() Reach {
 	r := w.events.reach()
-	return Reach{Disco: w.disco.Public(), Endpoints: r.Endpoints, Relay: r.Home, Relaying: w.relay.Offer(r.Endpoints), Cut: w.router.Cut()}
+	return Reach{Disco: w.disco.Public(), Endpoints: r.Endpoints, Relay: r.Home, Relaying: w.relay.Offer(r.Endpoints), Cut: w.router.Cut(), Missing: r.Missing}
 }
 
 // SuspectRelay implements Plane.

@@ -109,6 +109,9 @@ func (e *Engine) sessionEvent(r *running, ev control.Event) {
 		}
 	case control.Changed:
 		e.net.netmap = ev.Netmap
+		if e.plane != nil && e.doubted(ev.Netmap.Peers) {
+			e.plane.SuspectRelay()
+		}
 		login := *e.state.Login()
 		login.Node, login.User, login.Network = ev.Netmap.Self.ID, ev.Netmap.Self.User.Login, ev.Netmap.Network.Name
 		login.ServerKey = e.net.client.Server()
@@ -198,7 +201,7 @@ func (e *Engine) published() coord.NodeUpdate {
 	u := coord.NodeUpdate{
 		Disco: reach.Disco, Relay: reach.Relay, Endpoints: slices.Clone(reach.Endpoints),
 		Hostname: e.state.Prefs().Hostname, OS: runtime.GOOS, Version: e.cfg.Version,
-		Routes: slices.Clone(e.wants.Offer), Cut: reach.Cut,
+		Routes: slices.Clone(e.wants.Offer), Cut: reach.Cut, Doubt: e.doubt(reach.Missing),
 	}
 	if e.wants.Relay {
 		u.Relaying = reach.Relaying
@@ -208,6 +211,25 @@ func (e *Engine) published() coord.NodeUpdate {
 	}
 	u.Version = u.Version[:min(len(u.Version), coord.MaxVersion)]
 	return u
+}
+
+// doubt is the home relay of peers that were not found there, though they are online; 0: all were.
+func (e *Engine) doubt(missing []key.NodePublic) coord.RelayID {
+	if e.net.netmap == nil || len(missing) == 0 {
+		return 0
+	}
+	for _, n := range e.net.netmap.Peers {
+		if n.Online && slices.Contains(missing, n.Key) {
+			return n.Relay
+		}
+	}
+	return 0
+}
+
+// doubted reports whether a peer did not find somebody at the relay that is this machine's home.
+func (e *Engine) doubted(peers []coord.Node) bool {
+	home := e.plane.Reach().Relay
+	return home != 0 && slices.ContainsFunc(peers, func(n coord.Node) bool { return n.Doubt == home })
 }
 
 // Status gives a snapshot.

@@ -48,6 +48,7 @@ type Event interface{ sockEvent() }
 type LocalEndpoints struct {
 	Endpoints []coord.Endpoint
 	Home      coord.RelayID
+	Missing   []key.NodePublic // peers that were just looked for at their homes, and not found there
 }
 
 // PathsChanged says that Snapshot gives something new about some peer, or about a relay.

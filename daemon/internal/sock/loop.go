@@ -31,6 +31,7 @@ type loop struct {
 	relays  relays
 	nodes   nodeRelays
 	local   local
+	missing missing
 	port    port
 	seq     uint64 // of our last disco message
 
@@ -122,6 +123,9 @@ func (l *loop) read(m mail) {
 	if m.links {
 		l.linksChanged()
 	}
+	for _, a := range m.absent {
+		l.absent(a)
+	}
 	if m.suspect {
 		l.suspectHome()
 	}
@@ -172,10 +176,11 @@ func (l *loop) due() {
 	}
 	l.localDue()
 	l.meetings()
+	l.endMissing()
 }
 
 func (l *loop) deadline() time.Time {
-	next := earliest(l.local.next, l.nodes.next)
+	next := earliest(earliest(l.local.next, l.nodes.next), l.missing.until)
 	for p := range l.active {
 		next = earliest(next, p.next)
 	}
@@ -192,8 +197,8 @@ func (l *loop) tell() {
 	if !changed || l.cfg.Events == nil {
 		return
 	}
-	if now := (LocalEndpoints{Endpoints: l.local.endpoints, Home: l.publishedHome()}); now.Home != l.local.told.Home ||
-		!slices.Equal(now.Endpoints, l.local.told.Endpoints) {
+	if now := (LocalEndpoints{Endpoints: l.local.endpoints, Home: l.publishedHome(), Missing: l.missing.peers}); now.Home != l.local.told.Home ||
+		!slices.Equal(now.Endpoints, l.local.told.Endpoints) || !slices.Equal(now.Missing, l.local.told.Missing) {
 		l.local.told = now
 		l.cfg.Events(now)
 	}

@@ -37,6 +37,7 @@ type peer struct {
 
 	meeting      meeting
 	relayLatency time.Duration  // of the last answer through the relay
+	missed       time.Time      // when it last was; see missing
 	shown        peerpath.Stats // as last published
 	history      []PathChange   // oldest first; what is in it is never changed
 }
@@ -157,6 +158,9 @@ func (l *loop) change(p *peer, is Peer, old key.DiscoPublic, another bool) {
 		if was.Relay != 0 && was.Relay == l.relays.home {
 			l.suspectHome() // the peer may have lost it
 		}
+		if p.ep.traffic.Load() != idle {
+			l.wanted(p) // at its new home
+		}
 		l.step(p, l.relayEvent(p))
 	}
 	if another {
@@ -276,6 +280,7 @@ func (l *loop) step(p *peer, ev peerpath.Event) {
 		l.wanted(p)
 	}
 	if p.ep.traffic.CompareAndSwap(busy, quiet) {
+		l.wanted(p)
 		l.perform(p, p.machine.Step(l.now, peerpath.Sent{}))
 	}
 	l.perform(p, p.machine.Step(l.now, ev))

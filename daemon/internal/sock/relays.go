@@ -255,8 +255,9 @@ func (l *loop) open(at int, r coord.Relay) {
 				}
 				return nil
 			},
-			OnState: func(relay.State) { l.post(func(m *mail) { m.links = true }) },
-			Control: Marked(l.cfg.Mark), Resolver: l.cfg.Resolver,
+			OnState:  func(relay.State) { l.post(func(m *mail) { m.links = true }) },
+			OnAbsent: func(node relay.Address) { l.post(func(m *mail) { m.addAbsent(absence{node, r.ID}) }) },
+			Control:  Marked(l.cfg.Mark), Resolver: l.cfg.Resolver,
 		})
 		l.slots[at].fill(is)
 		l.start(func(outer context.Context) {
@@ -328,6 +329,9 @@ func (l *loop) linksChanged() {
 		}
 		was, now := is.up, is.client.State()
 		is.up, is.draining = now.Connected, now.Draining
+		if !is.up && now.Err != nil {
+			l.missAt(is)
+		}
 		switch {
 		case i != r.at:
 		case was && !is.up:

@@ -179,6 +179,7 @@ type mail struct {
 	opened   bool // the bind was opened or closed
 	links    bool // the state of a link is another
 	suspect  bool // the home relay may have gone
+	absent   []absence
 	resolved []resolved
 	pings    []*ping
 	checks   []chan<- known
