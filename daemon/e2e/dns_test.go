@@ -136,7 +136,7 @@ func TestMachinesAreFoundByName(t *testing.T) {
 // TestTheHostsOwnFileIsGivenBackByALogoutHoweverThatEnds: a machine has a resolv.conf of its own that can be replaced, as an installed
 // host's can. Byte for byte it is what a person had, with its mode and owner, and with what was written into it meanwhile.
 func TestTheHostsOwnFileIsGivenBackByALogoutHoweverThatEnds(t *testing.T) {
-	n := lab.New(t) // alone: neighbours would lengthen the moment in which another program has cut the file and not yet written it
+	n := beside(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	machine := n.Internet().Host("alice")
 	etc := filepath.Join(machine.Dir(), "etc")

@@ -102,6 +102,7 @@ type DNS struct {
 	host    chosen
 	contest hostmode.Contest
 	lost    bool                         // others won the contest
+	writing time.Time                    // since when another program writes resolv.conf; zero: none does
 	failure string                       // of the last change, as it was logged
 	own     []netip.AddrPort             // the host's own nameservers, as last seen
 	first   *resolver.Resolver           // finds the hosts of nameservers that are named by URL
@@ -243,7 +244,9 @@ func (d *DNS) run(ctx context.Context) {
 		if d.wish == nil {
 			continue
 		}
-		if again := d.reconcile(ctx); again {
+		if wait := d.written(); wait > 0 && d.wish.Accept {
+			look(wait) // or when it is told that they have ended
+		} else if again := d.reconcile(ctx); again {
 			look(patience)
 			patience = min(2*patience, lookAll)
 		} else {

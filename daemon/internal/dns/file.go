@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -30,11 +29,49 @@ type fileData struct {
 // file is the host's DNS in the mode of the marked block.
 type file struct {
 	records
-	path string
+	path  string
+	watch func(*os.File) // has the loop look again, now and when that file is written
+	last  *replaced      // nil: nobody can write to it any more
+}
+
+// replaced is the file that ours took the place of. A program that had it open writes its settings there.
+type replaced struct {
+	*conf
+	by string // what took its place
+}
+
+// read gives what the host's file says: late is what another program wrote to the one that ours took the place of.
+func (f *file) read() (text string, missing, late bool, err error) {
+	text, missing, err = readConf(f.path)
+	if err != nil || f.last == nil {
+		return text, missing, false, err
+	}
+	ended := !f.last.written() // before it is read
+	now, err := f.last.now()
+	switch {
+	case err == nil && text == f.last.by && now != f.last.text:
+		return now, false, true, nil
+	case ended || text != f.last.by: // what stands there now is newer
+		f.drop()
+	}
+	return text, missing, false, nil
+}
+
+// writing reports whether another program is in the middle of writing what read would give.
+func (f *file) writing() bool {
+	_, _, late, _ := f.read()
+	return late && f.last.written()
+}
+
+func (f *file) drop() {
+	if f.last != nil {
+		f.last.close()
+		f.last = nil
+	}
 }
 
 func (f *file) set(_ context.Context, p hostmode.Plan) error {
-	text, missing, err := readConf(f.path)
+	text, missing, late, err := f.read()
 	if err != nil {
 		return err
 	}
@@ -43,19 +80,57 @@ func (f *file) set(_ context.Context, p hostmode.Plan) error {
 		return err
 	}
 	edited := hostmode.Edit(text, p)
-	if edited == text { // of an earlier daemon: ours all the same
+	if edited == text && !late { // of an earlier daemon: ours all the same
 		return nil
 	}
 	f.step()
-	return writeConf(target, edited)
+	old, err := exchange(target, edited)
+	if err != nil {
+		return err
+	}
+	stood := text // in the file that was replaced
+	if late {
+		stood, f.last.text = f.last.by, text
+	}
+	f.keep(old, stood, edited)
+	return nil
+}
+
+// keep keeps the file that was replaced as long as another program may write to it, which has had it open.
+func (f *file) keep(old *conf, stood, by string) {
+	if f.last != nil && f.last.due() { // still the one before
+		f.last.by = by
+		old.close()
+		return
+	}
+	f.drop()
+	if old == nil {
+		return
+	}
+	if old.text = stood; !old.due() {
+		old.close()
+		return
+	}
+	f.last = &replaced{old, by}
+	f.watch(old.file)
 }
 
 func (f *file) isSet(_ context.Context, p hostmode.Plan) (bool, error) {
-	text, _, err := readConf(f.path)
-	return err == nil && hostmode.Edit(text, p) == text, err
+	text, _, late, err := f.read()
+	return err == nil && !late && hostmode.Edit(text, p) == text, err
 }
 
-func (f *file) unset(ctx context.Context) error { return f.undo(ctx, undoing()) }
+func (f *file) unset(ctx context.Context) error {
+	var err error
+	if f.last != nil {
+		f.last.await()
+		if text, _, late, _ := f.read(); late {
+			err = writeConf(follow(f.path), text)
+		}
+		f.drop()
+	}
+	return errors.Join(err, f.undo(ctx, undoing()))
+}
 
 func (f *file) others(context.Context) []netip.AddrPort {
 	text, _, _ := readConf(f.path)
@@ -84,19 +159,36 @@ func undoFile(_ context.Context, raw json.RawMessage) error {
 }
 
 func stripConf(path string, remove bool) error {
-	_ = os.Remove(aside(path)) // of a writer that was killed
-	text, missing, err := readConf(path)
-	if err != nil || missing {
+	_ = os.Remove(aside(path))            // of a writer that was killed
+	if c, _ := openConf(path); c != nil { // what another program writes may have our block
+		c.await()
+		c.close()
+	}
+	old, err := openConf(path)
+	if old == nil {
 		return err
 	}
+	text := old.text
 	switch theirs := hostmode.Strip(text); {
 	case theirs == text:
+		old.close()
 		return nil
 	case theirs == "" && remove:
-		return os.Remove(path)
+		err = os.Remove(path)
 	default:
-		return writeConf(path, theirs)
+		old.close()
+		old, err = exchange(path, theirs)
 	}
+	if err != nil || old == nil {
+		old.close()
+		return err
+	}
+	defer old.close()
+	old.await()
+	if now, err := old.now(); err == nil && now != text { // written since
+		return writeConf(path, hostmode.Strip(now))
+	}
+	return nil
 }
 
 // follow gives the file that a path leads to, existing or not.
@@ -114,29 +206,6 @@ func follow(path string) string {
 	return path
 }
 
-// readConf reads a resolv.conf whole.
-func readConf(path string) (text string, missing bool, err error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO would block
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", true, nil
-	}
-	if err != nil {
-		return "", false, fmt.Errorf("cannot read %s: %w", path, err)
-	}
-	defer func() { _ = f.Close() }()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return "", false, fmt.Errorf("%s is no ordinary file", path)
-	}
-	raw, err := io.ReadAll(io.LimitReader(f, hostmode.MaxConf+1))
-	if err != nil {
-		return "", false, fmt.Errorf("cannot read %s: %w", path, err)
-	}
-	if len(raw) > hostmode.MaxConf {
-		return "", false, fmt.Errorf("%s has more than %d bytes", path, hostmode.MaxConf)
-	}
-	return string(raw), false, nil
-}
-
 func aside(path string) string {
 	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".warren")
 }
@@ -144,24 +213,31 @@ func aside(path string) string {
 // writeConf replaces a file's text so that readers see the old or the new, with its owner and mode. Where it cannot be
 // replaced (a bind mount, as in containers, or a directory that is read-only) it is written in place.
 func writeConf(path, text string) error {
-	err := replace(path, text)
+	old, err := exchange(path, text)
+	old.close()
+	return err
+}
+
+// exchange is writeConf. It gives the file that was replaced, open; nil if there was none.
+func exchange(path, text string) (old *conf, err error) {
+	old, err = replace(path, text)
 	if err == nil {
-		return nil
+		return old, nil
 	}
 	inPlace := overwrite(path, text)
 	if inPlace == nil {
-		return nil
+		return nil, nil
 	}
 	if dir := filepath.Dir(path); errors.Is(inPlace, fs.ErrNotExist) {
 		if _, gone := os.Stat(dir); errors.Is(gone, fs.ErrNotExist) {
-			return fmt.Errorf("/etc/resolv.conf is a link to %s, where there is no folder; start the program that makes it, or put a file in the link's place: %w", path, err)
+			return nil, fmt.Errorf("/etc/resolv.conf is a link to %s, where there is no folder; start the program that makes it, or put a file in the link's place: %w", path, err)
 		}
-		return fmt.Errorf("cannot write %s: %w", path, err)
+		return nil, fmt.Errorf("cannot write %s: %w", path, err)
 	}
-	return fmt.Errorf("cannot write %s: %w", path, inPlace)
+	return nil, fmt.Errorf("cannot write %s: %w", path, inPlace)
 }
 
-func replace(path, text string) error {
+func replace(path, text string) (old *conf, err error) {
 	var attrs unix.Stat_t
 	mode, uid, gid := uint32(0o644), 0, 0
 	if err := unix.Lstat(path, &attrs); err == nil {
@@ -171,22 +247,24 @@ func replace(path, text string) error {
 	_ = os.Remove(tmp)
 	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	_, err = io.WriteString(f, text)
 	err = errors.Join(err, f.Chown(uid, gid), f.Chmod(fs.FileMode(mode)), f.Sync(), f.Close())
 	if err == nil {
+		old, _ = openConf(path) // now, and not when it was read: what is written until then can be seen
 		err = os.Rename(tmp, path)
 	}
 	if err != nil {
 		_ = os.Remove(tmp)
-		return err
+		old.close()
+		return nil, err
 	}
 	if dir, err := os.Open(filepath.Dir(path)); err == nil {
 		_ = dir.Sync()
 		_ = dir.Close()
 	}
-	return nil
+	return old, nil
 }
 
 // overwrite writes first and cuts then: a reader in between sees all that counts.

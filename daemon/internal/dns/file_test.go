@@ -282,7 +282,7 @@ func TestRecoverGivesBackWhatOthersWroteSince(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer j.Close()
-	f := &file{newRecords(j, func() {}), confPath}
+	f := &file{records: newRecords(j, func() {}), path: confPath}
 	if err := f.set(t.Context(), hostmode.NewPlan(wish(coord.DNS{}).Servers, "warren.internal", &coord.DNS{}, nil)); err != nil {
 		t.Fatal(err)
 	}
@@ -307,7 +307,7 @@ func TestRecoverOnAFullDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &file{newRecords(j, func() {}), confPath}
+	f := &file{records: newRecords(j, func() {}), path: confPath}
 	if err := f.set(t.Context(), hostmode.NewPlan(wish(coord.DNS{}).Servers, "warren.internal", &coord.DNS{}, nil)); err != nil {
 		t.Fatal(err)
 	}

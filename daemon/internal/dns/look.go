@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/godbus/dbus/v5"
 
@@ -40,6 +41,27 @@ func (d *DNS) look(ctx context.Context) (f hostmode.Facts, err error) {
 	_ = property(ctx, d.bus, busNM, nmDNS, busNM+".DnsManager", "Mode", &f.NMMode)
 	_ = property(ctx, d.bus, busNM, nmDNS, busNM+".DnsManager", "RcManager", &f.NMWriter)
 	return f, nil
+}
+
+// written reports how long to wait for another program that writes resolv.conf just now: what stands there then is half of it.
+func (d *DNS) written() time.Duration {
+	d.files.watch(confPath, follow(confPath)) // it tells when they have ended
+	c, _ := openConf(confPath)
+	writing := c != nil && c.written()
+	c.close()
+	for _, h := range d.host.hosts {
+		if f, ok := h.(*file); ok {
+			writing = f.writing() || writing
+		}
+	}
+	switch {
+	case !writing:
+		d.writing = time.Time{}
+		return 0
+	case d.writing.IsZero():
+		d.writing = d.now()
+	}
+	return maxWriting - d.now().Sub(d.writing)
 }
 
 // foreign reports whether the resolv.conf that we see is that of the machine's first process, and that is in another

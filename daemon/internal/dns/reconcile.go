@@ -134,7 +134,7 @@ func (d *DNS) ways(c hostmode.Choice) (hs []host) {
 		_, flavour := resolvconfCommand()
 		hs = append(hs, &resolvconf{rec(), flavour})
 	case hostmode.File:
-		hs = append(hs, &file{rec(), confPath})
+		hs = append(hs, &file{records: rec(), path: confPath, watch: d.files.watchOpen})
 	}
 	if c.Also {
 		hs = append(hs, &resolved{rec(), d.bus, d.cfg.Interface})

@@ -53,6 +53,20 @@ func (f *files) watch(paths ...string) {
 	}
 }
 
+// watchOpen watches a file that may have no name any more, and has it looked at now: it may have been written before.
+func (f *files) watchOpen(file *os.File) {
+	_, _ = unix.InotifyAddWatch(f.fd, fmt.Sprintf("/proc/self/fd/%d", file.Fd()), fileEvents)
+	f.tell()
+}
+
+// tell leaves a token.
+func (f *files) tell() {
+	select {
+	case f.events <- struct{}{}:
+	default:
+	}
+}
+
 // await has the next directory above a path that there is tell of it, or of the way to it.
 func (f *files) await(path string) {
 	for path != "/" {
@@ -89,10 +103,7 @@ func (f *files) read() {
 			return
 		}
 		if f.matters(buf[:n]) {
-			select {
-			case f.events <- struct{}{}:
-			default:
-			}
+			f.tell()
 		}
 	}
 }
