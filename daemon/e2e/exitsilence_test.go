@@ -93,9 +93,7 @@ func whateverHappens(t *testing.T, lockdown string) {
 		return err
 	})
 	wantSeen(t, alice.Machine, web.Addr(), gate.Home.Addr())
-	if p, err := alice.Peer(gate); err != nil || p.Path.Kind != ipc.PathRelay {
-		t.Fatalf("control: the exit node is reached by %+v, %v", p, err)
-	}
+	alice.WaitPath(gate, ipc.PathRelay, 20*time.Second)
 	answers := func() error {
 		if _, silent := problemOf(alice, ipc.ProblemExitDown); silent {
 			return errors.New("the status still says that it does not answer")
