@@ -128,14 +128,18 @@ func TestAPeersDoubtHasTheRelayTested(t *testing.T) {
 	onMachine(t, func(m *machine) {
 		m.up(ipc.UpRequest{Server: serverURL, AuthKey: "good"})
 		time.Sleep(10 * time.Second)
-		for _, c := range []struct{ doubt, want int }{{2, 1}, {1, 2}, {0, 1}} { // this machine's home is 1
+		for _, c := range []struct {
+			doubt  coord.RelayID
+			online bool
+			want   int
+		}{{2, true, 1}, {1, true, 2}, {1, false, 1}, {0, true, 1}} { // this machine's home is 1
 			m.host.mu.Lock()
 			m.host.suspected = 0
 			m.host.mu.Unlock()
 			m.srv.set(func(s *server) {
 				next := *s.netmap
 				next.Peers = slices.Clone(next.Peers)
-				next.Peers[0].Doubt = coord.RelayID(c.doubt)
+				next.Peers[0].Doubt, next.Peers[0].Online = c.doubt, c.online
 				s.netmap = &next
 				s.hangUp() // for which it is tested once, too
 			})

@@ -226,10 +226,11 @@ func (e *Engine) doubt(missing []key.NodePublic) coord.RelayID {
 	return 0
 }
 
-// doubted reports whether a peer did not find somebody at the relay that is this machine's home.
+// doubted reports whether a peer did not find somebody at the relay that is this machine's home. What one said that is offline is
+// over: it cannot take it back.
 func (e *Engine) doubted(peers []coord.Node) bool {
 	home := e.plane.Reach().Relay
-	return home != 0 && slices.ContainsFunc(peers, func(n coord.Node) bool { return n.Doubt == home })
+	return home != 0 && slices.ContainsFunc(peers, func(n coord.Node) bool { return n.Online && n.Doubt == home })
 }
 
 // Status gives a snapshot.
