@@ -145,12 +145,14 @@ func checksum(parts ...[]byte) uint16 {
 }
 
 // spyTable notes the numbers of packets that came past the filter, and lets none of them go further: so that each is the
-// first of its flow.
+// first of its flow. It counts them too, by which a reader knows that it has them all.
 const spyTable = `table inet spy {
+	counter past { }
 	set seen4 { typeof ip id; flags dynamic; size 65535; }
 	set seen6 { typeof ip6 flowlabel; flags dynamic; size 65535; }
 	chain past {
 		type filter hook prerouting priority -149
+		iifname "` + tun + `" counter name past
 		iifname "` + tun + `" ip id 0-65535 add @seen4 { ip id }
 		iifname "` + tun + `" add @seen6 { ip6 flowlabel }
 		iifname "` + tun + `" drop
@@ -173,16 +175,32 @@ func seen(t testing.TB) map[uint16]bool {
 	if err != nil {
 		t.Fatal(err)
 	}
+	spied := &nftables.Table{Family: nftables.TableFamilyINet, Name: "spy"}
+	past, err := nft.ResetObject(&nftables.CounterObj{Table: spied, Name: "past"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sets := []*nftables.Set{{Table: spied, Name: "seen4"}, {Table: spied, Name: "seen6"}}
 	all := make(map[uint16]bool)
-	for _, name := range []string{"seen4", "seen6"} {
-		set := &nftables.Set{Table: &nftables.Table{Family: nftables.TableFamilyINet, Name: "spy"}, Name: name}
-		es, err := nft.GetSetElements(set)
-		if err != nil {
-			t.Fatal(err)
+	// The kernel moves a growing set's elements in the background, and leaves some out for who reads them meanwhile.
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		for at, set := range sets {
+			es, err := nft.GetSetElements(set)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range es {
+				all[binary.BigEndian.Uint16(e.Key[at:])] = true // the low bits of a flow label's three bytes
+			}
 		}
-		for _, e := range es {
-			all[binary.BigEndian.Uint16(e.Key[map[string]int{"seen4": 0, "seen6": 1}[name]:])] = true
+		if uint64(len(all)) == past.(*nftables.CounterObj).Packets {
+			break
 		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d packets came past the filter, %d are in the sets", past.(*nftables.CounterObj).Packets, len(all))
+		}
+	}
+	for _, set := range sets {
 		nft.FlushSet(set)
 	}
 	if err := nft.Flush(); err != nil {
