@@ -176,7 +176,7 @@ func (w *ways) udpTo(ctx context.Context, addr netip.AddrPort) (*link, error) {
 	}
 	l, err := w.handshake(ctx, u)
 	if err == ErrNoAnswer {
-		return nil, fmt.Errorf("%w over UDP from %s: UDP is blocked, the relay is down, or it has another key", err, addr)
+		return nil, fmt.Errorf("%w over UDP from %s: UDP is blocked, or only short packets come through; or the relay is down, or has another key", err, addr)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("UDP %s: %w", addr, err)

@@ -13,8 +13,8 @@
 //
 //	Data       0x01  both ways  │ packet 1… │ address 8 │ tag 8 │ type 1 │
 //	Absent     0x02  to client              │ address 8 │ tag 8 │ type 1 │
-//	Hello      0x03  to relay   │ version 1 = 1 │ nonce 8 │ zero 38 │ code 16 │ type 1 │           64 in all
-//	Challenge  0x04  to client  │ nonce 8 │ cookie 24 │ type 1 │                                   33 in all
+//	Hello      0x03  to relay   │ version 1 = 1 │ nonce 8 │ code 16 │ zero 1303 │ type 1 │      1,329 in all
+//	Challenge  0x04  to client  │ nonce 8 │ cookie 24 │ zero 1296 │ type 1 │                      1,329 in all
 //	Join       0x05  to relay   │ cookie 24 │ length 2 │ ticket │ box(flags 1 = 0) │ type 1 │
 //	Welcome    0x06  to client  │ box(tag 8, observed 18, idle seconds 2) │ type 1 │
 //	Refused    0x07  to client  │ box(reason 1) │ type 1 │
@@ -58,7 +58,8 @@
 // Drain says that the relay will stop after so many seconds at the most: the session goes on until then, and whoever has
 // another relay moves there in peace. It is repeated; a relay that drains answers no STUN.
 //
-// No answer is longer than its question. What is malformed, unknown or unproven gets none.
+// No answer is longer than its question. Hello and Challenge are as long as the longest packet of a node, so that nobody joins
+// by a way that carries only short ones. What is malformed, unknown or unproven gets none.
 //
 // # STUN
 //

@@ -27,6 +27,10 @@ const (
 	MaxFrame = 65507
 	// MaxPayload is the largest packet that can be relayed.
 	MaxPayload = MaxFrame - Overhead
+
+	// FullPacket is the longest packet that nodes send through a relay: of the least MTU that IPv6 allows (RFC 8200,
+	// section 5), in WireGuard's header of 16 bytes and its tag of 16.
+	FullPacket = 1280 + 16 + 16
 )
 
 // Type is the last byte of each frame. It stands last, as all of the trailer does, so that a packet becomes a frame,
@@ -126,29 +130,29 @@ func TagOf(frame []byte) (tag Tag, ok bool) {
 const (
 	macSize = 16
 
-	// helloSize exceeds what a Challenge takes, so that the answer is never longer than the question.
-	helloSize     = 64
-	challengeSize = NonceSize + CookieSize + 1
+	// Hello and Challenge are as long as Data of a full packet, so that a way that carries them carries all: one that swallows
+	// long packets would otherwise be taken, and everything on it stand still. QUIC's first packets are (RFC 9000, section 14.1).
+	fullFrame = FullPacket + Overhead
 
-	helloMACAt = helloSize - macSize - 1
+	helloMACAt = 1 + NonceSize
 )
 
 // AppendHello appends a Hello. Its code can be made only by who knows the relay's public key, which is not public
 // beyond the network: a relay is silent to those who scan the internet.
 func AppendHello(dst []byte, relay key.RelayPublic, nonce Nonce) []byte {
 	at := len(dst)
-	dst = append(dst, make([]byte, helloSize)...)
+	dst = append(dst, make([]byte, fullFrame)...)
 	b := dst[at:]
 	b[0] = Version
 	copy(b[1:], nonce[:])
 	copy(b[helloMACAt:], helloMAC(relay, b[:helloMACAt]))
-	b[helloSize-1] = byte(TypeHello)
+	b[fullFrame-1] = byte(TypeHello)
 	return dst
 }
 
 // ParseHello reads a Hello to the relay with this key.
 func ParseHello(frame []byte, relay key.RelayPublic) (nonce Nonce, ok bool) {
-	if len(frame) != helloSize || TypeOf(frame) != TypeHello || frame[0] != Version {
+	if len(frame) != fullFrame || TypeOf(frame) != TypeHello || frame[0] != Version {
 		return nonce, false
 	}
 	if !hmac.Equal(frame[helloMACAt:helloMACAt+macSize], helloMAC(relay, frame[:helloMACAt])) {
@@ -166,14 +170,18 @@ func helloMAC(relay key.RelayPublic, b []byte) []byte {
 
 // AppendChallenge appends the answer to a Hello.
 func AppendChallenge(dst []byte, nonce Nonce, cookie Cookie) []byte {
-	dst = append(dst, nonce[:]...)
-	dst = append(dst, cookie[:]...)
-	return append(dst, byte(TypeChallenge))
+	at := len(dst)
+	dst = append(dst, make([]byte, fullFrame)...)
+	b := dst[at:]
+	copy(b, nonce[:])
+	copy(b[NonceSize:], cookie[:])
+	b[fullFrame-1] = byte(TypeChallenge)
+	return dst
 }
 
 // ParseChallenge reads the answer to the Hello with this nonce.
 func ParseChallenge(frame []byte, nonce Nonce) (cookie Cookie, ok bool) {
-	if len(frame) != challengeSize || TypeOf(frame) != TypeChallenge || Nonce(frame) != nonce {
+	if len(frame) != fullFrame || TypeOf(frame) != TypeChallenge || Nonce(frame) != nonce {
 		return cookie, false
 	}
 	return Cookie(frame[NonceSize:]), true

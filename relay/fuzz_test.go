@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -57,7 +58,7 @@ func FuzzFrame(f *testing.F) {
 		if n, ok := ParseHello(b, relay.Public()); ok && len(b) < len(AppendChallenge(nil, n, cookie)) {
 			t.Error("Hello is shorter than its answer")
 		}
-		if c, ok := ParseChallenge(b, nonce); ok && !bytes.Equal(AppendChallenge(nil, nonce, c), b) {
+		if c, ok := ParseChallenge(b, nonce); ok && !bytes.HasPrefix(b, slices.Concat(nonce[:], c[:])) {
 			t.Error("Challenge is read as what was not written")
 		}
 		if j, ok := ParseJoin(b); ok {

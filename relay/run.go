@@ -127,7 +127,7 @@ func (c *Client) begin(l *link) {
 	c.set(func(s *State) {
 		var why error
 		if l.transport == TransportWebSocket && c.cfg.UDP != "" {
-			why = fmt.Errorf("%w over UDP from %s: it seems to be blocked here", ErrNoAnswer, c.cfg.UDP)
+			why = fmt.Errorf("%w over UDP from %s: it is blocked here, or only short packets come through", ErrNoAnswer, c.cfg.UDP)
 		}
 		*s = State{Connected: true, Transport: l.transport, Since: l.since, Remote: l.remote, Observed: l.observed, Err: why}
 	})

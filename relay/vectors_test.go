@@ -51,8 +51,16 @@ func TestTheProtocolsVectorsAreOurs(t *testing.T) {
 	ticket := Ticket{Node: nodeKey, NotAfter: time.Unix(1767225600, 0)}.Sign(server)
 	is("ticket", ticket)
 	is("Data", AppendTrailer([]byte("packet"), AddressOf(nodeKey), tag))
-	is("Hello", AppendHello(nil, relayKey, nonce))
-	is("Challenge", AppendChallenge(nil, nonce, cookie))
+	filled := func(name string, frame []byte, said int) {
+		t.Helper()
+		zeros, last := frame[said:len(frame)-1], frame[len(frame)-1]
+		if len(frame) != 1329 || len(bytes.Trim(zeros, "\x00")) > 0 {
+			t.Errorf("%s: %x", name, frame)
+		}
+		is(name, append(frame[:said:said], last))
+	}
+	filled("Hello", AppendHello(nil, relayKey, nonce), 1+8+16)
+	filled("Challenge", AppendChallenge(nil, nonce, cookie), 8+24)
 
 	from := func(name string, fresh []byte) []byte {
 		t.Helper()

@@ -173,6 +173,26 @@ func TestPacketsFromBehindAMachineAreAsLargeAsItsPathCarries(t *testing.T) {
 	step("a black hole", 1280)
 }
 
+// TestWhereOnlyShortPacketsPassTheRelayIsReachedByWebSocket: a line that swallows long packets carries a relay's questions and
+// answers over UDP, which are short, and nothing of use. Its router has TCP cut to what fits, as those of such lines do.
+func TestWhereOnlyShortPacketsPassTheRelayIsReachedByWebSocket(t *testing.T) {
+	n := beside(t)
+	m := mesh.Start(t, n, mesh.Build(t))
+	alice, bob := m.Behind(lab.EasyNAT, "alice"), m.Behind(lab.EasyNAT, "bob")
+	alice.Home.DropLongerThan(1300)
+	alice.Home.MustRun("nft", "insert rule inet router forward tcp flags syn tcp option maxseg size set 1240")
+	key := m.Coord.Key("--reusable")
+	alice.Up(key)
+	bob.Up(key)
+	alice.WaitPing(bob, patient)
+	lab.Eventually(t, patient, func() error {
+		return errors.Join(passes(alice, bob, 1280), passes(bob, alice, 1280), onTransport(alice, "websocket"), onTransport(bob, "udp"))
+	})
+	if p, err := alice.Peer(bob); err != nil || p.Path.Kind != ipc.PathRelay {
+		t.Errorf("%+v, %v", p.Path, err)
+	}
+}
+
 // waitMTU waits until packets from one machine to another may be that large, as Warren and as the host's routes say.
 func waitMTU(t *testing.T, from, to *mesh.Node, mtu int) {
 	t.Helper()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/warren-mesh/warren/coord/key"
 	"github.com/warren-mesh/warren/daemon/internal/peerpath"
+	"github.com/warren-mesh/warren/relay"
 )
 
 func pingPacket(to, from *node) []byte { return tuntest.Ping(to.addr, from.addr) }
@@ -142,4 +143,11 @@ func BenchmarkReceive(b *testing.B) {
 		_, _ = receive(bufs, sizes, eps)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(bufs)), "ns/packet")
+}
+
+// A relay is joined by a way only that carries packets of the size that is then sent by it.
+func TestAFullPacketIsTheRelaysToo(t *testing.T) {
+	if fullSize != relay.FullPacket {
+		t.Errorf("%d bytes are sent through a relay, and %d tried", fullSize, relay.FullPacket)
+	}
 }

@@ -106,8 +106,8 @@ async function ask(type, make) {
 }
 
 const nonce = crypto.randomBytes(8);
-const hello = Buffer.concat([Buffer.from([1]), nonce, Buffer.alloc(38)]);
-const challenge = await ask(4, () => Buffer.concat([hello, hmac(relay, 'warren relay hello v1', hello).subarray(0, 16), Buffer.from([3])]));
+const hello = Buffer.concat([Buffer.from([1]), nonce]);
+const challenge = await ask(4, () => Buffer.concat([hello, hmac(relay, 'warren relay hello v1', hello).subarray(0, 16), Buffer.alloc(1303), Buffer.from([3])]));
 if (!challenge.subarray(0, 8).equals(nonce)) throw new Error('the Challenge is another Hello\'s');
 const cookie = challenge.subarray(8, 32);
 
