@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/warren-mesh/warren/assets/wording"
@@ -36,7 +38,7 @@ func settle(flags *pflag.FlagSet) error {
 	var errs []error
 	fromEnv := map[string]bool{}
 	flags.VisitAll(func(f *pflag.Flag) {
-		variable := envPrefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		variable := variableOf(f.Name)
 		value, ok := os.LookupEnv(variable)
 		if !ok || f.Name == "help" || f.Name == "version" {
 			return
@@ -61,6 +63,32 @@ func settle(flags *pflag.FlagSet) error {
 		}
 		return set(name, value, where)
 	})
+}
+
+func variableOf(flag string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// othersVariables are names that begin as ours do: that of our unit, and those that Kubernetes gives every container for a
+// Service called warren-relay.
+var othersVariables = regexp.MustCompile("^" + envPrefix + "(ARGS|SERVICE_HOST|SERVICE_PORT|SERVICE_PORT_.*|PORT|PORT_[0-9].*)$")
+
+// strays gives the variables that look like settings and are none of any command's. They are no errors: others may set what
+// they like.
+func strays(root *cobra.Command, environ []string) (names []string) {
+	settings := map[string]bool{}
+	for _, c := range append(root.Commands(), root) {
+		for _, flags := range []*pflag.FlagSet{c.Flags(), c.PersistentFlags()} {
+			flags.VisitAll(func(f *pflag.Flag) { settings[variableOf(f.Name)] = true })
+		}
+	}
+	for _, line := range environ {
+		name, _, _ := strings.Cut(line, "=")
+		if strings.HasPrefix(name, envPrefix) && !settings[name] && !othersVariables.MatchString(name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // values takes a list apart, which in one variable stands with spaces.
