@@ -18,6 +18,7 @@ import (
 type Client struct {
 	// fixed
 	cfg   ClientConfig
+	self  Address
 	start time.Time // what heard and unanswered count from
 
 	// shared
@@ -50,6 +51,7 @@ type note struct {
 	pong  *Pong
 	bye   Reason // 0: none
 	drain bool   // it will stop soon
+	back  bool   // a packet to ourselves came back
 	err   error  // of the carrier; with udpbatch.Passing only a hint
 
 	suspect bool // from Suspect, and not from Receive
@@ -65,7 +67,7 @@ func NewClient(cfg ClientConfig) *Client {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	c := &Client{
-		cfg: cfg, start: time.Now(),
+		cfg: cfg, self: AddressOf(cfg.Node.Public()), start: time.Now(),
 		wake: make(chan struct{}, 1), rebind: make(chan struct{}, 1),
 		notes: make(chan note, 8), ended: make(chan struct{}),
 	}
@@ -76,6 +78,8 @@ func NewClient(cfg ClientConfig) *Client {
 // Send sends packets to a node. It never waits for a link: while there is none it keeps the last few packets, for a
 // second, and counts those that must go. Several may call it at a time. A packet's spare capacity may be overwritten:
 // with at least Overhead of it, nothing is copied over UDP.
+//
+// What is sent to our own key comes back to nobody: the client does that itself, to see whether the relay forwards.
 //
 // An error is about this call only: ErrTooLarge, or what the system said of the last packet that it did not take.
 func (c *Client) Send(dst key.NodePublic, packets [][]byte) error {
@@ -135,6 +139,7 @@ func (c *Client) use(l *link) {
 	if l == nil {
 		return
 	}
+	l.begun = c.stamp(now)
 	c.pending.mu.Lock()
 	young, dropped := c.pending.take(now)
 	c.pending.mu.Unlock()
@@ -198,6 +203,10 @@ func (c *Client) fill(l *link, bufs [][]byte, sizes []int, from []Address) (n in
 			continue
 		}
 		heard = true
+		if addr == c.self {
+			c.note(note{link: l, back: true})
+			continue
+		}
 		if len(packet) > len(bufs[n]) {
 			c.count.dropped.Add(1)
 			continue

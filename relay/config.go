@@ -77,4 +77,6 @@ var (
 	ErrNoWay    = errors.New("the relay has neither a UDP address nor a URL")
 	ErrClosed   = errors.New("the relay client has ended")
 	ErrTooLarge = errors.New("packet is too large to be relayed")
+
+	ErrForwardsNothing = errors.New("the relay answers, but forwards no packets: whoever runs it should look at its log")
 )

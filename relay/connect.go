@@ -55,6 +55,8 @@ type link struct {
 	ticket  []byte // that the relay has seen
 	offered []byte // that is in the last Ping; nil: none was
 	moved   bool   // the session is not new, only its socket
+	proven  bool   // a packet to ourselves came back
+	begun   int64  // when it came into use: the Client's packet, until one comes from another
 }
 
 // ways tries every way to a relay and gives the first that works.

@@ -55,6 +55,9 @@
 // WebSocket for 40, or much less while there is traffic, and joins again when three Pings have no answer: a relay that restarted knows
 // nobody and says nothing. Absent is a hint, at most ten a second: the address has no session here.
 //
+// Data for one's own address comes back. A full packet there beside a Ping shows what the Pong does not: that the relay forwards,
+// and that the way to it, since the Hello perhaps another, carries such packets. Five a second count for no rate.
+//
 // Drain says that the relay will stop after so many seconds at the most: the session goes on until then, and whoever has
 // another relay moves there in peace. It is repeated; a relay that drains answers no STUN.
 //

@@ -160,6 +160,8 @@ func FuzzMaliciousRelay(f *testing.F) {
 	absent := AppendAbsent(nil, Address{3}, Tag{4}) // of another session
 	f.Add(append([]byte{byte(len(absent))}, absent...))
 	f.Add(append([]byte{0x80 | AddressSize + 1}, append(make([]byte, AddressSize), byte(TypeAbsent))...))
+	own := AppendTrailer([]byte{1}, AddressOf(node.Public()), tag)
+	f.Add(append([]byte{byte(len(own))}, own...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		absent := 0
 		c := NewClient(ClientConfig{Node: node, Key: relay.Public(), OnAbsent: func(Address) { absent++ }})
@@ -172,10 +174,10 @@ func FuzzMaliciousRelay(f *testing.F) {
 			if tagged && n > 0 {
 				kind := frame[n-1]
 				frame = append(append(frame[:n-1], tag[:]...), kind)
-				if _, _, _, ok := SplitData(frame); ok {
+				if _, a, _, ok := SplitData(frame); ok && a != c.self {
 					want++
 				}
-			} else if _, _, g, ok := SplitData(frame); ok && g == tag {
+			} else if _, a, g, ok := SplitData(frame); ok && a != c.self && g == tag {
 				want++
 			}
 			if _, g, ok := ParseAbsent(frame); ok && g == tag {

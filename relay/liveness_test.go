@@ -11,7 +11,7 @@ import (
 func TestLivenessTranscripts(t *testing.T) {
 	type moment struct {
 		ms   int
-		what string // "heard", "packet", "sent", "suspect"
+		what string // "back", "packet", "sent", "suspect", "deaf": no answers any more, "hole": none but Pongs, "mended"
 	}
 	for _, c := range []struct {
 		name   string
@@ -21,17 +21,22 @@ func TestLivenessTranscripts(t *testing.T) {
 		trip   time.Duration // of the Join
 		web    bool
 	}{
-		{"an idle link is pinged less and less", nil, 100_000, "1500 ping, 4501 ping, 10503 ping, 22507 ping, 46515 ping, 71516 ping, 96517 ping", 0, false},
-		{"over a WebSocket less still", nil, 100_000, "1500 ping, 4501 ping, 10503 ping, 22507 ping, 46515 ping, 86516 ping", 0, true},
+		{"an idle link is pinged less and less", nil, 100_000, "1500 try, 4501 try, 10503 try, 22507 try, 46515 try, 71516 ping, 96517 ping", 0, false},
+		{"over a WebSocket less still", nil, 100_000, "1500 try, 4501 try, 10503 try, 22507 try, 46515 try, 86516 ping", 0, true},
 		{"packets in both directions need no pings", []moment{
 			{1, "sent"}, {100, "packet"}, {900, "sent"}, {1000, "packet"}, {1900, "sent"}, {2000, "packet"}, {2900, "sent"}, {3000, "packet"},
 		}, 3500, "", 0, false},
-		{"nothing comes after a packet", []moment{{1, "sent"}, {1, "deaf"}}, 5000, "1001 ping, 1301 ping, 1601 ping, 1901 give up", 0, false},
-		{"what came before does not answer what was sent after", []moment{{0, "packet"}, {100, "sent"}, {100, "deaf"}}, 5000, "1100 ping, 1400 ping, 1700 ping, 2000 give up", 0, false},
-		{"a suspicion is looked into at once", []moment{{500, "suspect"}}, 1000, "500 ping", 0, false},
-		{"an unfounded one costs one ping", []moment{{500, "suspect"}, {500, "deaf"}, {900, "heard"}}, 2300, "500 ping, 800 ping", 0, false},
-		{"a late answer to the last ping saves it", []moment{{1, "sent"}, {1, "deaf"}, {1850, "heard"}}, 3300, "1001 ping, 1301 ping, 1601 ping", 0, false},
-		{"a far relay's answer is waited for", []moment{{1, "sent"}, {1, "deaf"}, {2450, "heard"}}, 3300, "1001 ping, 1701 ping, 2401 ping", 1400 * time.Millisecond, false},
+		{"nothing comes after a packet", []moment{{1, "sent"}, {1, "deaf"}}, 5000, "1001 try, 1301 try, 1601 try, 1901 give up", 0, false},
+		{"what came before does not answer what was sent after", []moment{{0, "packet"}, {100, "sent"}, {100, "deaf"}}, 5000, "1100 try, 1400 try, 1700 try, 2000 give up", 0, false},
+		{"a suspicion is looked into at once", []moment{{500, "suspect"}}, 1000, "500 try", 0, false},
+		{"an unfounded one costs one ping", []moment{{500, "suspect"}, {500, "deaf"}, {900, "back"}}, 2300, "500 try, 800 try", 0, false},
+		{"a late answer to the last ping saves it", []moment{{1, "sent"}, {1, "deaf"}, {1850, "back"}}, 3300, "1001 try, 1301 try, 1601 try", 0, false},
+		{"a far relay's answer is waited for", []moment{{1, "sent"}, {1, "deaf"}, {2450, "back"}}, 3300, "1001 try, 1701 try, 2401 try", 1400 * time.Millisecond, false},
+		{"packets do not come back", []moment{{0, "suspect"}, {0, "hole"}}, 5000, "0 try, 300 try, 600 try, 900 try, 1200 leave", 0, false},
+		{"the packets of others are no excuse", []moment{{0, "suspect"}, {0, "hole"}, {1, "packet"}, {400, "packet"}, {1100, "packet"}}, 5000, "0 try, 300 try, 600 try, 900 try, 1200 leave", 0, false},
+		{"some of a crowded line come back", []moment{{0, "suspect"}, {0, "hole"}, {650, "mended"}}, 2000, "0 try, 300 try, 600 try, 900 try", 0, false},
+		{"an idle client tries nothing", []moment{{46_600, "hole"}}, 100_000, "1500 try, 4501 try, 10503 try, 22507 try, 46515 try, 71516 ping, 96517 ping", 0, false},
+		{"unless others miss it", []moment{{46_600, "hole"}, {60_000, "suspect"}}, 100_000, "1500 try, 4501 try, 10503 try, 22507 try, 46515 try, 60000 try, 60300 try, 60600 try, 60900 try, 61200 leave", 0, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			start := time.Unix(1_000_000, 0)
@@ -40,14 +45,15 @@ func TestLivenessTranscripts(t *testing.T) {
 			if c.web {
 				l.quiet = keepaliveWeb
 			}
-			heard, packet, unanswered, deaf := start, start, time.Time{}, false
+			heard, packet, unanswered, deaf, hole := start, start, time.Time{}, false, false
 			events, did := c.events, []string(nil)
 			for ms := 0; ms <= c.end; ms++ { // every millisecond: due is only when it must look at the latest
 				now := at(ms)
 				for len(events) > 0 && events[0].ms <= ms {
 					switch events[0].what {
-					case "heard":
+					case "back":
 						heard = now
+						l.back()
 					case "packet":
 						heard, packet = now, now
 					case "sent":
@@ -58,6 +64,8 @@ func TestLivenessTranscripts(t *testing.T) {
 						l.suspect()
 					case "deaf":
 						deaf = true
+					case "hole", "mended":
+						hole = events[0].what == "hole"
 					}
 					events = events[1:]
 				}
@@ -69,11 +77,18 @@ func TestLivenessTranscripts(t *testing.T) {
 					t.Fatalf("at %d it asks to be asked at once", ms)
 				}
 				switch act {
-				case actPing:
-					did = append(did, fmt.Sprintf("%d ping", ms))
+				case actPing, actTry:
+					did = append(did, fmt.Sprintf("%d %s", ms, map[action]string{actPing: "ping", actTry: "try"}[act]))
 					if !deaf {
 						heard = now.Add(time.Microsecond)
+						l.pong(heard)
 					}
+					if !deaf && !hole {
+						l.back()
+					}
+				case actLeave:
+					did = append(did, fmt.Sprintf("%d leave", ms))
+					ms = c.end
 				case actGiveUp:
 					did = append(did, fmt.Sprintf("%d give up", ms))
 					ms = c.end

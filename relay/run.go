@@ -19,6 +19,8 @@ const (
 	waitTraffic  = 500 * time.Millisecond
 	waitRefused  = 3 * time.Second
 	waitReplaced = 10 * time.Second
+	// waitDeaf is how long it waits where the relay forwards nothing.
+	waitDeaf = waitLast
 	// waitTicket is how long it waits at the most while there is only no ticket yet, which costs nothing to see.
 	waitTicket = time.Second
 	// settled is how long a session lasts before the next attempt starts from waitFirst again.
@@ -59,7 +61,7 @@ func (c *Client) Run(ctx context.Context) error {
 		if !begun.IsZero() && time.Since(begun) > settled {
 			wait = waitFirst
 		}
-		if !begun.IsZero() && time.Since(begun) > hasty && !errors.Is(err, ErrRefused) {
+		if !begun.IsZero() && time.Since(begun) > hasty && !errors.Is(err, ErrRefused) && !errors.Is(err, ErrForwardsNothing) {
 			continue // it may be back already
 		}
 		c.pause(ctx, wait, err)
@@ -176,6 +178,8 @@ func (c *Client) pause(ctx context.Context, wait time.Duration, err error) {
 	switch {
 	case errors.Is(err, errReplaced):
 		least, wait = waitReplaced, max(wait, waitReplaced)
+	case errors.Is(err, ErrForwardsNothing):
+		least, wait = waitDeaf, max(wait, waitDeaf)
 	case errors.Is(err, ErrRefused):
 		least, wait = waitRefused, max(wait, waitRefused)
 	case errors.Is(err, ErrNoTicket):
@@ -289,8 +293,16 @@ func (c *Client) tend(a *attendance) (due time.Time, err error) {
 	switch act {
 	case actPing:
 		c.ping(a.link)
+	case actTry:
+		c.ping(a.link)
+		c.try(a.link)
 	case actGiveUp:
 		return due, fmt.Errorf("%w for %d pings: the relay restarted, or the way to it is cut", ErrNoAnswer, probePings)
+	case actLeave:
+		if l := a.link; !l.proven && !l.moved && c.packet.Load() == l.begun { // though this way carried a Hello as long
+			return due, ErrForwardsNothing
+		}
+		return due, errors.New("full packets do not come back any more, though the relay answers") // a new session will show why
 	}
 	return due, nil
 }
@@ -318,12 +330,18 @@ func (c *Client) ping(l *link) {
 	l.carrier.control(AppendPing(nil, l.shared, l.tag, p))
 }
 
+// try sends a full packet to ourselves. That it comes back shows that the relay forwards, and that the way to it, which may
+// be another one since the session began, carries what is sent by it.
+func (c *Client) try(l *link) {
+	_, _ = l.carrier.data(c.self, l.tag, [][]byte{make([]byte, FullPacket, FullPacket+Overhead)})
+}
+
 // heed acts on what Receive found.
 func (c *Client) heed(a *attendance, n note) {
 	switch {
 	case n.pong != nil:
 		if n.pong.Counter == a.link.counter {
-			a.live.rtt = time.Since(a.live.last)
+			a.live.pong(time.Now())
 			if a.link.offered != nil {
 				a.link.ticket = a.link.offered
 			}
@@ -331,6 +349,9 @@ func (c *Client) heed(a *attendance, n note) {
 		a.link.observed = n.pong.Observed
 		rtt := a.live.rtt
 		c.set(func(s *State) { s.RTT, s.Observed = rtt, n.pong.Observed })
+	case n.back:
+		a.live.back()
+		a.link.proven = true
 	case n.drain:
 		c.mu.Lock()
 		told := c.state.Draining

@@ -72,6 +72,16 @@ func TestTrafficGoesOnWhenItsRelayStalls(t *testing.T) {
 	movesWithin(t, alice, bob, func() { m.Relay.Proc.Pause() })
 }
 
+// A line that begins to swallow long packets passes a relay's questions and answers, and small pings.
+func TestTrafficGoesOnWhenItsRelaysLineSwallowsLongPackets(t *testing.T) {
+	m, _, alice, bob := relayedPair(t)
+	m.Relay.Machine.DropLongerThan(1300)
+	began := time.Now()
+	lab.Eventually(t, patient, func() error { return passes(alice, bob, 1280) })
+	t.Logf("traffic again after %v", time.Since(began).Round(time.Millisecond))
+	movesWithin(t, alice, bob, func() {})
+}
+
 // Who has nothing to send asks its relay for a sign of life the less often, the longer it is idle. It is found all the same.
 func TestWhoIsIdleIsFoundWhenItsRelayStalls(t *testing.T) {
 	m, spare, alice, bob := relayedPair(t)

@@ -107,7 +107,7 @@ func (f *forwarder) data(o origin, b []byte) {
 		f.missing(o, from, addr)
 		return
 	}
-	if !f.hub.may(from, f.at, len(packet)) {
+	if free := to == from && from.mayTry(f.at); !free && !f.hub.may(from, f.at, len(packet)) {
 		f.limited++
 		return
 	}

@@ -84,7 +84,7 @@ func dialIdler(p *relayProcess, by relay.Transport) (*idler, func(), error) {
 			send: func(b []byte) error { _, err := c.Write(b); return err },
 			receive: func() ([]byte, error) {
 				_ = c.SetReadDeadline(time.Now().Add(deadline))
-				b := make([]byte, 256)
+				b := make([]byte, 2048)
 				n, err := c.Read(b)
 				return b[:n], err
 			},

@@ -37,6 +37,21 @@ func (b *bucket) take(now, rate int64, n int) bool {
 	}
 }
 
+// tryEvery is less than the time between two packets that a client sends to itself to see whether it hears from us.
+const tryEvery = 200 * time.Millisecond
+
+// mayTry reports whether a packet that a client sends to itself is free: that it sends too fast to others is no sign that nothing
+// is forwarded.
+func (s *session) mayTry(now int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now-s.triedAt < int64(tryEvery) {
+		return false
+	}
+	s.triedAt = now
+	return true
+}
+
 // may reports whether a session's client and its network may send n bytes now.
 func (h *hub) may(from *session, now int64, n int) bool {
 	limits := h.limits.Load()

@@ -97,10 +97,9 @@ func TestANetworkHasItsRateAndItsClients(t *testing.T) {
 		t.Error("a third client of a network for two")
 	}
 	packet, sent := make([]byte, 1000), 0
-	for _, s := range []*script{a, b} { // at one moment
+	for s, to := range map[*script]*script{a: b, b: a} { // at one moment
 		for range 100 {
-			to := relay.AddressOf(a.node.Public())
-			sent += len(s.say(relay.AppendTrailer(packet, to, s.tag)))
+			sent += len(s.say(relay.AppendTrailer(packet, relay.AddressOf(to.node.Public()), s.tag)))
 		}
 	}
 	if sent < 25 || sent > 26 {
@@ -108,6 +107,14 @@ func TestANetworkHasItsRateAndItsClients(t *testing.T) {
 	}
 	if len(c.say(relay.AppendTrailer(packet, relay.AddressOf(d.node.Public()), c.tag))) != 1 {
 		t.Error("the other network's packet was dropped")
+	}
+	own := func() int { return len(a.say(relay.AppendTrailer(packet, relay.AddressOf(a.node.Public()), a.tag))) }
+	if own() != 1 || own() != 0 {
+		t.Error("of two packets of its own at one moment a client gets the first back")
+	}
+	a.now = a.now.Add(tryEvery)
+	if own() != 1 {
+		t.Error("nor does it a little later")
 	}
 	b.counter++
 	b.say(relay.AppendLeave(nil, b.shared, b.tag, b.counter))

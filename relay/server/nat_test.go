@@ -21,6 +21,7 @@ type natForwarder struct {
 	blocked bool
 	delay   time.Duration  // each way
 	cut     netip.AddrPort // nothing passes from there any more
+	swallow func(frame []byte) bool
 }
 
 func newForwarder(t *testing.T, to netip.AddrPort) *natForwarder {
@@ -67,6 +68,15 @@ func (f *natForwarder) block(yes bool) {
 	f.blocked = yes
 }
 
+// swallowing loses what is so, both ways.
+func (f *natForwarder) swallowing(so func(frame []byte) bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.swallow = so
+}
+
+func (f *natForwarder) swallows(frame []byte) bool { return f.swallow != nil && f.swallow(frame) }
+
 // leave has nothing pass from the socket that sent last, as on a network that was left, and reports whether any has sent.
 func (f *natForwarder) leave() bool {
 	f.mu.Lock()
@@ -84,7 +94,7 @@ func (f *natForwarder) out() {
 		}
 		f.mu.Lock()
 		f.client = from
-		if !f.blocked && from != f.cut {
+		if !f.blocked && from != f.cut && !f.swallows(b[:n]) {
 			outside, d := f.outside, bytes.Clone(b[:n])
 			after(f.delay, func() { _, _ = outside.Write(d) })
 		}
@@ -103,7 +113,7 @@ func (f *natForwarder) in(c *net.UDPConn) {
 			continue
 		}
 		f.mu.Lock()
-		client, blocked, delay := f.client, f.blocked, f.delay
+		client, blocked, delay := f.client, f.blocked || f.swallows(b[:n]), f.delay
 		f.mu.Unlock()
 		if !blocked {
 			d := bytes.Clone(b[:n])

@@ -36,6 +36,7 @@ type session struct {
 	counter  uint64    // of the last Ping or Leave
 	until    time.Time // the ticket's end
 	absentAt int64     // when it was last told of an absent address, as hub.stamp
+	triedAt  int64     // when it last had one of its own back free, as hub.stamp
 }
 
 // at reports whether a frame from o may be this session's.

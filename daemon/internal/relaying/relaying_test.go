@@ -88,32 +88,39 @@ func TestItLetsItsOwnNetworkInAndNobodyElse(t *testing.T) {
 	}
 }
 
-// pair is a machine of the network that talks to itself through the relay, with what it got.
+// pair is a machine of the network that talks to another through the relay, with what that got.
 type pair struct {
 	*relay.Client
-	node key.Node
-	got  chan struct{}
+	other key.NodePublic
+	got   chan struct{}
 }
 
 func newPair(t *testing.T, r *Relay, issuer key.Server) *pair {
 	t.Helper()
-	p := &pair{node: key.NewNode(), got: make(chan struct{}, 1000)}
+	p := &pair{got: make(chan struct{}, 1000)}
 	offer := r.Offer([]coord.Endpoint{{Addr: netip.MustParseAddrPort("127.0.0.1:1")}})
-	ticket := relay.Ticket{Node: p.node.Public(), NotAfter: time.Now().Add(time.Hour)}.Sign(issuer)
-	p.Client = relay.NewClient(relay.ClientConfig{Key: offer.Key, UDP: offer.Addrs[0].String(), Node: p.node, Ticket: func() []byte { return ticket }})
 	ctx, cancel := context.WithCancel(context.Background())
 	var work sync.WaitGroup
-	work.Go(func() { _ = p.Run(ctx) })
-	work.Go(func() {
-		bufs, sizes, from := [][]byte{make([]byte, 2000)}, make([]int, 1), make([]relay.Address, 1)
-		for {
-			if _, err := p.Receive(bufs, sizes, from); err != nil {
-				return
-			}
-			p.got <- struct{}{}
-		}
-	})
 	t.Cleanup(func() { cancel(); work.Wait() })
+	for range 2 { // the one that receives, then the one that sends
+		node := key.NewNode()
+		ticket := relay.Ticket{Node: node.Public(), NotAfter: time.Now().Add(time.Hour)}.Sign(issuer)
+		c := relay.NewClient(relay.ClientConfig{Key: offer.Key, UDP: offer.Addrs[0].String(), Node: node, Ticket: func() []byte { return ticket }})
+		work.Go(func() { _ = c.Run(ctx) })
+		work.Go(func() {
+			bufs, sizes, from := [][]byte{make([]byte, 2000)}, make([]int, 1), make([]relay.Address, 1)
+			for {
+				if _, err := c.Receive(bufs, sizes, from); err != nil {
+					return
+				}
+				p.got <- struct{}{}
+			}
+		})
+		if p.Client == nil {
+			p.other = node.Public()
+		}
+		p.Client = c
+	}
 	return p
 }
 
@@ -121,7 +128,7 @@ func newPair(t *testing.T, r *Relay, issuer key.Server) *pair {
 func (p *pair) sends(t *testing.T, most int) (n int) {
 	t.Helper()
 	for n < most {
-		_ = p.Send(p.node.Public(), [][]byte{make([]byte, 1000)})
+		_ = p.Send(p.other, [][]byte{make([]byte, 1000)})
 		n++
 		select {
 		case <-p.got:
@@ -148,14 +155,14 @@ func TestWhatIsRelayedIsCountedAndHasItsRate(t *testing.T) {
 	}
 	p := newPair(t, r, issuer)
 	p.sends(t, 200)
-	if is := r.Relayed(); is.Machines != 1 || is.Bytes < 1000 || is.Limited != 0 {
+	if is := r.Relayed(); is.Machines != 2 || is.Bytes < 1000 || is.Limited != 0 {
 		t.Errorf("after one packet: %+v", is)
 	}
 	if err := r.Want(true, 1000); err != nil { // a packet each second, after a first one
 		t.Fatal(err)
 	}
 	for limit := time.Now().Add(time.Minute); r.Relayed().Limited == 0; {
-		if _ = p.Send(p.node.Public(), [][]byte{make([]byte, 1000)}); time.Now().After(limit) {
+		if _ = p.Send(p.other, [][]byte{make([]byte, 1000)}); time.Now().After(limit) {
 			t.Fatalf("nothing was dropped: %+v", r.Relayed())
 		}
 	}

@@ -11,6 +11,8 @@ import (
 const (
 	// failedFor is how long a relay whose link broke or did not come up stands behind all others.
 	failedFor = time.Minute
+	// deafFor is that of a relay that forwards nothing, though it answers: a move there would cost seconds each time.
+	deafFor = time.Hour
 
 	// Another relay becomes the home when in so many rounds of STUN, one after the other, it was nearer by this much at
 	// the least, and by a quarter of the home's latency. A busy line makes all relays slow for a while, and a move costs a
@@ -22,7 +24,7 @@ const (
 // homing decides which relay is to be the home. It is pure: time and what was measured come in.
 type homing struct {
 	latency map[coord.RelayID]time.Duration // smoothed; none for one that does not answer
-	failed  map[coord.RelayID]time.Time     // when the link to it last was a disappointment
+	failed  map[coord.RelayID]time.Time     // until when it stands behind, after a disappointment
 
 	better coord.RelayID // that was nearer than the home in the last rounds; 0: none
 	rounds int           // how many these are
@@ -43,11 +45,18 @@ func (h *homing) measured(id coord.RelayID, took time.Duration) {
 func (h *homing) silent(id coord.RelayID) { delete(h.latency, id) }
 
 // disappointed takes that the link to a relay broke, or did not come up.
-func (h *homing) disappointed(id coord.RelayID, now time.Time) {
+func (h *homing) disappointed(id coord.RelayID, now time.Time) { h.standBack(id, now.Add(failedFor)) }
+
+// deaf takes that a relay forwards nothing.
+func (h *homing) deaf(id coord.RelayID, now time.Time) { h.standBack(id, now.Add(deafFor)) }
+
+func (h *homing) standBack(id coord.RelayID, until time.Time) {
 	if h.failed == nil {
 		h.failed = make(map[coord.RelayID]time.Time)
 	}
-	h.failed[id] = now
+	if until.After(h.failed[id]) {
+		h.failed[id] = until
+	}
 }
 
 // keep forgets all but these relays.
@@ -81,16 +90,16 @@ func (h *homing) best(list []coord.Relay, but coord.RelayID, now time.Time) coor
 }
 
 func (h *homing) compare(a, b coord.RelayID, now time.Time) int {
-	if c := h.failure(a, now).Compare(h.failure(b, now)); c != 0 {
+	if c := h.behind(a, now).Compare(h.behind(b, now)); c != 0 {
 		return c
 	}
 	return cmp.Compare(h.rank(a), h.rank(b))
 }
 
-// failure is when a relay failed, the zero time if that is long ago.
-func (h *homing) failure(id coord.RelayID, now time.Time) time.Time {
-	if at := h.failed[id]; now.Sub(at) < failedFor {
-		return at
+// behind is until when a relay stands behind others, the zero time if it does not.
+func (h *homing) behind(id coord.RelayID, now time.Time) time.Time {
+	if until := h.failed[id]; until.After(now) {
+		return until
 	}
 	return time.Time{}
 }

@@ -98,7 +98,11 @@ func TestWhatFailedComesLast(t *testing.T) {
 	h.disappointed(3, now)
 	want(1, 0) // the longest ago
 	want(2, 1)
+	h.deaf(1, now)
+	h.disappointed(1, now)
 	now = now.Add(failedFor)
+	want(2, 0)
+	now = now.Add(deafFor)
 	h.keep(threeRelays[:2])
 	want(1, 0)
 	if len(h.failed)+len(h.latency) != 4 {

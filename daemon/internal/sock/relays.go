@@ -3,6 +3,7 @@ package sock
 import (
 	"bytes"
 	"context"
+	"errors"
 	"reflect"
 	"slices"
 	"sync/atomic"
@@ -331,6 +332,9 @@ func (l *loop) linksChanged() {
 		is.up, is.draining = now.Connected, now.Draining
 		if !is.up && now.Err != nil {
 			l.missAt(is)
+		}
+		if !is.up && errors.Is(now.Err, relay.ErrForwardsNothing) {
+			r.homing.deaf(is.relay.ID, l.now)
 		}
 		switch {
 		case i != r.at:
