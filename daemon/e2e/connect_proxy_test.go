@@ -22,7 +22,8 @@ MaxClients 100
 
 // TestAHostBehindAnHTTPProxy lets a home's packets out to the proxy only.
 func TestAHostBehindAnHTTPProxy(t *testing.T) {
-	n := beside(t)
+	t.Parallel()
+	n := lab.New(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	proxy := n.Internet().Host("proxy")
 	tiny := proxy.Start("tinyproxy", "-d", "-c", mesh.Write(t, proxy, "conf", tinyproxyConf))

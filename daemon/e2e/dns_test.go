@@ -16,7 +16,8 @@ import (
 // TestMachinesAreFoundByName runs the real programs. One machine has a resolv.conf of its own, mounted as containers have
 // it; the other is told to leave the host's alone, which is that of the machine that runs the test.
 func TestMachinesAreFoundByName(t *testing.T) {
-	n := beside(t)
+	t.Parallel()
+	n := lab.New(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	bob := m.Behind(lab.EasyNAT, "bob")
 	machine := n.Internet().Router("home-alice", lab.EasyNAT).Host("alice")
@@ -136,7 +137,8 @@ func TestMachinesAreFoundByName(t *testing.T) {
 // TestTheHostsOwnFileIsGivenBackByALogoutHoweverThatEnds: a machine has a resolv.conf of its own that can be replaced, as an installed
 // host's can. Byte for byte it is what a person had, with its mode and owner, and with what was written into it meanwhile.
 func TestTheHostsOwnFileIsGivenBackByALogoutHoweverThatEnds(t *testing.T) {
-	n := beside(t)
+	t.Parallel()
+	n := lab.New(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	machine := n.Internet().Host("alice")
 	etc := filepath.Join(machine.Dir(), "etc")

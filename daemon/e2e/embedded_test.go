@@ -16,7 +16,8 @@ import (
 // The coordination server is all that there is: its own relay carries what cannot go directly, over UDP and over a
 // WebSocket on the server's port.
 func TestTheServersOwnRelayCarriesPackets(t *testing.T) {
-	n := beside(t)
+	t.Parallel()
+	n := lab.New(t)
 	programs := mesh.Build(t)
 	m := mesh.Start(t, n, programs)
 	m.Relay.Proc.Kill9()

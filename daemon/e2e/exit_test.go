@@ -116,7 +116,8 @@ func answerNames(t *testing.T, m *lab.Machine, a netip.Addr) {
 // TestAnExitNodeLeadsToTheInternetAndNothingGoesAroundIt: alice is behind a NAT without IPv6; two exit nodes are on the
 // internet, and so is a host that tells whom it sees.
 func TestAnExitNodeLeadsToTheInternetAndNothingGoesAroundIt(t *testing.T) {
-	n := beside(t)
+	t.Parallel()
+	n := lab.New(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	web := n.Internet().Host("web")
 	who(t, web)
@@ -250,7 +251,8 @@ func TestAnExitNodeLeadsToTheInternetAndNothingGoesAroundIt(t *testing.T) {
 // home, and carol is on a LAN that has the office's very addresses. The first router says that it leads to the internet's
 // addresses, too, which are those of the servers and of all paths; alice's kernel is strict about where packets come from.
 func TestASubnetIsReachedThroughOneOfItsRoutersAndTheOwnLANWins(t *testing.T) {
-	n := beside(t)
+	t.Parallel()
+	n := lab.New(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	const subnet = "10.20.30.0/24"
 	office := n.Internet().Router("office", lab.EasyNAT, lab.LAN(subnet))

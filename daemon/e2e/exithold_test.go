@@ -44,7 +44,8 @@ func steadily(t *testing.T, from, to *lab.Machine) (stop func() (sent int)) {
 // TestAChosenExitNodeIsNotGoneAroundWhateverBecomesOfTheMachine: without lockdown. The daemon is killed and started again, the
 // machine's key expires, and an admin removes it.
 func TestAChosenExitNodeIsNotGoneAroundWhateverBecomesOfTheMachine(t *testing.T) {
-	n := beside(t)
+	t.Parallel()
+	n := lab.New(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	m.Coord.AddUser("anna", password)
 	web := n.Internet().Host("web")

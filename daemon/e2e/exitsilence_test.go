@@ -63,7 +63,8 @@ func TestWhateverHappensNothingGoesAroundTheExitNodeAndItsSilenceIsSaid(t *testi
 
 func whateverHappens(t *testing.T, lockdown string) {
 	t.Helper()
-	n := beside(t)
+	t.Parallel()
+	n := lab.New(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	web := n.Internet().Host("web")
 	who(t, web)

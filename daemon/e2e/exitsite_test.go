@@ -14,7 +14,8 @@ import (
 // TestAnExitNodesSiteIsClosedToThoseWhoUseIt: the exit node is in an office behind a NAT, whose router has an address on the
 // internet that leads back in.
 func TestAnExitNodesSiteIsClosedToThoseWhoUseIt(t *testing.T) {
-	n := beside(t)
+	t.Parallel()
+	n := lab.New(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	web := n.Internet().Host("web")
 	alice, gate := m.Behind(lab.EasyNAT, "alice"), m.Behind(lab.EasyNAT, "gate")
@@ -53,7 +54,8 @@ func TestAnExitNodesSiteIsClosedToThoseWhoUseIt(t *testing.T) {
 
 // TestContainersAskForNamesAndTheLANDoesNot has a bridge as Docker makes it, and a container whose resolv.conf is its host's.
 func TestContainersAskForNamesAndTheLANDoesNot(t *testing.T) {
-	n := beside(t)
+	t.Parallel()
+	n := lab.New(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	alice, bob := m.Behind(lab.EasyNAT, "alice"), m.Behind(lab.EasyNAT, "bob")
 	key := m.Coord.Key("--reusable")

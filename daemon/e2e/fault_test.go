@@ -25,6 +25,7 @@ func problem(n *mesh.Node, code string) error {
 }
 
 func TestTheNetworkOutlivesItsCoordinationServer(t *testing.T) {
+	t.Parallel()
 	m, alice, bob := twoHomes(t)
 	alice.WaitPath(bob, ipc.PathDirect, 10*time.Second)
 	before := alice.Inner()
@@ -61,6 +62,7 @@ func TestTheNetworkOutlivesItsCoordinationServer(t *testing.T) {
 }
 
 func TestADirectPairLosesNothingWithItsRelay(t *testing.T) {
+	t.Parallel()
 	m, alice, bob := twoHomes(t)
 	alice.WaitPath(bob, ipc.PathDirect, 10*time.Second)
 	bob.WaitPath(alice, ipc.PathDirect, 10*time.Second)
@@ -114,7 +116,7 @@ func counted(t *testing.T, from, to *mesh.Node) (lost func() int) {
 }
 
 func TestAKilledDaemonComesBackAsTheSameMachine(t *testing.T) {
-	_, alice, bob := twoHomes(alone(t))
+	_, alice, bob := twoHomes(t)
 	alice.WaitPath(bob, ipc.PathDirect, 10*time.Second)
 	before := bob.Status().Self
 	routes := withoutWarren(bob)
@@ -153,7 +155,8 @@ func withoutWarren(n *mesh.Node) string {
 }
 
 func TestTheHostIsPutBack(t *testing.T) {
-	n := beside(t)
+	t.Parallel()
+	n := lab.New(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	machine := n.Internet().Router("home1", lab.EasyNAT).Host("alice")
 	before := mesh.Routes(machine)
@@ -190,6 +193,7 @@ func TestTheHostIsPutBack(t *testing.T) {
 }
 
 func TestAChangeOfAddressIsFollowed(t *testing.T) {
+	t.Parallel()
 	_, alice, bob := twoHomes(t)
 	alice.WaitPath(bob, ipc.PathDirect, 10*time.Second)
 	was := alice.Addr()

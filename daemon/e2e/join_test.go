@@ -18,7 +18,8 @@ import (
 // A daemon is killed at every stage of joining with a one-use key, and started again: the machine is on the network
 // then, once, whether or not the server had used up the key.
 func TestAMachineKilledWhileItJoinsJoinsOnce(t *testing.T) {
-	n := beside(t)
+	t.Parallel()
+	n := lab.New(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	home := n.Internet().Router("home", lab.EasyNAT)
 	const trials = 12
@@ -128,6 +129,7 @@ func running(n *mesh.Node, d time.Duration) error {
 }
 
 func TestTheWgToolShowsWhereAPeerIs(t *testing.T) {
+	t.Parallel()
 	_, alice, bob := twoHomes(t)
 	path, _ := alice.WaitPath(bob, ipc.PathDirect, 10*time.Second)
 	out := alice.MustRun("wg", "show", alice.Interface())

@@ -19,9 +19,9 @@ import (
 const password = "correct horse battery"
 
 // annaAndBob are a person's machine, logged in at the page, and one of nobody's.
-func annaAndBob(t lab.TB) (m *mesh.Mesh, alice, bob *mesh.Node) {
+func annaAndBob(t *testing.T) (m *mesh.Mesh, alice, bob *mesh.Node) {
 	t.Helper()
-	n := beside(t)
+	n := lab.New(t)
 	m = mesh.Start(t, n, mesh.Build(t))
 	m.Coord.AddUser("anna", password)
 	alice, bob = m.Behind(lab.EasyNAT, "alice"), m.Behind(lab.EasyNAT, "bob")
@@ -90,7 +90,7 @@ func index(n *mesh.Node) string {
 }
 
 func TestALoginExtendsTheKeyWhileConnectionsGoOn(t *testing.T) {
-	m, alice, bob := annaAndBob(alone(t))
+	m, alice, bob := annaAndBob(t)
 	alice.WaitPath(bob, ipc.PathDirect, 10*time.Second)
 	bob.WaitPath(alice, ipc.PathDirect, 10*time.Second)
 	before, was := alice.Status().Self, index(alice)
@@ -128,6 +128,7 @@ func TestALoginExtendsTheKeyWhileConnectionsGoOn(t *testing.T) {
 }
 
 func TestAnExpiredMachineIsCutOffUntilItsPersonLogsIn(t *testing.T) {
+	t.Parallel()
 	m, alice, bob := annaAndBob(t)
 	alice.WaitPing(bob, 10*time.Second)
 	before := alice.Status().Self
@@ -154,7 +155,8 @@ func TestAnExpiredMachineIsCutOffUntilItsPersonLogsIn(t *testing.T) {
 }
 
 func TestAMachineWaitsForAnAdminOverRestartsOfBoth(t *testing.T) {
-	n := beside(t)
+	t.Parallel()
+	n := lab.New(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	alice, bob := m.Behind(lab.EasyNAT, "alice"), m.Behind(lab.EasyNAT, "bob")
 	bob.Up(m.Coord.Key())
@@ -232,6 +234,7 @@ func (s *switching) is(i int) {
 }
 
 func TestSwitchingBetweenTwoServers(t *testing.T) {
+	t.Parallel()
 	m, alice, bob := twoHomes(t)
 	work := m.AddCoord("work", "work")
 	wanda := m.Behind(lab.EasyNAT, "wanda")
@@ -283,7 +286,8 @@ func TestSwitchingBetweenTwoServers(t *testing.T) {
 }
 
 func TestAnEphemeralMachineIsGoneWhenItLogsOut(t *testing.T) {
-	n := beside(t)
+	t.Parallel()
+	n := lab.New(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	job := m.Behind(lab.EasyNAT, "job")
 	job.Up(m.Coord.Key("--ephemeral"))
@@ -297,7 +301,8 @@ func TestAnEphemeralMachineIsGoneWhenItLogsOut(t *testing.T) {
 }
 
 func TestALoginInAnotherTerminalIsOverWithDown(t *testing.T) {
-	n := beside(t)
+	t.Parallel()
+	n := lab.New(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	alice := m.Behind(lab.EasyNAT, "alice")
 	waiting := func() *lab.Proc {

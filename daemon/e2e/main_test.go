@@ -9,7 +9,9 @@ import (
 	"github.com/warren-mesh/warren/daemon/e2e/mesh"
 )
 
-// sideBySide is how many tests go on beside each other, if the command line does not say: they mostly wait.
+// sideBySide is how many of the tests that call t.Parallel go on beside each other, if the command line does not say: they mostly
+// wait, and all that one has is its lab's own. A test that states how long something takes is not one of them, as neighbours would
+// lengthen that: go test runs it while none of them goes on.
 const sideBySide = "4"
 
 func TestMain(m *testing.M) {
@@ -19,22 +21,10 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// beside makes a lab for a test that goes on beside others: all that it has is its lab's own.
-func beside(t lab.TB) *lab.Net {
-	t.Helper()
-	if p, ok := t.(interface{ Parallel() }); ok {
-		p.Parallel()
-	}
-	return lab.New(t)
-}
-
-// alone is a test that states how long something takes, which neighbours would lengthen, in place of one that goes on beside others.
-func alone(t *testing.T) lab.TB { return struct{ testing.TB }{t} }
-
 // twoHomes is the story that most tests begin with: two machines behind two NATs, on one network.
 func twoHomes(t lab.TB) (m *mesh.Mesh, alice, bob *mesh.Node) {
 	t.Helper()
-	n := beside(t)
+	n := lab.New(t)
 	m = mesh.Start(t, n, mesh.Build(t))
 	alice = m.Behind(lab.EasyNAT, "alice")
 	bob = m.Behind(lab.EasyNAT, "bob")

@@ -22,7 +22,8 @@ import (
 // Somebody types `warren-coord serve` on a host, follows the link that it prints, and types on two machines, in homes of
 // their own, the very line that the page shows. Nothing else is set up.
 func TestANetworkIsThereAfterOneCommandAndOneLink(t *testing.T) {
-	n := beside(t)
+	t.Parallel()
+	n := lab.New(t)
 	programs := mesh.Build(t)
 	began := time.Now()
 	m := mesh.Serve(t, n, n.Internet().Host("coord"), programs)

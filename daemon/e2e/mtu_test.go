@@ -23,7 +23,8 @@ const fragments = "ip[6:2] & 0x3fff != 0 or ip6[6] == 44"
 // TestPacketsAreAsLargeAsEachPathCarries: a LAN of jumbo frames, Ethernet, PPPoE, and a black hole that opens under a
 // connection.
 func TestPacketsAreAsLargeAsEachPathCarries(t *testing.T) {
-	n := beside(t)
+	t.Parallel()
+	n := lab.New(t)
 	n.SinglePackets()
 	m := mesh.Start(t, n, mesh.Build(t))
 	home := n.Internet().Router("home", lab.EasyNAT)
@@ -109,7 +110,8 @@ func TestPacketsAreAsLargeAsEachPathCarries(t *testing.T) {
 // TestPacketsFromBehindAMachineAreAsLargeAsItsPathCarries: those of a subnet and of the internet, of both versions, on
 // connections that go on by the relay, and through a path that becomes smaller.
 func TestPacketsFromBehindAMachineAreAsLargeAsItsPathCarries(t *testing.T) {
-	n := beside(t)
+	t.Parallel()
+	n := lab.New(t)
 	n.SinglePackets()
 	m := mesh.Start(t, n, mesh.Build(t))
 	const subnet = "10.20.30.0/24"
@@ -176,7 +178,8 @@ func TestPacketsFromBehindAMachineAreAsLargeAsItsPathCarries(t *testing.T) {
 // TestWhereOnlyShortPacketsPassTheRelayIsReachedByWebSocket: a line that swallows long packets carries a relay's questions and
 // answers over UDP, which are short, and nothing of use. Its router has TCP cut to what fits, as those of such lines do.
 func TestWhereOnlyShortPacketsPassTheRelayIsReachedByWebSocket(t *testing.T) {
-	n := beside(t)
+	t.Parallel()
+	n := lab.New(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	alice, bob := m.Behind(lab.EasyNAT, "alice"), m.Behind(lab.EasyNAT, "bob")
 	alice.Home.DropLongerThan(1300)

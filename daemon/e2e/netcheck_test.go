@@ -20,7 +20,8 @@ func netcheck(t *testing.T, n *mesh.Node) (r ipc.Netcheck) {
 }
 
 func TestNetcheckTellsEveryKindOfNetwork(t *testing.T) {
-	n := beside(t)
+	t.Parallel()
+	n := lab.New(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	for _, c := range []struct {
 		name      string

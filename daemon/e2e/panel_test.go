@@ -33,7 +33,7 @@ var onDark = map[color.NRGBA]color.NRGBA{
 // The tray in a real panel, on a light desktop and a dark one, with the mouse and keys alone: the icon follows the daemon, its menu
 // disconnects, and each page of the window is drawn. The pictures are the test's artifacts (go test -artifacts, make screens).
 func TestTheTrayInARealPanel(t *testing.T) {
-	m, alice, bob := annaAndBob(alone(t))
+	m, alice, bob := annaAndBob(t)
 	alice.WaitPing(bob, 10*time.Second)
 	program := filepath.Join(t.TempDir(), "warren-tray")
 	build := exec.Command("go", "build", "-o", program, "github.com/warren-mesh/warren/app/warren-tray")

@@ -12,6 +12,7 @@ import (
 )
 
 func TestTwoEasyNATsFindADirectPath(t *testing.T) {
+	t.Parallel()
 	m, alice, bob := twoHomes(t)
 	first := alice.WaitPing(bob, 10*time.Second)
 	path, took := alice.WaitPath(bob, ipc.PathDirect, 10*time.Second)
@@ -69,7 +70,8 @@ func TestWhyKnowsAMachineThatHasJustDied(t *testing.T) {
 }
 
 func TestAHostWithoutUDPIsReachedThroughTheRelaysWebSocket(t *testing.T) {
-	n := beside(t)
+	t.Parallel()
+	n := lab.New(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	alice := m.Behind(lab.EasyNAT, "alice")
 	bob := m.Behind(lab.EasyNAT, "bob")
@@ -92,7 +94,8 @@ func TestAHostWithoutUDPIsReachedThroughTheRelaysWebSocket(t *testing.T) {
 }
 
 func TestMachinesOnOneLANTalkOverIt(t *testing.T) {
-	n := beside(t)
+	t.Parallel()
+	n := lab.New(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	home := n.Internet().Router("home", lab.EasyNAT)
 	alice, bob := m.Node(home.Host("alice")), m.Node(home.Host("bob"))
@@ -110,6 +113,7 @@ func TestMachinesOnOneLANTalkOverIt(t *testing.T) {
 }
 
 func TestIdlePeersSendNothing(t *testing.T) {
+	t.Parallel()
 	_, alice, bob := twoHomes(t)
 	alice.WaitPath(bob, ipc.PathDirect, 10*time.Second)
 	// Keepalives to the relay go on; nothing else may pass between the homes.
@@ -134,7 +138,8 @@ func TestIdlePeersSendNothing(t *testing.T) {
 // Behind two NATs that no hole can be punched through, machines with IPv6 are direct over it. What they send over IPv4
 // meanwhile, to the relay and to each other, must not lead it astray.
 func TestHardNATsWithIPv6AreDirectOverIt(t *testing.T) {
-	n := beside(t)
+	t.Parallel()
+	n := lab.New(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	behind := func(name string) *mesh.Node {
 		return m.Node(n.Internet().Router("home-"+name, lab.HardNAT, lab.WithIPv6()).Host(name))

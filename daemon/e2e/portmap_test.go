@@ -12,7 +12,8 @@ import (
 
 // Two hard NATs cannot be passed, but where one router gives out ports.
 func TestARouterThatGivesOutPortsMakesHardNATsDirect(t *testing.T) {
-	n := beside(t)
+	t.Parallel()
+	n := lab.New(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	key := m.Coord.Key("--reusable")
 	alice := m.Behind(lab.HardNAT, "alice")

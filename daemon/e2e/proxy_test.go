@@ -73,7 +73,8 @@ func TestAMeshBehindAReverseProxy(t *testing.T) {
 }
 
 func behindProxy(t *testing.T, conf map[string]string, command []string) {
-	n := beside(t)
+	t.Parallel()
+	n := lab.New(t)
 	programs := mesh.Build(t)
 	host := n.Internet().Host("coord")
 	address := host.Addr().String()

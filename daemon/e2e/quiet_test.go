@@ -16,6 +16,7 @@ import (
 // A server that is restarted is no event: machines come back to it by themselves, and no log has anything worse than
 // a note of it.
 func TestARestartedServerIsNoNoise(t *testing.T) {
+	t.Parallel()
 	m, alice, bob := twoHomes(t)
 	alice.WaitPing(bob, 15*time.Second)
 	settled := len(alice.Daemon.Output())
@@ -46,7 +47,8 @@ func TestARestartedServerIsNoNoise(t *testing.T) {
 // Everything that must stay secret is used once, with all logs as talkative as can be: none of it is in any of them.
 func TestNoSecretIsInAnyLog(t *testing.T) {
 	const password = "correct horse battery"
-	n := beside(t)
+	t.Parallel()
+	n := lab.New(t)
 	programs := mesh.Build(t)
 	m := mesh.Serve(t, n, n.Internet().Host("coord"), programs, "--verbose", "--log-format", "json")
 	alice, bob := m.Behind(lab.EasyNAT, "alice"), m.Behind(lab.EasyNAT, "bob")

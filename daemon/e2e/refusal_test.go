@@ -35,7 +35,8 @@ func refusedWith(t *testing.T, m *lab.Machine, command []string, words ...string
 }
 
 func TestWhatIsRefusedIsSaidAndCostsNothing(t *testing.T) {
-	n := beside(t)
+	t.Parallel()
+	n := lab.New(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	alice := m.Behind(lab.EasyNAT, "alice")
 	up := func(args ...string) []string { return alice.Args(append([]string{"up"}, args...)...) }
@@ -97,6 +98,7 @@ func TestWhatIsRefusedIsSaidAndCostsNothing(t *testing.T) {
 }
 
 func TestAnOrdinaryUserReadsAndIsToldHowToDoMore(t *testing.T) {
+	t.Parallel()
 	_, alice, _ := twoHomes(t)
 	nobody := func(args ...string) []string {
 		return append([]string{"setpriv", "--reuid=1234", "--regid=1234", "--clear-groups"}, alice.Args(args...)...)
@@ -117,6 +119,7 @@ func TestAnOrdinaryUserReadsAndIsToldHowToDoMore(t *testing.T) {
 }
 
 func TestADamagedStateIsKeptAndSaid(t *testing.T) {
+	t.Parallel()
 	m, alice, _ := twoHomes(t)
 	if err := alice.Daemon.Stop(); err != nil {
 		t.Fatal(err)
@@ -147,7 +150,8 @@ func TestADamagedStateIsKeptAndSaid(t *testing.T) {
 }
 
 func TestAFullDiskIsSaidAndNothingIsLost(t *testing.T) {
-	n := beside(t)
+	t.Parallel()
+	n := lab.New(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	machine := n.Internet().Router("home", lab.EasyNAT).Host("alice")
 	state := filepath.Join(machine.Dir(), "state")
@@ -175,7 +179,8 @@ func TestAFullDiskIsSaidAndNothingIsLost(t *testing.T) {
 }
 
 func TestWithoutTUNItSaysSo(t *testing.T) {
-	n := beside(t)
+	t.Parallel()
+	n := lab.New(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	machine := n.Internet().Router("home", lab.EasyNAT).Host("alice")
 	alice := m.NodeWith(machine, "unshare", "--mount", "sh", "-c", `mount -t tmpfs none /dev/net && exec "$@"`, "sh")

@@ -20,7 +20,7 @@ const moveLimit = 5 * time.Second
 // relayedPair gives two machines that talk through the relay "demo", beside which there is another, "spare".
 func relayedPair(t *testing.T) (m *mesh.Mesh, spare *mesh.Relay, alice, bob *mesh.Node) {
 	t.Helper()
-	m, alice, bob = twoHomes(alone(t))
+	m, alice, bob = twoHomes(t)
 	m.Net.BlockUDP(alice, bob)
 	alice.WaitPing(bob, 10*time.Second)
 	spare = m.AddRelay(m.Net.Internet().Host("spare"), "spare")

@@ -80,6 +80,7 @@ func put(t *testing.T, m *mesh.Mesh, policy string) {
 // TestAccessRulesAreKeptOnRealHosts: directly and through a relay, IPv4 and IPv6, TCP, UDP and ICMP, new flows and old ones,
 // across edits; each is first shown to work.
 func TestAccessRulesAreKeptOnRealHosts(t *testing.T) {
+	t.Parallel()
 	m, alice, bob := twoHomes(t)
 	bob.Echo(7000)
 	alice.Echo(7000)

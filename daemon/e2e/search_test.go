@@ -10,7 +10,8 @@ import (
 )
 
 func TestAHardNATAndAnEasyOneMeetByChance(t *testing.T) {
-	n := beside(t)
+	t.Parallel()
+	n := lab.New(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	alice := m.Behind(lab.HardNAT, "alice")
 	bob := m.Behind(lab.EasyNAT, "bob")

@@ -26,7 +26,8 @@ const patient = time.Minute
 
 // TestADirectPairStaysDirect: one TCP connection lives through all of it, and each time the pair is direct again.
 func TestADirectPairStaysDirect(t *testing.T) {
-	n := beside(t)
+	t.Parallel()
+	n := lab.New(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	logind, address := fakeLogind(t)
 	alice := m.Behind(lab.EasyNAT, "alice")

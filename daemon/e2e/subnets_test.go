@@ -39,7 +39,8 @@ func says(t *testing.T, n *mesh.Node, code string, words ...string) {
 // TestARouterThatLosesItsSubnetGivesWayAndWhereNobodyIsLeftThatIsSaid: two routers have cables to a plant, beside their way to the
 // internet, by which the plant's addresses lead nowhere.
 func TestARouterThatLosesItsSubnetGivesWayAndWhereNobodyIsLeftThatIsSaid(t *testing.T) {
-	n := beside(t)
+	t.Parallel()
+	n := lab.New(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	const subnet = "10.77.0.0/24"
 	printer := netip.MustParseAddr("10.77.0.10")

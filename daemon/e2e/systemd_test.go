@@ -8,13 +8,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/warren-mesh/warren/daemon/e2e/lab"
 	"github.com/warren-mesh/warren/daemon/e2e/mesh"
 )
 
 // The daemon tells systemd that it is ready, that it lives, and that it ends (sd_notify(3)); a loop that hangs stops
 // telling, so that systemd starts the daemon anew.
 func TestTheDaemonSpeaksToSystemd(t *testing.T) {
-	n := beside(t)
+	t.Parallel()
+	n := lab.New(t)
 	m := mesh.Start(t, n, mesh.Build(t))
 	machine := n.Internet().Host("alice")
 	path := filepath.Join(machine.Dir(), "notify.sock")

@@ -110,6 +110,7 @@ func browses(t *testing.T, n *mesh.Node, opened, user string) {
 }
 
 func TestAPersonUsesTheTray(t *testing.T) {
+	t.Parallel()
 	m, alice, bob := annaAndBob(t)
 	alice.WaitPing(bob, 10*time.Second)
 	alice.MustWarren("logout")

@@ -10,6 +10,7 @@ import (
 
 // TestAMachineMovesToUDPWhenItsRouterLetsItThrough begins behind a router that drops UDP, which then does not any more.
 func TestAMachineMovesToUDPWhenItsRouterLetsItThrough(t *testing.T) {
+	t.Parallel()
 	m, alice, bob := twoHomes(t)
 	m.Net.BlockUDP(alice, bob)
 	drops := alice.Home.DropUDP()
