@@ -179,6 +179,9 @@ func relayLine(s *ipc.Status) string {
 		if r.Latency > 0 {
 			line += ", " + say.Latency(r.Latency)
 		}
+		if r.Error != "" { // why it is not UDP
+			line += " (" + say.Line(r.Error) + ")"
+		}
 		return line
 	}
 	return ""

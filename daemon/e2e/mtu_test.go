@@ -194,6 +194,9 @@ func TestWhereOnlyShortPacketsPassTheRelayIsReachedByWebSocket(t *testing.T) {
 	if p, err := alice.Peer(bob); err != nil || p.Path.Kind != ipc.PathRelay {
 		t.Errorf("%+v, %v", p.Path, err)
 	}
+	if s := alice.MustWarren("status"); !strings.Contains(s, "demo over websocket") || !strings.Contains(s, "only short packets come through") {
+		t.Errorf("%s", s)
+	}
 }
 
 // waitMTU waits until packets from one machine to another may be that large, as Warren and as the host's routes say.
