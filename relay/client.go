@@ -30,13 +30,14 @@ type Client struct {
 	rebind     chan struct{} // has one when the network changed
 	notes      chan note
 	ended      chan struct{} // closed when Run returns
-	count      counts
+	dropped    atomic.Uint64
+	connects   atomic.Uint64
 	pending    pending
 	work       sync.WaitGroup // the carriers' goroutines
 	family     family         // of the WebSocket
 
 	mu    sync.Mutex
-	state State // without Counters
+	state State // without the counts
 }
 
 // slot has the link in use, nil while there is none. changed is closed when another slot takes its place.
@@ -55,10 +56,6 @@ type note struct {
 	err   error  // of the carrier; with udpbatch.Passing only a hint
 
 	suspect bool // from Suspect, and not from Receive
-}
-
-type counts struct {
-	sentPackets, sentBytes, receivedPackets, receivedBytes, dropped, connects atomic.Uint64
 }
 
 // NewClient makes a client. It does nothing before Run.
@@ -84,12 +81,10 @@ func NewClient(cfg ClientConfig) *Client {
 // An error is about this call only: ErrTooLarge, or what the system said of the last packet that it did not take.
 func (c *Client) Send(dst key.NodePublic, packets [][]byte) error {
 	to := AddressOf(dst)
-	var bytes uint64
 	for _, p := range packets {
 		if len(p) > MaxPayload || len(p) == 0 {
 			return ErrTooLarge
 		}
-		bytes += uint64(len(p))
 	}
 	l := c.slot.Load().link
 	if l == nil {
@@ -97,15 +92,13 @@ func (c *Client) Send(dst key.NodePublic, packets [][]byte) error {
 			return nil
 		}
 	}
-	return c.send(l, to, packets, bytes)
+	return c.send(l, to, packets)
 }
 
-func (c *Client) send(l *link, to Address, packets [][]byte, bytes uint64) error {
+func (c *Client) send(l *link, to Address, packets [][]byte) error {
 	lost, err := l.carrier.data(to, l.tag, packets)
-	c.count.sentPackets.Add(uint64(len(packets)))
-	c.count.sentBytes.Add(bytes)
 	if lost > 0 {
-		c.count.dropped.Add(uint64(lost))
+		c.dropped.Add(uint64(lost))
 	}
 	if c.unanswered.Load() == 0 && c.unanswered.CompareAndSwap(0, c.stamp(time.Now())) {
 		c.signal(c.wake)
@@ -123,7 +116,7 @@ func (c *Client) keep(to Address, packets [][]byte) *link {
 	if l := c.slot.Load().link; l != nil {
 		return l
 	}
-	c.count.dropped.Add(uint64(c.pending.add(time.Now(), to, packets)))
+	c.dropped.Add(uint64(c.pending.add(time.Now(), to, packets)))
 	c.signal(c.wake)
 	return nil
 }
@@ -143,9 +136,9 @@ func (c *Client) use(l *link) {
 	c.pending.mu.Lock()
 	young, dropped := c.pending.take(now)
 	c.pending.mu.Unlock()
-	c.count.dropped.Add(uint64(dropped))
+	c.dropped.Add(uint64(dropped))
 	for _, p := range young {
-		_ = c.send(l, p.to, [][]byte{p.b}, uint64(len(p.b)))
+		_ = c.send(l, p.to, [][]byte{p.b})
 	}
 }
 
@@ -184,7 +177,6 @@ func (c *Client) Receive(bufs [][]byte, sizes []int, from []Address) (int, error
 
 // fill takes what there is on a link, and waits only while there is nothing.
 func (c *Client) fill(l *link, bufs [][]byte, sizes []int, from []Address) (n int, err error) {
-	var bytes uint64
 	heard := false
 	for n < len(bufs) {
 		frame, err := l.carrier.next(!heard)
@@ -208,12 +200,11 @@ func (c *Client) fill(l *link, bufs [][]byte, sizes []int, from []Address) (n in
 			continue
 		}
 		if len(packet) > len(bufs[n]) {
-			c.count.dropped.Add(1)
+			c.dropped.Add(1)
 			continue
 		}
 		sizes[n] = copy(bufs[n], packet)
 		from[n] = addr
-		bytes += uint64(len(packet))
 		n++
 	}
 	now := c.stamp(time.Now())
@@ -221,8 +212,6 @@ func (c *Client) fill(l *link, bufs [][]byte, sizes []int, from []Address) (n in
 	if n > 0 {
 		c.packet.Store(now)
 	}
-	c.count.receivedPackets.Add(uint64(n))
-	c.count.receivedBytes.Add(bytes)
 	return n, nil
 }
 
@@ -293,11 +282,7 @@ func (c *Client) State() State {
 	c.mu.Lock()
 	s := c.state
 	c.mu.Unlock()
-	s.Counters = Counters{
-		SentPackets: c.count.sentPackets.Load(), SentBytes: c.count.sentBytes.Load(),
-		ReceivedPackets: c.count.receivedPackets.Load(), ReceivedBytes: c.count.receivedBytes.Load(),
-		Dropped: c.count.dropped.Load(), Connects: c.count.connects.Load(),
-	}
+	s.Dropped, s.Connects = c.dropped.Load(), c.connects.Load()
 	return s
 }
 

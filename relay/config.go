@@ -26,7 +26,7 @@ type ClientConfig struct {
 
 	// Log gets what happens to the link. nil: nothing is logged.
 	Log *slog.Logger
-	// OnState is called from Run's goroutine after each change of State but the counters'. It must not block. nil: not called.
+	// OnState is called from Run's goroutine after each change of State but the counts'. It must not block. nil: not called.
 	OnState func(State)
 	// OnAbsent is called from within Receive when the relay hints that a node is not there. It must not block. nil: not called.
 	OnAbsent func(Address)
@@ -42,7 +42,6 @@ type Transport string
 
 // The transports.
 const (
-	TransportNone      Transport = ""
 	TransportUDP       Transport = "udp"
 	TransportWebSocket Transport = "websocket"
 )
@@ -50,23 +49,15 @@ const (
 // State is a snapshot of a link.
 type State struct {
 	Connected bool
-	Transport Transport      // TransportNone while not connected
-	Since     time.Time      // of the present session, or of its loss; zero: never connected
-	Remote    string         // the relay's address in use
+	Transport Transport      // empty while not connected
 	Observed  netip.AddrPort // our address as the relay sees it
 	RTT       time.Duration  // of the last Ping; 0: not measured yet
 	Draining  bool           // the relay will stop soon: who has another should move there
 	Err       error          // why there is no link, or why it is not UDP; its text is fit for people
 
-	Counters
-}
-
-// Counters count since NewClient.
-type Counters struct {
-	SentPackets, SentBytes         uint64 // of packets, without trailers
-	ReceivedPackets, ReceivedBytes uint64
-	Dropped                        uint64 // packets lost for want of a link or of room
-	Connects                       uint64 // sessions opened
+	// Since NewClient.
+	Dropped  uint64 // packets lost for want of a link or of room
+	Connects uint64 // sessions opened
 }
 
 // What can keep a link from being. They are wrapped with what was tried.

@@ -67,7 +67,7 @@ func (c *Client) Run(ctx context.Context) error {
 		c.pause(ctx, wait, err)
 		wait = min(2*wait, waitLast)
 	}
-	c.set(func(s *State) { *s = State{Since: time.Now(), Err: ErrClosed} })
+	c.set(func(s *State) { *s = State{Err: ErrClosed} })
 	return nil
 }
 
@@ -99,7 +99,7 @@ func (c *Client) attempt(ctx context.Context, limit time.Duration) (*link, error
 }
 
 // keepUp keeps a link, and those that take its place, until there is none.
-func (c *Client) keepUp(ctx context.Context, l *link) (err error) {
+func (c *Client) keepUp(ctx context.Context, l *link) error {
 	for {
 		c.begin(l)
 		next, err := c.attend(ctx, l)
@@ -123,7 +123,7 @@ func (c *Client) begin(l *link) {
 		c.use(l)
 	}
 	if !l.moved {
-		c.count.connects.Add(1)
+		c.connects.Add(1)
 		c.cfg.Log.Info("relay connected", "relay", c.cfg.Name, "transport", l.transport, "at", l.remote)
 	}
 	c.set(func(s *State) {
@@ -131,7 +131,7 @@ func (c *Client) begin(l *link) {
 		if l.transport == TransportWebSocket && c.cfg.UDP != "" {
 			why = fmt.Errorf("%w over UDP from %s: it is blocked here, or only short packets come through", ErrNoAnswer, c.cfg.UDP)
 		}
-		*s = State{Connected: true, Transport: l.transport, Since: l.since, Remote: l.remote, Observed: l.observed, Err: why}
+		*s = State{Connected: true, Transport: l.transport, Observed: l.observed, Err: why}
 	})
 }
 
@@ -153,13 +153,7 @@ func (c *Client) lost(err error) {
 		level = slog.LevelDebug // it was said before
 	}
 	c.cfg.Log.Log(context.Background(), level, "relay not connected", "relay", c.cfg.Name, "err", err)
-	c.set(func(s *State) {
-		since := s.Since
-		if s.Connected || since.IsZero() {
-			since = time.Now()
-		}
-		*s = State{Since: since, Err: err}
-	})
+	c.set(func(s *State) { *s = State{Err: err} })
 }
 
 // set changes the state and tells.
