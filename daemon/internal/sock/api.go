@@ -1,19 +1,15 @@
 package sock
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
 	"time"
 
-	"golang.zx2c4.com/wireguard/conn"
-
 	"github.com/warren-mesh/warren/coord"
 	"github.com/warren-mesh/warren/coord/key"
 	"github.com/warren-mesh/warren/daemon/internal/peerpath"
-	"github.com/warren-mesh/warren/ipc"
 )
 
 // Config is what a Sock is made of and never changes.
@@ -160,18 +156,3 @@ var (
 	ErrNoPath      = errors.New("no path to the peer")
 	ErrNoAnswer    = errors.New("the peer does not answer")
 )
-
-var _ interface {
-	Bind() conn.Bind
-	Run(context.Context) error
-	Port() uint16
-	SetNetwork(coord.Network)
-	SetPeers([]Peer)
-	SetRelays([]coord.Relay, []byte)
-	SetNodeRelays([]NodeRelay)
-	NetworkChanged()
-	SuspectHome()
-	Snapshot() Status
-	Ping(context.Context, key.NodePublic) (PingResult, error)
-	Check(context.Context) (*ipc.Netcheck, error)
-} = (*Sock)(nil)

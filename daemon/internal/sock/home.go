@@ -35,10 +35,7 @@ func (h *homing) measured(id coord.RelayID, took time.Duration) {
 	if h.latency == nil {
 		h.latency = make(map[coord.RelayID]time.Duration)
 	}
-	if old, ok := h.latency[id]; ok {
-		took = (3*old + took) / 4
-	}
-	h.latency[id] = took
+	h.latency[id] = smooth(h.latency[id], took)
 }
 
 // silent takes that a relay did not answer where others did.

@@ -217,6 +217,7 @@ func (m *meeting) cameByServer(took time.Duration, now time.Time) {
 	m.serverAnswered, m.server = now, smooth(m.server, took)
 }
 
+// smooth takes a measurement into a latency; 0 is none yet.
 func smooth(old, took time.Duration) time.Duration {
 	if old == 0 {
 		return took
