@@ -130,15 +130,11 @@ func first(results <-chan result, n int) (*link, error) {
 			return nil, err
 		}
 	}
-	return nil, describe(errs)
-}
-
-// describe joins errors to one line.
-func describe(errs []error) error {
-	if len(errs) == 2 {
-		return fmt.Errorf("%w; %w", errs[0], errs[1])
+	all := errs[0]
+	for _, err := range errs[1:] {
+		all = fmt.Errorf("%w; %w", all, err) // one line, which errors.Join does not give
 	}
-	return errors.Join(errs...)
+	return nil, all
 }
 
 // udp tries the relay's addresses, one a little after the other.
