@@ -76,9 +76,9 @@ type result struct {
 	err  error
 }
 
-// connect opens a session by the first way that works. Every goroutine of it but the carrier's has ended when it returns.
-func (c *Client) connect(ctx context.Context, limit time.Duration, udp, web bool) (*link, error) {
-	udp, web = udp && c.cfg.UDP != "", web && c.cfg.URL != ""
+// connect opens a session by the first way that works, UDP alone without web. Every goroutine of it but the carrier's has ended when it returns.
+func (c *Client) connect(ctx context.Context, limit time.Duration, web bool) (*link, error) {
+	udp, web := c.cfg.UDP != "", web && c.cfg.URL != ""
 	if !udp && !web {
 		return nil, ErrNoWay
 	}
@@ -91,14 +91,13 @@ func (c *Client) connect(ctx context.Context, limit time.Duration, udp, web bool
 		return nil, ErrNoTicket
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
 	w := &ways{
 		cfg: &c.cfg, shared: shared, ticket: ticket, work: &c.work, family: &c.family,
 		join: make(chan struct{}, 1), results: make(chan result, 2),
 	}
 	w.join <- struct{}{}
 	tried := 0
-	noUDP := make(chan struct{}) // closed when UDP has failed, or is not to be tried
+	noUDP := make(chan struct{}) // closed when UDP has failed, or there is none
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()

@@ -39,7 +39,7 @@ const (
 	actPing
 	actTry    // a Ping, and a full packet to oneself
 	actGiveUp // nothing answers
-	actLeave  // Pings are answered, and packets do not come back
+	actHole   // Pings are answered, and packets do not come back
 )
 
 // liveness decides when to ping a relay and when to give a session up. It is pure: time comes in.
@@ -95,7 +95,7 @@ func (l *liveness) step(now, heard, packet, unanswered time.Time) (action, time.
 	}
 	if l.trying && l.ponged {
 		if l.misses++; l.misses == maxMisses {
-			return actLeave, now
+			return actHole, now
 		}
 	}
 	// Who only keeps its session tries nothing: ten thousand idle clients are to cost little.

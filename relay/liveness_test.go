@@ -32,11 +32,11 @@ func TestLivenessTranscripts(t *testing.T) {
 		{"an unfounded one costs one ping", []moment{{500, "suspect"}, {500, "deaf"}, {900, "back"}}, 2300, "500 try, 800 try", 0, false},
 		{"a late answer to the last ping saves it", []moment{{1, "sent"}, {1, "deaf"}, {1850, "back"}}, 3300, "1001 try, 1301 try, 1601 try", 0, false},
 		{"a far relay's answer is waited for", []moment{{1, "sent"}, {1, "deaf"}, {2450, "back"}}, 3300, "1001 try, 1701 try, 2401 try", 1400 * time.Millisecond, false},
-		{"packets do not come back", []moment{{0, "suspect"}, {0, "hole"}}, 5000, "0 try, 300 try, 600 try, 900 try, 1200 leave", 0, false},
-		{"the packets of others are no excuse", []moment{{0, "suspect"}, {0, "hole"}, {1, "packet"}, {400, "packet"}, {1100, "packet"}}, 5000, "0 try, 300 try, 600 try, 900 try, 1200 leave", 0, false},
+		{"packets do not come back", []moment{{0, "suspect"}, {0, "hole"}}, 5000, "0 try, 300 try, 600 try, 900 try, 1200 hole", 0, false},
+		{"the packets of others are no excuse", []moment{{0, "suspect"}, {0, "hole"}, {1, "packet"}, {400, "packet"}, {1100, "packet"}}, 5000, "0 try, 300 try, 600 try, 900 try, 1200 hole", 0, false},
 		{"some of a crowded line come back", []moment{{0, "suspect"}, {0, "hole"}, {650, "mended"}}, 2000, "0 try, 300 try, 600 try, 900 try", 0, false},
 		{"an idle client tries nothing", []moment{{46_600, "hole"}}, 100_000, "1500 try, 4501 try, 10503 try, 22507 try, 46515 try, 71516 ping, 96517 ping", 0, false},
-		{"unless others miss it", []moment{{46_600, "hole"}, {60_000, "suspect"}}, 100_000, "1500 try, 4501 try, 10503 try, 22507 try, 46515 try, 60000 try, 60300 try, 60600 try, 60900 try, 61200 leave", 0, false},
+		{"unless others miss it", []moment{{46_600, "hole"}, {60_000, "suspect"}}, 100_000, "1500 try, 4501 try, 10503 try, 22507 try, 46515 try, 60000 try, 60300 try, 60600 try, 60900 try, 61200 hole", 0, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			start := time.Unix(1_000_000, 0)
@@ -86,8 +86,8 @@ func TestLivenessTranscripts(t *testing.T) {
 					if !deaf && !hole {
 						l.back()
 					}
-				case actLeave:
-					did = append(did, fmt.Sprintf("%d leave", ms))
+				case actHole:
+					did = append(did, fmt.Sprintf("%d hole", ms))
 					ms = c.end
 				case actGiveUp:
 					did = append(did, fmt.Sprintf("%d give up", ms))

@@ -85,7 +85,7 @@ func (c *Client) attempt(ctx context.Context, limit time.Duration) (*link, error
 			case <-trying.Done():
 			}
 		}()
-		l, err := c.connect(trying, limit, true, true)
+		l, err := c.connect(trying, limit, true)
 		cancel()
 		<-watched
 		switch {
@@ -292,7 +292,7 @@ func (c *Client) tend(a *attendance) (due time.Time, err error) {
 		c.try(a.link)
 	case actGiveUp:
 		return due, fmt.Errorf("%w for %d pings: the relay restarted, or the way to it is cut", ErrNoAnswer, probePings)
-	case actLeave:
+	case actHole:
 		if l := a.link; !l.proven && !l.moved && c.packet.Load() == l.begun { // though this way carried a Hello as long
 			return due, ErrForwardsNothing
 		}
@@ -372,7 +372,7 @@ func (c *Client) upgrade(ctx context.Context, a *attendance) {
 	}
 	a.busy = true
 	c.work.Go(func() {
-		l, err := c.connect(ctx, upgradeTime, true, false)
+		l, err := c.connect(ctx, upgradeTime, false)
 		if err != nil {
 			l = nil
 		}

@@ -78,7 +78,7 @@ func (h *hub) join(out outlet, o origin, frame []byte, now time.Time) bool {
 		h.end(out, replaced, relay.ReasonReplaced)
 	}
 	if o.ws != nil {
-		o.ws.own(h, s)
+		o.ws.joined(h, s)
 	}
 	h.send(out, o, relay.AppendWelcome(nil, shared, j.Cookie, relay.Welcome{Tag: s.tag, Observed: o.addr, Idle: idleTime}))
 	h.count.joins.Add(1)

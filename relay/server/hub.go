@@ -67,7 +67,7 @@ func (h *hub) stamp(now time.Time) int64 { return h.start.UnixNano() + int64(now
 // send sends a frame of control back to where one came from.
 func (h *hub) send(out outlet, o origin, frame []byte) {
 	switch {
-	case o.own:
+	case o.here:
 		o.ws.queue.Put(frame)
 	case o.ws != nil:
 		o.ws.queue.Push(frame, nil)

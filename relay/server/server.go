@@ -70,12 +70,12 @@ var (
 type Server struct {
 	cfg     Config
 	hub     *hub
-	udp     []*udpbatch.Conn // one port; none: no UDP
-	two     *second          // nil: none
-	https   net.Listener     // nil: none
-	metrics net.Listener     // nil: none
-	own     *prometheus.Registry
-	senders sync.Pool // of *udpbatch.Sender
+	udp     []*udpbatch.Conn     // one port; none: no UDP
+	two     *second              // nil: none
+	https   net.Listener         // nil: none
+	metrics net.Listener         // nil: none
+	metered *prometheus.Registry // what Metrics shows
+	senders sync.Pool            // of *udpbatch.Sender
 	lent    atomic.Uint32
 
 	strangers strangers
@@ -99,8 +99,8 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, hub: newHub(cfg, time.Now()), own: prometheus.NewRegistry()}
-	if err := s.count(); err != nil {
+	s := &Server{cfg: cfg, hub: newHub(cfg, time.Now()), metered: prometheus.NewRegistry()}
+	if err := s.meter(); err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
 	if err := s.open(); err != nil {

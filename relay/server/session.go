@@ -15,7 +15,7 @@ import (
 type origin struct {
 	addr netip.AddrPort
 	ws   *webSocket // nil over UDP
-	own  bool       // of a WebSocket: it is its reader who asks, and sees to it that the answer is written
+	here bool       // by the WebSocket's own reader, who sees to it that the answer is written
 }
 
 // session is a node that has proven its key and its ticket.

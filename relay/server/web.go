@@ -30,15 +30,15 @@ func (s *Server) webServer(h http.Handler) *http.Server {
 	}
 }
 
-// count registers the metrics.
-func (s *Server) count() error {
-	s.own.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return s.Register(s.own)
+// meter has Metrics show the relay, and its process.
+func (s *Server) meter() error {
+	s.metered.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return s.Register(s.metered)
 }
 
 func (s *Server) metricsHandler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(s.own, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metered, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", healthy)
 	return mux
 }

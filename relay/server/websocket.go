@@ -47,8 +47,8 @@ type webSocket struct {
 	known   func()                  // takes it out of the strangers; nil: it is none. Of the goroutine that reads
 }
 
-// own gives the WebSocket its session; an earlier one of another node ends.
-func (w *webSocket) own(h *hub, s *session) {
+// joined gives the WebSocket its session; an earlier one of another node ends.
+func (w *webSocket) joined(h *hub, s *session) {
 	if old := w.session.Swap(s); old != nil && old != s {
 		h.remove(old)
 	}
@@ -158,7 +158,7 @@ func (l *lean) Hijack() (conn net.Conn, both *bufio.ReadWriter, err error) {
 // read takes the client's messages until the connection ends, or until it has joined, and then reports true.
 func (s *Server) read(ws *webSocket) (joined bool) {
 	f := forwarder{hub: s.hub}
-	o := origin{addr: netip.AddrPortFrom(ws.addr.Addr().Unmap(), ws.addr.Port()), ws: ws, own: true}
+	o := origin{addr: netip.AddrPortFrom(ws.addr.Addr().Unmap(), ws.addr.Port()), ws: ws, here: true}
 	for {
 		kind, r, err := ws.conn.Reader(context.Background())
 		if err != nil || kind != websocket.MessageBinary {
