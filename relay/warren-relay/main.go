@@ -37,7 +37,7 @@ func command(serve func(context.Context, flags) error) *cobra.Command {
 		for _, name := range strays(cmd.Root(), os.Environ()) {
 			_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "warren-relay: the variable %s is no setting, and is ignored ('warren-relay serve --help' lists them)\n", name)
 		}
-		err := settle(cmd.Flags())
+		err := settle(cmd)
 		if f.domain = strings.ToLower(strings.TrimSuffix(f.domain, ".")); f.domain != "" {
 			f.besides(cmd.Flags())
 		}

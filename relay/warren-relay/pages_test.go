@@ -48,7 +48,7 @@ func TestThePagesSettingsAreTaken(t *testing.T) {
 				err = serving.ParseFlags([]string{"--config", file})
 			}
 			if err == nil {
-				err = settle(serving.Flags())
+				err = settle(serving)
 			}
 			if err != nil {
 				t.Errorf("%s, line %d: %v", page.Path, f.Line, err)

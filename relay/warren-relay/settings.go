@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,8 +19,9 @@ import (
 // envPrefix begins the variables that stand for flags.
 const envPrefix = "WARREN_RELAY_"
 
-// settle fills the flags that were not given, from the environment or else from the file.
-func settle(flags *pflag.FlagSet) error {
+// settle fills the flags of a command that were not given, from the environment or else from the file.
+func settle(cmd *cobra.Command) error {
+	flags := cmd.Flags()
 	path := flags.Lookup("config")
 	if path == nil {
 		return nil // help and the like
@@ -54,11 +56,9 @@ func settle(flags *pflag.FlagSet) error {
 	return readSettings(path.Value.String(), func(name, value, where string) error {
 		f := flags.Lookup(name)
 		switch {
-		case f == nil && known(flags, name):
-			return nil // of another command
-		case f == nil || name == "config" || name == "help" || name == "version":
+		case name == "config" || name == "help" || name == "version" || f == nil && !slices.Contains(settings(cmd.Root()), name):
 			return fmt.Errorf("%s: there is no setting %q ('warren-relay serve --help' lists them)", where, name)
-		case fromEnv[name]:
+		case f == nil || fromEnv[name]: // of another command, or said already
 			return nil
 		}
 		return set(name, value, where)
@@ -73,18 +73,26 @@ func variableOf(flag string) string {
 // Service called warren-relay.
 var othersVariables = regexp.MustCompile("^" + envPrefix + "(ARGS|SERVICE_HOST|SERVICE_PORT|SERVICE_PORT_.*|PORT|PORT_[0-9].*)$")
 
+// settings are the flags of all commands, for which one file and one environment stand.
+func settings(root *cobra.Command) (names []string) {
+	for _, c := range append(root.Commands(), root) {
+		for _, flags := range []*pflag.FlagSet{c.Flags(), c.PersistentFlags()} {
+			flags.VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+		}
+	}
+	return names
+}
+
 // strays gives the variables that look like settings and are none of any command's. They are no errors: others may set what
 // they like.
 func strays(root *cobra.Command, environ []string) (names []string) {
-	settings := map[string]bool{}
-	for _, c := range append(root.Commands(), root) {
-		for _, flags := range []*pflag.FlagSet{c.Flags(), c.PersistentFlags()} {
-			flags.VisitAll(func(f *pflag.Flag) { settings[variableOf(f.Name)] = true })
-		}
+	ours := map[string]bool{}
+	for _, name := range settings(root) {
+		ours[variableOf(name)] = true
 	}
 	for _, line := range environ {
 		name, _, _ := strings.Cut(line, "=")
-		if strings.HasPrefix(name, envPrefix) && !settings[name] && !othersVariables.MatchString(name) {
+		if strings.HasPrefix(name, envPrefix) && !ours[name] && !othersVariables.MatchString(name) {
 			names = append(names, name)
 		}
 	}
@@ -97,18 +105,6 @@ func values(f *pflag.Flag, value string) []string {
 		return strings.Fields(value)
 	}
 	return []string{value}
-}
-
-// serveOnly are the flags that key has not, and that may stand in a file for both.
-var serveOnly = []string{"issuer", "metrics", "drain", "debug", "acme-email", "acme-ca", "acme-ca-root", "client-rate", "network-rate", "network-clients"}
-
-func known(flags *pflag.FlagSet, name string) bool {
-	for _, one := range serveOnly {
-		if one == name {
-			return flags.Lookup(one) == nil
-		}
-	}
-	return false
 }
 
 // readSettings gives each setting of a file to set, with where it stands.
