@@ -29,16 +29,21 @@ func TestASecondPortShowsWhatANATDoes(t *testing.T) {
 	}
 	defer c.Close()
 	for _, ask := range []struct {
-		to, answers netip.AddrPort
+		to, answers netip.AddrPort // no answers: none comes, and the next one is the next question's
 		request     []byte
 	}{
 		{first, first, relay.AppendSTUNRequest(nil, relay.STUNTransaction{1})},
 		{second, second, relay.AppendSTUNRequest(nil, relay.STUNTransaction{2})},
 		{first, second, relay.AppendSTUNProbe(nil, relay.STUNTransaction{3}, 0, true)},
 		{first, first, relay.AppendSTUNProbe(nil, relay.STUNTransaction{4}, 1400, false)},
+		{second, netip.AddrPort{}, relay.AppendSTUNProbe(nil, relay.STUNTransaction{5}, 0, true)}, // it changes no ports
+		{second, second, relay.AppendSTUNRequest(nil, relay.STUNTransaction{6})},
 	} {
 		if _, err := c.WriteToUDPAddrPort(ask.request, ask.to); err != nil {
 			t.Fatal(err)
+		}
+		if !ask.answers.IsValid() {
+			continue
 		}
 		b := make([]byte, 2000)
 		_ = c.SetReadDeadline(time.Now().Add(deadline))
@@ -50,11 +55,5 @@ func TestASecondPortShowsWhatANATDoes(t *testing.T) {
 		if !ok || string(id[:]) != string(ask.request[8:20]) || seen != c.LocalAddr().(*net.UDPAddr).AddrPort() || from != ask.answers || size > len(ask.request) {
 			t.Errorf("%v to %s: %v %v %v from %s, %d bytes for %d", id, ask.to, ok, id, seen, from, size, len(ask.request))
 		}
-	}
-	// The second port alone changes no ports: what is asked of it so is not known to it.
-	_, _ = c.WriteToUDPAddrPort(relay.AppendSTUNProbe(nil, relay.STUNTransaction{5}, 0, true), second)
-	_ = c.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
-	if _, _, err := c.ReadFromUDPAddrPort(make([]byte, 2000)); err == nil {
-		t.Error("it answered for the first")
 	}
 }
