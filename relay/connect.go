@@ -76,7 +76,8 @@ type result struct {
 	err  error
 }
 
-// connect opens a session by the first way that works, UDP alone without web. Every goroutine of it but the carrier's has ended when it returns.
+// connect opens a session by the first way that works, UDP alone without web. Every goroutine of it but the carrier's has
+// ended when it returns.
 func (c *Client) connect(ctx context.Context, limit time.Duration, web bool) (*link, error) {
 	udp, web := c.cfg.UDP != "", web && c.cfg.URL != ""
 	if !udp && !web {

@@ -25,6 +25,7 @@ import (
 
 	"github.com/warren-mesh/warren/coord/key"
 	"github.com/warren-mesh/warren/relay/certificate"
+	"github.com/warren-mesh/warren/relay/server"
 )
 
 // The files in the state directory. Each is written whole or not at all.
@@ -154,7 +155,7 @@ func show(w io.Writer, f flags) error {
 		if err != nil {
 			return err
 		}
-		line += " --url https://" + net.JoinHostPort(f.host, port) + "/relay"
+		line += " --url https://" + net.JoinHostPort(f.host, port) + server.Path
 	}
 	line += " --key " + k.Public().String()
 	switch {

@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// MaxDatagram is what fits into one message over IPv4, however many datagrams that is: 65,535 - 20 - 8.
-	MaxDatagram = 65507
+	// maxDatagram is what fits into one message over IPv4, however many datagrams that is: 65,535 - 20 - 8.
+	maxDatagram = 65507
 
 	// maxSegments is UDP_MAX_SEGMENTS of the kernels before 6.8; later ones take 128.
 	maxSegments = 64
@@ -34,7 +34,6 @@ type Conn struct {
 	inet6     bool // the socket's family, which addresses must be written for
 	connected bool
 
-	gro      bool
 	gsoLimit atomic.Int32 // largest datagram that the kernel cuts for us; 0: none
 	busy     atomic.Bool  // the receiver did not wait for its last few batches
 }
@@ -117,9 +116,9 @@ func (c *Conn) prepare(fd int) {
 	for _, opt := range []int{unix.SO_RCVBUF, unix.SO_SNDBUF, unix.SO_RCVBUFFORCE, unix.SO_SNDBUFFORCE} {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, opt, socketBuffer)
 	}
-	c.gro = unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1) == nil
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1)
 	if _, err := unix.GetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT); err == nil {
-		c.gsoLimit.Store(MaxDatagram)
+		c.gsoLimit.Store(maxDatagram)
 	}
 }
 
@@ -128,9 +127,6 @@ func (c *Conn) LocalAddr() netip.AddrPort { return unmap(c.udp.LocalAddr().(*net
 
 // SetReadDeadline ends a Receive that waits until then, with os.ErrDeadlineExceeded. The zero time is never.
 func (c *Conn) SetReadDeadline(t time.Time) error { return c.udp.SetReadDeadline(t) }
-
-// Offloads reports whether the kernel joins datagrams that we receive and cuts those that we send.
-func (c *Conn) Offloads() (receive, send bool) { return c.gro, c.gsoLimit.Load() > 0 }
 
 // ReceiveBuffer gives how many bytes may wait to be received, with the kernel's own share, and how many the socket asked for;
 // 0 where the kernel does not say.
@@ -158,11 +154,7 @@ const (
 // DisableOffloads makes the socket receive and send each datagram as a message of its own, as on old kernels.
 func (c *Conn) DisableOffloads() {
 	c.gsoLimit.Store(0)
-	_ = c.raw.Control(func(fd uintptr) {
-		if unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_GRO, 0) == nil {
-			c.gro = false
-		}
-	})
+	_ = c.raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_GRO, 0) })
 }
 
 // Close closes the socket; who waits in Receive or Flush gets net.ErrClosed.

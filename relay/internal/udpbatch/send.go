@@ -13,7 +13,7 @@ import (
 const lookBack = 8
 
 // quickSend is how many bytes are sent within some 100 µs, also where the receiver is on the same host.
-const quickSend = 2 * MaxDatagram
+const quickSend = 2 * maxDatagram
 
 // Sender gathers datagrams and sends them together. One goroutine may use it at a time.
 type Sender struct {
@@ -64,7 +64,7 @@ func (c *Conn) NewSender(n int) *Sender {
 // Add takes a datagram, which must stay as it is until Flush. to does not matter on a socket of Dial.
 // Datagrams to one destination keep their order.
 func (s *Sender) Add(to netip.AddrPort, b []byte) {
-	if len(b) == 0 || len(b) > MaxDatagram {
+	if len(b) == 0 || len(b) > maxDatagram {
 		s.dropped++
 		return
 	}
@@ -93,7 +93,7 @@ func (s *Sender) Add(to netip.AddrPort, b []byte) {
 }
 
 func (m *message) extend(b []byte) bool {
-	if m.ended || len(b) > m.size || m.count == maxSegments || m.total+len(b) > MaxDatagram {
+	if m.ended || len(b) > m.size || m.count == maxSegments || m.total+len(b) > maxDatagram {
 		return false
 	}
 	last := &m.iovecs[m.parts-1]

@@ -42,8 +42,7 @@ type Queue struct {
 	ring     *[queueSize]byte // nil while empty
 	head     int              // where the oldest starts
 	size     int              // bytes
-	dropped  uint64
-	attended bool // there is a writer
+	attended bool             // there is a writer
 	closed   bool
 }
 
@@ -105,7 +104,6 @@ func (q *Queue) put(frame, tail []byte) (dropped int, ok bool) {
 		q.drop()
 		dropped++
 	}
-	q.dropped += uint64(dropped)
 	var length [lengthSize]byte
 	binary.BigEndian.PutUint16(length[:], uint16(n))
 	q.append(length[:])
@@ -185,11 +183,4 @@ func (q *Queue) Close() {
 	q.mu.Lock()
 	q.closed = true
 	q.signal()
-}
-
-// Dropped counts the frames that had to make room.
-func (q *Queue) Dropped() uint64 {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.dropped
 }
