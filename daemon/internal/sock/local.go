@@ -39,7 +39,6 @@ type local struct {
 	servers   map[coord.RelayID][]netip.AddrPort
 	blocked   bool // no STUN server answers
 	hard      bool // servers see different ports of this machine: its NAT gives each destination one of its own
-	home      coord.RelayID
 	told      LocalEndpoints
 
 	next  time.Time // when localDue has something to do; zero: never

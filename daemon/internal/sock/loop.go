@@ -197,7 +197,7 @@ func (l *loop) tell() {
 	if !changed || l.cfg.Events == nil {
 		return
 	}
-	if now := (LocalEndpoints{Endpoints: l.local.endpoints, Home: l.publishedHome(), Missing: l.missing.peers}); now.Home != l.local.told.Home ||
+	if now := (LocalEndpoints{Endpoints: l.local.endpoints, Home: l.relays.published, Missing: l.missing.peers}); now.Home != l.local.told.Home ||
 		!slices.Equal(now.Endpoints, l.local.told.Endpoints) || !slices.Equal(now.Missing, l.local.told.Missing) {
 		l.local.told = now
 		l.cfg.Events(now)

@@ -47,6 +47,8 @@ type relays struct {
 	since time.Time     // when the home was chosen or its link was lost, or when there was first a relay to choose
 	was   bool          // its link has been up
 
+	published coord.RelayID // the last home whose link was up, where others find us; 0: none
+
 	move  coord.RelayID // where the home is to move to, though its link is up; 0: it stays
 	old   coord.RelayID // that was the home until since, and whose link is still there; 0: none
 	trial coord.RelayID // whose link is to come up in the other slot and to be the home's; 0: none
@@ -210,7 +212,7 @@ func (l *loop) moveHome(to *link, lost bool) {
 	r.old = r.home
 	r.home, r.at, r.since, r.was = to.relay.ID, 1-r.at, l.now, true
 	r.move, r.trial, r.tries = 0, 0, 0
-	l.local.home, l.dirty = r.home, true
+	r.published, l.dirty = r.home, true
 	l.relink()
 }
 
@@ -296,8 +298,8 @@ func (l *loop) linkOf(id coord.RelayID) *link {
 	return nil
 }
 
-// serverLinkFor gives the link to a relay server for packets to a peer: that to its home or, while that is down, our own home's. Who lost the same
-// home as we often finds the same other, and sooner than the coordination server can tell us, if it can.
+// serverLinkFor gives the link to a relay server for packets to a peer: that to its home or, while that is down, our own home's.
+// Who lost the same home as we often finds the same other, and sooner than the coordination server can tell us, if it can.
 func (l *loop) serverLinkFor(p *peer) *link {
 	is := l.linkOf(p.Relay)
 	if p.Relay == 0 || is != nil && is.up {
@@ -346,9 +348,9 @@ func (l *loop) linksChanged() {
 		}
 	}
 	if is := l.slots[r.at].link.Load(); is != nil && is.up {
-		r.was, l.local.home = true, is.relay.ID
-	} else if r.find(l.local.home) == nil && l.linkOf(l.local.home) == nil {
-		l.local.home = 0
+		r.was, r.published = true, is.relay.ID
+	} else if r.find(r.published) == nil && l.linkOf(r.published) == nil { // one that is down for a moment stays
+		r.published = 0
 	}
 	l.chooseHome()
 	l.relink()
@@ -368,9 +370,6 @@ func (l *loop) suspectHome() {
 		is.client.Suspect()
 	}
 }
-
-// publishedHome is the last home whose link was up: one that is down for a moment stays where others find us.
-func (l *loop) publishedHome() coord.RelayID { return l.local.home }
 
 // networkChanged is for new addresses and routes of this machine.
 func (l *loop) networkChanged() {

@@ -18,7 +18,7 @@ type localStatus struct {
 
 // publishLocal makes the present state the one that Snapshot reads.
 func (l *loop) publishLocal() {
-	st := &localStatus{endpoints: l.local.endpoints, home: l.local.home, blocked: l.local.blocked}
+	st := &localStatus{endpoints: l.local.endpoints, home: l.relays.published, blocked: l.local.blocked}
 	for _, p := range l.peers {
 		st.peers = append(st.peers, p.ep)
 	}
