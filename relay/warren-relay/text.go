@@ -8,7 +8,8 @@ address (STUN). The packets are sealed end to end: a relay reads none of them. I
 coordination servers are named with --issuer, and nobody else.
 
 A file of settings (--config) and variables can stand for flags. The files of a certificate are read again when they change,
-and on SIGHUP, when also the limits and issuers are read anew from the file of settings; on SIGTERM it asks the machines to move to other relays, and serves them until they have (--drain).
+and on SIGHUP, when also the limits and issuers are read anew from the file of settings; on SIGTERM it asks the
+machines to move to other relays, and serves them until they have (--drain).
 
 Start it, then let 'warren-relay key' print the line that adds it to the network.`
 	textServe   = "Relay (this is also what warren-relay does without a command)"
