@@ -30,14 +30,13 @@ type Client struct {
 	rebind     chan struct{} // has one when the network changed
 	notes      chan note
 	ended      chan struct{} // closed when Run returns
-	dropped    atomic.Uint64
 	connects   atomic.Uint64
 	pending    pending
 	work       sync.WaitGroup // the carriers' goroutines
 	family     family         // of the WebSocket
 
 	mu    sync.Mutex
-	state State // without the counts
+	state State // without Connects
 }
 
 // slot has the link in use, nil while there is none. changed is closed when another slot takes its place.
@@ -62,6 +61,9 @@ type note struct {
 func NewClient(cfg ClientConfig) *Client {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Dropped == nil {
+		cfg.Dropped = new(atomic.Uint64)
 	}
 	c := &Client{
 		cfg: cfg, self: AddressOf(cfg.Node.Public()), start: time.Now(),
@@ -98,7 +100,7 @@ func (c *Client) Send(dst key.NodePublic, packets [][]byte) error {
 func (c *Client) send(l *link, to Address, packets [][]byte) error {
 	lost, err := l.carrier.data(to, l.tag, packets)
 	if lost > 0 {
-		c.dropped.Add(uint64(lost))
+		c.cfg.Dropped.Add(uint64(lost))
 	}
 	if c.unanswered.Load() == 0 && c.unanswered.CompareAndSwap(0, c.stamp(time.Now())) {
 		c.signal(c.wake)
@@ -116,7 +118,7 @@ func (c *Client) keep(to Address, packets [][]byte) *link {
 	if l := c.slot.Load().link; l != nil {
 		return l
 	}
-	c.dropped.Add(uint64(c.pending.add(time.Now(), to, packets)))
+	c.cfg.Dropped.Add(uint64(c.pending.add(time.Now(), to, packets)))
 	c.signal(c.wake)
 	return nil
 }
@@ -136,7 +138,7 @@ func (c *Client) use(l *link) {
 	c.pending.mu.Lock()
 	young, dropped := c.pending.take(now)
 	c.pending.mu.Unlock()
-	c.dropped.Add(uint64(dropped))
+	c.cfg.Dropped.Add(uint64(dropped))
 	for _, p := range young {
 		_ = c.send(l, p.to, [][]byte{p.b})
 	}
@@ -200,7 +202,7 @@ func (c *Client) fill(l *link, bufs [][]byte, sizes []int, from []Address) (n in
 			continue
 		}
 		if len(packet) > len(bufs[n]) {
-			c.dropped.Add(1)
+			c.cfg.Dropped.Add(1)
 			continue
 		}
 		sizes[n] = copy(bufs[n], packet)
@@ -282,7 +284,7 @@ func (c *Client) State() State {
 	c.mu.Lock()
 	s := c.state
 	c.mu.Unlock()
-	s.Dropped, s.Connects = c.dropped.Load(), c.connects.Load()
+	s.Connects = c.connects.Load()
 	return s
 }
 

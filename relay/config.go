@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -24,9 +25,11 @@ type ClientConfig struct {
 	Node   key.Node
 	Ticket func() []byte // the newest ticket, nil while there is none; several may call it
 
+	// Dropped counts packets that are lost for want of a link or of room. nil: nobody wants to know.
+	Dropped *atomic.Uint64
 	// Log gets what happens to the link. nil: nothing is logged.
 	Log *slog.Logger
-	// OnState is called from Run's goroutine after each change of State but the counts'. It must not block. nil: not called.
+	// OnState is called from Run's goroutine after each change of State but that of Connects. It must not block. nil: not called.
 	OnState func(State)
 	// OnAbsent is called from within Receive when the relay hints that a node is not there. It must not block. nil: not called.
 	OnAbsent func(Address)
@@ -55,9 +58,7 @@ type State struct {
 	Draining  bool           // the relay will stop soon: who has another should move there
 	Err       error          // why there is no link, or why it is not UDP; its text is fit for people
 
-	// Since NewClient.
-	Dropped  uint64 // packets lost for want of a link or of room
-	Connects uint64 // sessions opened
+	Connects uint64 // sessions opened since NewClient
 }
 
 // What can keep a link from being. They are wrapped with what was tried.

@@ -149,7 +149,7 @@ func (s *Sock) sendRelay(l *link, to key.NodePublic, bufs [][]byte) {
 		s.drops.relay.Add(uint64(len(bufs) - len(fit)))
 		bufs = fit
 	}
-	_ = l.client.Send(to, bufs) // it counts what is lost: see Snapshot
+	_ = l.client.Send(to, bufs) // it counts what is lost
 }
 
 // receiveUDP takes from what a UDP socket received all that is not WireGuard's, or not a peer's.

@@ -260,7 +260,7 @@ func (l *loop) open(at int, r coord.Relay) {
 			},
 			OnState:  func(relay.State) { l.post(func(m *mail) { m.links = true }) },
 			OnAbsent: func(node relay.Address) { l.post(func(m *mail) { m.addAbsent(absence{node, r.ID}) }) },
-			Control:  Marked(l.cfg.Mark), Resolver: l.cfg.Resolver,
+			Control:  Marked(l.cfg.Mark), Resolver: l.cfg.Resolver, Dropped: &l.drops.relay,
 		})
 		l.slots[at].fill(is)
 		l.start(func(outer context.Context) {

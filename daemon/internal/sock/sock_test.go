@@ -142,6 +142,25 @@ func TestPingSaysWhyThereIsNoAnswer(t *testing.T) {
 }
 
 // Who wants to know whether a peer is there disturbs nothing, and hears since when it is silent.
+// What is lost for want of a link stays counted when the link gives way to another, or to none.
+func TestDropsOnlyGrow(t *testing.T) {
+	w := newWorld(t, "udp")
+	a := w.node(false).home()
+	home := a.sock.slots[0].link.Load()
+	w.stop()
+	until(t, "packets that no relay takes", func() bool {
+		a.sock.sendRelay(home, key.NewNode().Public(), [][]byte{make([]byte, 100)})
+		return a.sock.Snapshot().Drops.Relay > 0
+	})
+	before := a.sock.Snapshot().Drops.Relay
+	w.relays = nil
+	a.tellRelays()
+	until(t, "the link's end", func() bool { return a.sock.slots[0].link.Load() == nil })
+	if now := a.sock.Snapshot().Drops.Relay; now < before {
+		t.Errorf("%d packets were lost, and %d with the link", now, before)
+	}
+}
+
 func TestAskingIsNoTraffic(t *testing.T) {
 	w := newWorld(t, "udp")
 	a, b := w.node(false), w.node(false)

@@ -86,11 +86,6 @@ func (s *Sock) Snapshot() Status {
 			SendErrors: s.drops.sendErrors.Load(),
 		},
 	}
-	for i := range s.slots {
-		if is := s.slots[i].link.Load(); is != nil {
-			st.Drops.Relay += is.client.State().Dropped
-		}
-	}
 	for _, e := range now.peers {
 		ps := e.status.Load()
 		if ps == nil {
