@@ -26,9 +26,11 @@ const (
 	probeLongest  = 500 * time.Millisecond
 	probeFarthest = time.Second
 
-	// maxMisses is how many full packets to oneself, one after the other, may be lost where the Ping beside each was answered. On a
-	// line that loses three packets of ten either way it is one probe in a hundred that ends so.
-	maxMisses = 4
+	// Where a Ping was answered and the full packet to oneself beside it is not back, so many more follow it, so far apart,
+	// before another Ping. A full queue has room for a Ping more often than for a full packet: where five times as much is sent
+	// as fits, four in five are lost, and all of these once in ten thousand times.
+	maxTries  = 40
+	triesEach = 40 * time.Millisecond
 )
 
 // action is what liveness wants done.
@@ -37,7 +39,8 @@ type action int
 const (
 	actNothing action = iota
 	actPing
-	actTry    // a Ping, and a full packet to oneself
+	actTry    // a full packet to oneself
+	actProbe  // both
 	actGiveUp // nothing answers
 	actHole   // Pings are answered, and packets do not come back
 )
@@ -51,19 +54,20 @@ type liveness struct {
 	quiet time.Duration // the longest silence
 	probe bool          // ping now, whatever the time
 
-	trying bool // the packet beside the last Ping is not back
-	ponged bool // that Ping was answered
-	misses int
+	trying   bool      // no packet to oneself is back since this began
+	answered time.Time // when the last Ping was
+	tries    int       // after an answered Ping; more than maxTries: another Ping followed them
+	tried    time.Time // when the last of them was sent
 }
 
 // suspect makes the next step ping at once, unless it already does.
 func (l *liveness) suspect() { l.probe = l.pings == 0 }
 
 // pong takes the answer to the last Ping.
-func (l *liveness) pong(now time.Time) { l.rtt, l.ponged = now.Sub(l.last), true }
+func (l *liveness) pong(now time.Time) { l.rtt, l.answered = now.Sub(l.last), now }
 
 // back takes that a packet to oneself came back.
-func (l *liveness) back() { l.trying, l.misses = false, 0 }
+func (l *liveness) back() { l.trying, l.tries = false, 0 }
 
 // every is the time between two Pings of a probe.
 func (l *liveness) every() time.Duration {
@@ -76,10 +80,15 @@ func (l *liveness) step(now, heard, packet, unanswered time.Time) (action, time.
 	if l.pings > 0 && heard.After(l.last) {
 		l.pings = 0
 	}
+	doubt := l.pings == 0 && l.trying && !l.answered.IsZero()
 	due := heard.Add(min(silence+heard.Sub(packet), l.quiet))
 	switch {
-	case l.pings > 0 || l.trying:
+	case l.pings > 0:
 		due = l.last.Add(l.every())
+	case doubt && l.tries > 0 && l.tries <= maxTries:
+		due = l.tried.Add(triesEach)
+	case doubt:
+		due = l.answered.Add(l.every()) // what came back would have come with the answer
 	case l.probe:
 		due = now
 	case !unanswered.IsZero():
@@ -93,17 +102,24 @@ func (l *liveness) step(now, heard, packet, unanswered time.Time) (action, time.
 	if l.pings == probePings {
 		return actGiveUp, now
 	}
-	if l.trying && l.ponged {
-		if l.misses++; l.misses == maxMisses {
-			return actHole, now
+	switch {
+	case !doubt: // whoever loses Pings, too, loses packets of any length
+		l.tries = 0
+	case l.tries > maxTries:
+		return actHole, now
+	default:
+		l.tries++
+		l.tried = now
+		if l.tries <= maxTries {
+			return actTry, now.Add(triesEach)
 		}
 	}
 	// Who only keeps its session tries nothing: ten thousand idle clients are to cost little.
 	l.trying = l.trying || l.probe || !unanswered.IsZero() || heard.Sub(packet) < l.quiet
 	l.pings++
-	l.last, l.probe, l.ponged = now, false, false
+	l.last, l.probe, l.answered = now, false, time.Time{}
 	if l.trying {
-		return actTry, now.Add(l.every())
+		return actProbe, now.Add(l.every())
 	}
 	return actPing, now.Add(l.every())
 }

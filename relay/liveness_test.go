@@ -11,7 +11,7 @@ import (
 func TestLivenessTranscripts(t *testing.T) {
 	type moment struct {
 		ms   int
-		what string // "back", "packet", "sent", "suspect", "deaf": no answers any more, "hole": none but Pongs, "mended"
+		what string // "back", "packet", "sent", "suspect", "deaf": no answers any more, "hole": none but Pongs, "mended", "lost": the next Pong
 	}
 	for _, c := range []struct {
 		name   string
@@ -21,22 +21,23 @@ func TestLivenessTranscripts(t *testing.T) {
 		trip   time.Duration // of the Join
 		web    bool
 	}{
-		{"an idle link is pinged less and less", nil, 100_000, "1500 try, 4501 try, 10503 try, 22507 try, 46515 try, 71516 ping, 96517 ping", 0, false},
-		{"over a WebSocket less still", nil, 100_000, "1500 try, 4501 try, 10503 try, 22507 try, 46515 try, 86516 ping", 0, true},
+		{"an idle link is pinged less and less", nil, 100_000, "1500 probe, 4501 probe, 10503 probe, 22507 probe, 46515 probe, 71516 ping, 96517 ping", 0, false},
+		{"over a WebSocket less still", nil, 100_000, "1500 probe, 4501 probe, 10503 probe, 22507 probe, 46515 probe, 86516 ping", 0, true},
 		{"packets in both directions need no pings", []moment{
 			{1, "sent"}, {100, "packet"}, {900, "sent"}, {1000, "packet"}, {1900, "sent"}, {2000, "packet"}, {2900, "sent"}, {3000, "packet"},
 		}, 3500, "", 0, false},
-		{"nothing comes after a packet", []moment{{1, "sent"}, {1, "deaf"}}, 5000, "1001 try, 1301 try, 1601 try, 1901 give up", 0, false},
-		{"what came before does not answer what was sent after", []moment{{0, "packet"}, {100, "sent"}, {100, "deaf"}}, 5000, "1100 try, 1400 try, 1700 try, 2000 give up", 0, false},
-		{"a suspicion is looked into at once", []moment{{500, "suspect"}}, 1000, "500 try", 0, false},
-		{"an unfounded one costs one ping", []moment{{500, "suspect"}, {500, "deaf"}, {900, "back"}}, 2300, "500 try, 800 try", 0, false},
-		{"a late answer to the last ping saves it", []moment{{1, "sent"}, {1, "deaf"}, {1850, "back"}}, 3300, "1001 try, 1301 try, 1601 try", 0, false},
-		{"a far relay's answer is waited for", []moment{{1, "sent"}, {1, "deaf"}, {2450, "back"}}, 3300, "1001 try, 1701 try, 2401 try", 1400 * time.Millisecond, false},
-		{"packets do not come back", []moment{{0, "suspect"}, {0, "hole"}}, 5000, "0 try, 300 try, 600 try, 900 try, 1200 hole", 0, false},
-		{"the packets of others are no excuse", []moment{{0, "suspect"}, {0, "hole"}, {1, "packet"}, {400, "packet"}, {1100, "packet"}}, 5000, "0 try, 300 try, 600 try, 900 try, 1200 hole", 0, false},
-		{"some of a crowded line come back", []moment{{0, "suspect"}, {0, "hole"}, {650, "mended"}}, 2000, "0 try, 300 try, 600 try, 900 try", 0, false},
-		{"an idle client tries nothing", []moment{{46_600, "hole"}}, 100_000, "1500 try, 4501 try, 10503 try, 22507 try, 46515 try, 71516 ping, 96517 ping", 0, false},
-		{"unless others miss it", []moment{{46_600, "hole"}, {60_000, "suspect"}}, 100_000, "1500 try, 4501 try, 10503 try, 22507 try, 46515 try, 60000 try, 60300 try, 60600 try, 60900 try, 61200 hole", 0, false},
+		{"nothing comes after a packet", []moment{{1, "sent"}, {1, "deaf"}}, 5000, "1001 probe, 1301 probe, 1601 probe, 1901 give up", 0, false},
+		{"what came before does not answer what was sent after", []moment{{0, "packet"}, {100, "sent"}, {100, "deaf"}}, 5000, "1100 probe, 1400 probe, 1700 probe, 2000 give up", 0, false},
+		{"a suspicion is looked into at once", []moment{{500, "suspect"}}, 1000, "500 probe", 0, false},
+		{"an unfounded one costs one ping", []moment{{500, "suspect"}, {500, "deaf"}, {900, "back"}}, 2300, "500 probe, 800 probe", 0, false},
+		{"a late answer to the last ping saves it", []moment{{1, "sent"}, {1, "deaf"}, {1850, "back"}}, 3300, "1001 probe, 1301 probe, 1601 probe", 0, false},
+		{"a far relay's answer is waited for", []moment{{1, "sent"}, {1, "deaf"}, {2450, "back"}}, 3300, "1001 probe, 1701 probe, 2401 probe", 1400 * time.Millisecond, false},
+		{"packets do not come back", []moment{{0, "suspect"}, {0, "hole"}}, 5000, "0 probe, 301 try 40 times, 1901 probe, 2202 hole", 0, false},
+		{"the packets of others are no excuse", []moment{{0, "suspect"}, {0, "hole"}, {1, "packet"}, {400, "packet"}, {1100, "packet"}}, 5000, "0 probe, 301 try 40 times, 1901 probe, 2202 hole", 0, false},
+		{"some of a crowded line come back", []moment{{0, "suspect"}, {0, "hole"}, {390, "mended"}}, 1500, "0 probe, 301 try 4 times", 0, false},
+		{"and it may lose Pings", []moment{{0, "suspect"}, {0, "hole"}, {400, "lost"}, {2500, "mended"}}, 3500, "0 probe, 301 try 40 times, 1901 probe, 2201 probe, 2502 try", 0, false},
+		{"an idle client tries nothing", []moment{{46_600, "hole"}}, 100_000, "1500 probe, 4501 probe, 10503 probe, 22507 probe, 46515 probe, 71516 ping, 96517 ping", 0, false},
+		{"unless others miss it", []moment{{46_600, "hole"}, {60_000, "suspect"}}, 100_000, "1500 probe, 4501 probe, 10503 probe, 22507 probe, 46515 probe, 60000 probe, 60301 try 40 times, 61901 probe, 62202 hole", 0, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			start := time.Unix(1_000_000, 0)
@@ -45,8 +46,15 @@ func TestLivenessTranscripts(t *testing.T) {
 			if c.web {
 				l.quiet = keepaliveWeb
 			}
-			heard, packet, unanswered, deaf, hole := start, start, time.Time{}, false, false
+			heard, packet, unanswered, deaf, hole, lost := start, start, time.Time{}, false, false, false
+			tries := 0 // one after the other
 			events, did := c.events, []string(nil)
+			tell := func() {
+				if tries > 1 {
+					did[len(did)-1] += fmt.Sprintf(" %d times", tries)
+				}
+				tries = 0
+			}
 			for ms := 0; ms <= c.end; ms++ { // every millisecond: due is only when it must look at the latest
 				now := at(ms)
 				for len(events) > 0 && events[0].ms <= ms {
@@ -66,6 +74,8 @@ func TestLivenessTranscripts(t *testing.T) {
 						deaf = true
 					case "hole", "mended":
 						hole = events[0].what == "hole"
+					case "lost":
+						lost = true
 					}
 					events = events[1:]
 				}
@@ -77,16 +87,28 @@ func TestLivenessTranscripts(t *testing.T) {
 					t.Fatalf("at %d it asks to be asked at once", ms)
 				}
 				switch act {
-				case actPing, actTry:
-					did = append(did, fmt.Sprintf("%d %s", ms, map[action]string{actPing: "ping", actTry: "try"}[act]))
-					if !deaf {
+				case actTry:
+					if tries++; tries == 1 {
+						did = append(did, fmt.Sprintf("%d try", ms))
+					}
+					if !hole {
+						heard = now.Add(time.Microsecond)
+						l.back()
+					}
+					continue
+				case actPing, actProbe:
+					tell()
+					did = append(did, fmt.Sprintf("%d %s", ms, map[action]string{actPing: "ping", actProbe: "probe"}[act]))
+					if !deaf && !lost {
 						heard = now.Add(time.Microsecond)
 						l.pong(heard)
 					}
 					if !deaf && !hole {
 						l.back()
 					}
+					lost = false
 				case actHole:
+					tell()
 					did = append(did, fmt.Sprintf("%d hole", ms))
 					ms = c.end
 				case actGiveUp:
@@ -94,6 +116,7 @@ func TestLivenessTranscripts(t *testing.T) {
 					ms = c.end
 				}
 			}
+			tell()
 			if got := strings.Join(did, ", "); got != c.want {
 				t.Errorf("got  %s\nwant %s", got, c.want)
 			}

@@ -288,6 +288,8 @@ func (c *Client) tend(a *attendance) (due time.Time, err error) {
 	case actPing:
 		c.ping(a.link)
 	case actTry:
+		c.try(a.link)
+	case actProbe:
 		c.ping(a.link)
 		c.try(a.link)
 	case actGiveUp:

@@ -37,7 +37,7 @@ func (b *bucket) take(now, rate int64, n int) bool {
 	}
 }
 
-// tryEvery is less than the time between two packets that a client sends to itself to see whether it hears from us.
+// tryEvery is less than the time between two Pings, beside which a client sends a packet to itself.
 const tryEvery = 200 * time.Millisecond
 
 // mayTry reports whether a packet that a client sends to itself is free: that it sends too fast to others is no sign that nothing

@@ -71,3 +71,40 @@ func TestWhoIsAtItsLimitIsForwardedWhatItTries(t *testing.T) {
 		t.Errorf("%+v; %d were too many", s, n.server.hub.count.limited.Load())
 	}
 }
+
+// A full queue has room for a Ping more often than for a full packet: that most are lost is no sign that none is forwarded.
+func TestALineThatLosesMostFullPacketsIsNotLeft(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t)
+	n.serve("127.0.0.1:0", "")
+	nat := newForwarder(t, n.server.UDPAddr())
+	const cycles, in = 3, 6 // of as many, four are lost, and one goes there and back
+	tries, enough := 0, make(chan struct{})
+	nat.swallowing(func(frame []byte) bool {
+		if relay.TypeOf(frame) != relay.TypeData || len(frame) < relay.FullPacket {
+			return false
+		}
+		if tries++; tries == cycles*in {
+			close(enough)
+		}
+		return tries%in >= 1 && tries%in <= 4
+	})
+	there := n.join(udpOnly).connected(relay.TransportUDP)
+	p := n.join(func(c *relay.ClientConfig) { c.UDP = nat.addr().String() }).connected(relay.TransportUDP)
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	limit := time.After(deadline)
+	for going := true; going; {
+		_ = p.Send(there.node.Public(), [][]byte{make([]byte, 100)})
+		select {
+		case <-enough:
+			going = false
+		case <-limit:
+			t.Fatalf("it does not try often enough: %+v", p.State())
+		case <-again.C:
+		}
+	}
+	if s := p.State(); !s.Connected || s.Connects != 1 {
+		t.Errorf("%+v", s)
+	}
+}
